@@ -1,0 +1,52 @@
+"""Dissensus: which of my models make different mistakes, which should I combine, and why?
+
+Public names load on first use, so that importing this package loads neither torch nor numba.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .demo import run_demo as run_demo
+    from .ensemble import Ensemble as Ensemble
+    from .ensemble import greedy as greedy
+    from .errors import DissensusError as DissensusError
+    from .ingest import create_from as create_from
+    from .ingest import infer as infer
+    from .pairs import Pairs as Pairs
+    from .pairs import pairwise as pairwise
+    from .store.catalog import Store as Store
+    from .store.create import create as create
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DissensusError": "errors",
+    "Ensemble": "ensemble",
+    "Pairs": "pairs",
+    "Store": "store.catalog",
+    "create": "store.create",
+    "create_from": "ingest",
+    "greedy": "ensemble",
+    "infer": "ingest",
+    "open": "store.catalog",
+    "pairwise": "pairs",
+    "run_demo": "demo",
+}
+_NAMES = {"open": "Store"}  # ds.open(path) is the store itself
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), _NAMES.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
