@@ -1,0 +1,121 @@
+"""Logits in, stored rows out: row maximum subtracted in float32, then rounded to the store's dtype.
+
+Float16 of (logit - row maximum) keeps every top-1 and every tie of the float32 logits apart, which plain
+float16 does not: near the maximum, where decisions fall, float16 is finest. Softmax does not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import ArgumentError, NonFiniteLogits
+from .format import FLOOR, TINY
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows ready to be stored.
+
+    Attributes
+    ----------
+    centred : (n, C) float16 or float32
+        Logits minus their row maximum, clamped at -65504.
+    top1 : (n,) int32
+        Index of the largest float32 logit, the lowest on ties.
+    rowmax : (n,) float32
+        Row maximum.
+    lse : (n,) float64
+        Log-sum-exp of the original logits.
+    """
+
+    centred: NDArray[Any]
+    top1: NDArray[np.int32]
+    rowmax: NDArray[np.float32]
+    lse: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.top1)
+
+    def __getitem__(self, rows: slice) -> Encoded:
+        return Encoded(self.centred[rows], self.top1[rows], self.rowmax[rows], self.lse[rows])
+
+
+def check_finite(
+    logits: NDArray[Any], model_id: str, example_ids: Sequence[str], class_names: Sequence[str]
+) -> None:
+    """Refuse NaN and infinities, naming the first example and class they stand at.
+
+    Raises
+    ------
+    NonFiniteLogits
+        With model, example, class and the number of rows affected.
+    """
+    finite = np.isfinite(logits)
+    if finite.all():
+        return
+    bad = np.argwhere(~finite)
+    row, column = (int(i) for i in bad[0])
+    raise NonFiniteLogits(
+        f"model {model_id!r} gave {logits[row, column]} for example {example_ids[row]!r}, "
+        f"class {class_names[column]!r} ({len(np.unique(bad[:, 0]))} of {len(logits)} rows of the block); "
+        "logits must be finite: check the weights, the preprocessing and the precision it ran in"
+    )
+
+
+def encode(
+    logits: ArrayLike, dtype: str, *, model_id: str, example_ids: Sequence[str], class_names: Sequence[str]
+) -> Encoded:
+    """Turn logits into stored rows.
+
+    Parameters
+    ----------
+    logits : (n, C) float
+        Finite logits; taken as float32.
+    dtype : {"float16", "float32"}
+        Dtype of the store.
+    model_id, example_ids, class_names
+        Names for the error message; ids of these n examples and of the C classes.
+
+    Returns
+    -------
+    Encoded
+
+    Raises
+    ------
+    NonFiniteLogits
+        NaN or infinity; also a value too large for float32.
+    """
+    with np.errstate(over="ignore"):  # an overflow becomes an infinity, which is then named
+        x = np.asarray(logits).astype(np.float32, copy=False)
+    check_finite(x, model_id, example_ids, class_names)
+    rowmax = x.max(axis=1)
+    with np.errstate(over="ignore"):  # a span beyond float32 is clamped just below
+        centred = np.maximum(x - rowmax[:, None], np.float32(FLOOR))
+    wide = x.astype(np.float64)  # the exact difference: float32 would cost lse half its digits
+    lse = rowmax + np.log(np.exp(wide - rowmax[:, None]).sum(axis=1))
+    return Encoded(centred.astype(dtype), x.argmax(axis=1).astype(np.int32), rowmax, lse)
+
+
+def log_probabilities(probabilities: ArrayLike, model_id: str) -> NDArray[np.float32]:
+    """Logits of given probabilities: log(max(p, 2**-126)).
+
+    Raises
+    ------
+    ArgumentError
+        A value is negative or NaN, or a row does not sum to 1 within 1e-3.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    wrong = ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) <= 1e-3))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ArgumentError(
+            f"probabilities of model {model_id!r} must be >= 0 and sum to 1 in every row; row {row} sums to "
+            f"{p[row].sum():.6g} ({int(wrong.sum())} of {len(p)} rows are off);"
+            "if these are logits pass logits="
+        )
+    return np.log(np.maximum(p, TINY)).astype(np.float32)

@@ -1,0 +1,160 @@
+"""File primitives: durable writes, sealed JSON, checksums, locks. Knows nothing of models."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, CorruptionError, NotWritable, StoreFull, WriterBusy
+from .format import canonical_json
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def crc32c(data: bytes | NDArray[Any]) -> int:
+    """Checksum (Castagnoli) of bytes or a contiguous array."""
+    return int(google_crc32c.value(data))
+
+
+def crc_bytes(crc: int) -> bytes:
+    """Four little-endian bytes, as Zarr's crc32c codec appends them."""
+    return crc.to_bytes(4, "little")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Translate the system's refusals while writing into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StoreFull | NotWritable | WriterBusy):
+            raise
+        if error.errno in _FULL:
+            raise StoreFull(
+                f"no room left on the device while writing {path} ({error.strerror}); "
+                "nothing committed was touched: free some space and run the same command to go on"
+            ) from error
+        if error.errno in _REFUSED:
+            raise NotWritable(
+                f"cannot write {path}: {error.strerror}; "
+                "choose a place you may write to or change its permissions"
+            ) from error
+        raise
+
+
+def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
+    """Write all of `data`; a short write goes on, never ends silently."""
+    view = memoryview(data).cast("B")
+    while len(view):
+        done = os.pwrite(fd, view, offset)
+        if done == 0:
+            raise OSError(errno.ENOSPC, "write returned 0 bytes")
+        view, offset = view[done:], offset + done
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(path: Path, data: bytes) -> dict[str, Any]:
+    """Write a whole file durably (temporary name, fsync, rename); return its size and checksum."""
+    temporary = path.with_name(path.name + ".tmp")
+    with writing(path):
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            write_at(fd, data, 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    return {"bytes": len(data), "crc32c": f"{crc32c(data):08x}"}
+
+
+def read_checked(path: Path, expected: Mapping[str, Any], what: str) -> bytes:
+    """Read a file whose size and checksum were recorded; refuse it damaged or missing."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
+    if len(data) != expected["bytes"]:
+        raise CorruptionError(
+            f"{what}: {path.name} has {len(data)} bytes, {expected['bytes']} were committed"
+        )
+    if f"{crc32c(data):08x}" != expected["crc32c"]:
+        raise CorruptionError(f"{what}: {path.name} fails its checksum")
+    return data
+
+
+def seal(document: Mapping[str, Any]) -> bytes:
+    """Canonical JSON that carries its own checksum under ``crc32c``."""
+    try:
+        body = canonical_json({k: v for k, v in document.items() if k != "crc32c"})
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"metadata must be plain JSON (text, finite numbers, lists, mappings): {error}"
+        ) from error
+    return canonical_json({**document, "crc32c": f"{crc32c(body):08x}"})
+
+
+def unseal(path: Path, what: str) -> dict[str, Any]:
+    """Read sealed JSON; every byte counts, since the one spelling is rebuilt and compared."""
+    try:
+        raw = path.read_bytes()
+        document = json.loads(raw)
+        sound = isinstance(document, dict) and seal(document) == raw
+    except OSError as error:
+        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise CorruptionError(f"{what}: {path.name} is not valid JSON ({error})") from error
+    if not sound:
+        raise CorruptionError(f"{what}: {path.name} fails its checksum")
+    return dict(document)
+
+
+class FileLock:
+    """An exclusive advisory lock that dies with its holder.
+
+    The file is removed on release; a waiter that locked a removed file notices and tries again.
+    """
+
+    def __init__(self, path: Path, busy: str) -> None:
+        self._path = path
+        with writing(path):
+            self._fd = self._acquire(busy)
+
+    def _acquire(self, busy: str) -> int:
+        while True:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(fd)
+                raise WriterBusy(busy) from error
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(self._path).st_ino == os.fstat(fd).st_ino:
+                    return fd
+            os.close(fd)
+
+    def release(self) -> None:
+        """Remove the lock file, then let go; a second call does nothing."""
+        if self._fd < 0:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+        os.close(self._fd)
+        self._fd = -1

@@ -1,0 +1,196 @@
+"""The store on disk, declared once: versions, file names, columns, geometry and their JSON.
+
+Nothing here reads or writes; the other modules of this layer do, from these declarations.
+See ``CONTRIBUTING.md`` for the picture of the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+FORMAT_NAME: Final = "dissensus-store"
+FORMAT_VERSION: Final = 1
+
+STORE_JSON: Final = "store.json"
+EXAMPLES: Final = "examples.arrow"
+CLASSES: Final = "classes.arrow"
+MODELS: Final = "models"
+STAGING: Final = "staging"
+COMMIT_JSON: Final = "commit.json"
+MODEL_JSON: Final = "model.json"
+DERIVED: Final = "derived.arrow"
+ZARR_JSON: Final = "zarr.json"
+LOGITS: Final = "logits"
+SHARD: Final = f"{LOGITS}/c.0.0"
+
+Kind = Literal["logits", "probabilities", "labels"]
+KINDS: Final = ("logits", "probabilities", "labels")
+DTYPES: Final = ("float16", "float32")
+FLOOR: Final = -65504.0  # lowest finite float16: centred logits are clamped here
+TINY: Final = 2.0**-126  # lowest normal float32: probabilities are raised to it before the logarithm
+
+BLOCK_BYTES: Final = 1 << 20
+BLOCK_ROWS_MAX: Final = 4096  # few classes: keep resumable steps short though a block stays under 1 MiB
+CRC_BYTES: Final = 4
+
+
+@dataclass(frozen=True)
+class Column:
+    """One derived column: a number kept per example beside the logits.
+
+    Attributes
+    ----------
+    name, dtype : str
+        Column name in ``derived.arrow`` and its NumPy dtype.
+    kinds : tuple of str
+        Kinds of model that have it.
+    meaning : str
+        One line, written into the file.
+    """
+
+    name: str
+    dtype: str
+    kinds: tuple[str, ...]
+    meaning: str
+
+
+DERIVED_COLUMNS: Final = (
+    Column("top1", "<i4", KINDS, "predicted class: lowest index of the largest logit, before rounding"),
+    Column(
+        "rowmax", "<f4", KINDS[:2], "largest logit of the row; add it to the stored logits to restore them"
+    ),
+    Column(
+        "lse", "<f8", KINDS[:2], "log-sum-exp of the original logits; exp(rowmax - lse) is the confidence"
+    ),
+)
+
+
+def derived_dtype(kind: str) -> np.dtype[Any]:
+    """Packed record of one row of derived columns for a kind of model."""
+    return np.dtype([(c.name, c.dtype) for c in DERIVED_COLUMNS if kind in c.kinds])
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a model's (N, C) logits lie in one Zarr shard: blocks of whole rows, each followed by its crc32c.
+
+    Attributes
+    ----------
+    n_examples, n_classes : int
+        Shape of the array.
+    dtype : str
+        ``"float16"`` or ``"float32"``, little endian on disk.
+    block_rows : int
+        Rows of an inner chunk; the last one is padded with NaN.
+    """
+
+    n_examples: int
+    n_classes: int
+    dtype: str
+    block_rows: int
+
+    @classmethod
+    def choose(cls, n_examples: int, n_classes: int, dtype: str) -> Geometry:
+        """Blocks of about 1 MiB, at most 4,096 rows, never longer than the array."""
+        rows = BLOCK_BYTES // (n_classes * np.dtype(dtype).itemsize)
+        return cls(n_examples, n_classes, dtype, max(1, min(rows, BLOCK_ROWS_MAX, n_examples)))
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.n_examples // self.block_rows)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of a block without its checksum."""
+        return self.block_rows * self.n_classes * np.dtype(self.dtype).itemsize
+
+    @property
+    def stride_bytes(self) -> int:
+        """Bytes from one block to the next."""
+        return self.data_bytes + CRC_BYTES
+
+    @property
+    def shard_bytes(self) -> int:
+        """Bytes of the finished shard: blocks, then 16 bytes of index a block, then the index's checksum."""
+        return self.n_blocks * (self.stride_bytes + 16) + CRC_BYTES
+
+    def rows(self, block: int) -> tuple[int, int]:
+        """First and last-plus-one example of a block."""
+        start = block * self.block_rows
+        return start, min(start + self.block_rows, self.n_examples)
+
+    def index(self) -> bytes:
+        """Zarr shard index without its checksum: (offset, length) of each block as little-endian uint64."""
+        table = np.empty((self.n_blocks, 2), "<u8")
+        table[:, 0] = np.arange(self.n_blocks, dtype=np.uint64) * np.uint64(self.stride_bytes)
+        table[:, 1] = self.stride_bytes
+        return table.tobytes()
+
+
+def _codec(name: str, **configuration: Any) -> dict[str, Any]:
+    return {"name": name, "configuration": configuration} if configuration else {"name": name}
+
+
+def array_json(geometry: Geometry) -> bytes:
+    """Zarr v3 metadata of a model's logits: one shard of checksummed raw blocks."""
+    rows, classes = geometry.block_rows, geometry.n_classes
+    raw = [_codec("bytes", endian="little"), _codec("crc32c")]
+    sharding = _codec(
+        "sharding_indexed", chunk_shape=[rows, classes], codecs=raw, index_codecs=raw, index_location="end"
+    )
+    node = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [geometry.n_examples, classes],
+        "data_type": geometry.dtype,
+        "chunk_grid": _codec("regular", chunk_shape=[rows * geometry.n_blocks, classes]),
+        "chunk_key_encoding": _codec("default", separator="."),
+        "fill_value": "NaN",
+        "codecs": [sharding],
+        "dimension_names": ["example", "class"],
+        "attributes": {"encoding": "logit minus row maximum, clamped at -65504"},
+        "storage_transformers": [],
+    }
+    return canonical_json(node)
+
+
+def group_json(**attributes: Any) -> bytes:
+    """Zarr v3 metadata of a group."""
+    return canonical_json({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+
+
+def canonical_json(document: Mapping[str, Any]) -> bytes:
+    """JSON in the one spelling this store writes: sorted keys, two spaces, UTF-8, a final newline."""
+    text = json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def identity_hash(example_ids: Sequence[str]) -> str:
+    """SHA-256 of the ordered example ids: the identity of rows, apart from any labels."""
+    digest = hashlib.sha256()
+    for name in example_ids:
+        raw = name.encode()
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+    return digest.hexdigest()
+
+
+_PLAIN = re.compile(r"[a-z0-9_][a-z0-9._-]{0,119}")
+
+
+def folder_name(model_id: str) -> str:
+    """Folder of a model: its id where that is safe on every file system, else a readable slug and a hash.
+
+    Two ids never share a folder, not even where the file system ignores case.
+    """
+    if _PLAIN.fullmatch(model_id) and not model_id.endswith((".", ".lock", ".json")):
+        return model_id
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "_", model_id).strip("._")[:80] or "model"
+    return f"{slug}~{hashlib.sha256(model_id.encode()).hexdigest()[:16]}"

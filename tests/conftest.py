@@ -1,0 +1,34 @@
+"""Shared fixtures: a small store of synthetic logits."""
+
+from __future__ import annotations
+
+import os
+
+# One level of parallelism in tests; kernels get their own threads where a test asks for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+
+import dissensus as ds
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def small_zoo(tmp_path, rng):
+    """Store of 5 scored models x 203 examples x 4 classes, with splits; its `given` holds the logits."""
+    labels = rng.integers(0, 4, 203)
+    splits = np.where(np.arange(203) % 2 == 0, "fit", "report").tolist()
+    ids = [f"img/{i:04d}.png" for i in range(203)]
+    store = ds.create(tmp_path / "small.zoo", labels, classes=list("wxyz"), example_ids=ids, splits=splits)
+    signal = 2.0 * np.eye(4)[labels]
+    store.given = {
+        f"model-{i}": (signal + rng.normal(size=(203, 4)) * (1 + i)).astype("f4") for i in range(5)
+    }
+    for model_id, logits in store.given.items():
+        store.add(model_id, logits=logits, metadata={"category": "odd" if model_id[-1] in "135" else "even"})
+    return store
