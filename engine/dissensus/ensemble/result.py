@@ -1,0 +1,124 @@
+"""What a selection gives back, and how sure one can be of its gain."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+LEVEL = 0.95
+DRAWS = 10_000
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Percentile bootstrap interval, over examples, of the ensemble's gain on the report split.
+
+    Attributes
+    ----------
+    metric : str
+        "accuracy": ensemble minus single; "nll": single minus ensemble, in nats; positive is better.
+    versus : str
+        The single model compared with: the best one on the selection split.
+    gain, low, high : float
+        Gain and the ends of its interval.
+    level : float
+        Coverage aimed at.
+    n_examples : int
+        Examples reported on.
+    """
+
+    metric: str
+    versus: str
+    gain: float
+    low: float
+    high: float
+    level: float
+    n_examples: int
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A suggested ensemble.
+
+    Attributes
+    ----------
+    members : list of str
+        Distinct models in the order first chosen.
+    weights : list of float
+        Share of each member in the mean of probabilities; sums to 1.
+    fit, report : dict of str to float
+        "accuracy" and "nll" (nats) on the selection split and on the report split.
+    single : str
+        Best single model on the selection split by the metric.
+    single_fit, single_report : dict of str to float
+        Its numbers.
+    interval : Interval
+        Gain over `single` on the report split.
+    curve : pyarrow.Table
+        One row a step: step, member, fit_accuracy, report_accuracy, fit_nll, report_nll.
+    temperatures : dict of str to float
+        Temperature of each candidate, fitted on the selection split (1.0 without calibration).
+    metric : str
+        What was optimised.
+    splits : dict
+        Names and sizes of the two splits; "same_examples" is true where selection and report share some.
+    left_out : list of str
+        Models that could not be candidates because they have hard labels only.
+    """
+
+    members: list[str]
+    weights: list[float]
+    fit: dict[str, float]
+    report: dict[str, float]
+    single: str
+    single_fit: dict[str, float]
+    single_report: dict[str, float]
+    interval: Interval
+    curve: pa.Table
+    temperatures: dict[str, float]
+    metric: str
+    splits: dict[str, Any]
+    left_out: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain record for JSON."""
+        record = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        chosen = {m: self.temperatures[m] for m in dict.fromkeys([*self.members, self.single])}
+        return record | {
+            "interval": asdict(self.interval),
+            "curve": self.curve.to_pylist(),
+            "temperatures": chosen,
+        }
+
+
+def gain_interval(
+    metric: str, versus: str, ensemble: NDArray[np.float64], single: NDArray[np.float64]
+) -> Interval:
+    """Bootstrap the mean difference over examples.
+
+    Parameters
+    ----------
+    metric, versus : str
+        Recorded in the result.
+    ensemble, single : (n,) float64
+        Value of each example, larger is better.
+
+    Notes
+    -----
+    Resampling rows is a multinomial draw over distinct differences; for accuracy there are three, so that a
+    draw costs O(1) instead of O(n) with the same distribution.
+    """
+    difference = ensemble - single
+    distinct, counts = np.unique(difference, return_counts=True)
+    rng = np.random.default_rng(SEED)
+    n_draws = DRAWS if len(distinct) <= 3 else DRAWS // 10
+    means = np.array(
+        [rng.multinomial(len(difference), counts / len(difference)) @ distinct for _ in range(n_draws)]
+    ) / len(difference)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(metric, versus, float(difference.mean()), float(low), float(high), LEVEL, len(difference))
