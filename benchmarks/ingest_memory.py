@@ -1,0 +1,175 @@
+"""Does the peak memory of `infer` grow with the number of examples?
+
+A small convolutional network runs over generated grey images, which cost nothing to keep, into a store of
+100 classes. Each size has its own fresh process. Ids, labels and the derived columns of the model (top-1, row
+maximum, log-sum-exp) are held whole and grow with N. Images and logits must not: an example's image has 256
+bytes, its stored logits 200.
+
+    python benchmarks/ingest_memory.py [--examples 20000 200000] [--batch-size 256] [--threads 2]
+
+The result goes to results/<machine>-ingest-memory.json beside this file, or into another folder (--out).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import machine_name, versions, write_result
+
+CLASSES, SIDE = 100, 16
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.child:
+        print(json.dumps(measure(arguments.examples[0], arguments.batch_size, arguments.threads)))
+        return
+    load = os.getloadavg()[0]
+    runs = [in_own_process(n, arguments) for n in arguments.examples]
+    report = {
+        "question": (__doc__ or "").splitlines()[0],
+        "classes": CLASSES,
+        "image": [SIDE, SIDE],
+        "batch_size": arguments.batch_size,
+        "threads": arguments.threads,
+        "machine": machine_name(),
+        "date": time.strftime("%Y-%m-%d"),
+        "load_before": round(load, 2),
+        "versions": versions(),
+        "runs": runs,
+        "growth_bytes_per_example": growth(runs),
+    }
+    show(report)
+    print(f"written to {write_result(arguments.out, 'ingest-memory', report)}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--examples", type=int, nargs="+", default=[20_000, 200_000])
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def in_own_process(n_examples: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    options = [f"--batch-size={arguments.batch_size}", f"--threads={arguments.threads}", "--child"]
+    command = [sys.executable, __file__, "--examples", str(n_examples), *options]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def measure(n_examples: int, batch_size: int, threads: int) -> dict[str, Any]:
+    """Memory in bytes: before the run (libraries, model, ids and labels of data and store), and its peak."""
+    import torch
+
+    import dissensus as ds
+    from dissensus.ingest import TorchModel
+
+    torch.set_num_threads(threads)
+    examples = generated(n_examples)
+    model = TorchModel("small", network())
+    with tempfile.TemporaryDirectory() as folder:
+        store = ds.create_from(Path(folder) / "zoo", examples)
+        ids_and_labels = len(store.example_ids) + len(
+            store.labels
+        )  # read now, so that they count as held before
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        before = status("VmRSS")
+        (row,) = ds.infer(store, model, examples, batch_size=batch_size, device="cpu", progress=False).rows
+        peak = status("VmHWM")
+        stored = sum(path.stat().st_size for path in (store.path / "models").rglob("*") if path.is_file())
+    if row.status != "done" or ids_and_labels != 2 * n_examples:
+        raise SystemExit(f"the run failed: {row}")
+    return {
+        "examples": n_examples,
+        "before_bytes": before,
+        "peak_bytes": peak,
+        "stored_bytes": stored,
+        "examples_per_s": round(row.examples_per_s),
+    }
+
+
+def generated(n_examples: int) -> Any:
+    """An example source whose pixels are a function of row and column, made when they are read."""
+    import numpy as np
+
+    from dissensus.ingest.examples import row_ids
+
+    class Generated:
+        ids = row_ids(n_examples)
+        labels = np.arange(n_examples) % CLASSES
+        classes = tuple(str(c) for c in range(CLASSES))
+        splits = None
+        fingerprint = f"generated {n_examples}"
+
+        def __len__(self) -> int:
+            return n_examples
+
+        def read(self, start: int, stop: int) -> Any:
+            seed = np.arange(start, stop, dtype=np.uint32)[:, None] * np.uint32(2654435761)
+            mixed = (seed ^ np.arange(SIDE * SIDE, dtype=np.uint32)) * np.uint32(2246822519)
+            return (mixed >> np.uint32(24)).astype(np.uint8).reshape(-1, SIDE, SIDE)
+
+    return Generated()
+
+
+def network() -> Any:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(512, CLASSES),
+    )
+
+
+def status(key: str) -> int:
+    """A size in bytes from /proc/self/status: VmRSS is resident memory now, VmHWM its peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"/proc/self/status has no {key}; this benchmark needs Linux")
+
+
+def growth(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Bytes an example between the smallest and the largest run."""
+    first, last = runs[0], runs[-1]
+    n = max(last["examples"] - first["examples"], 1)
+    held = {name: last[f"{name}_bytes"] - first[f"{name}_bytes"] for name in ("before", "peak", "stored")}
+    held["infer"] = held["peak"] - held["before"]
+    return {name: round(value / n, 1) for name, value in held.items()}
+
+
+def show(report: dict[str, Any]) -> None:
+    print(f"{CLASSES} classes, batches of {report['batch_size']}, {report['machine']}")
+    columns = ("examples", "before MiB", "peak MiB", "infer adds", "stored MiB", "examples/s")
+    print("".join(f"{column:>12}" for column in columns))
+    for run in report["runs"]:
+        before, peak, stored = (run[f"{name}_bytes"] / 2**20 for name in ("before", "peak", "stored"))
+        sizes = "".join(f"{size:12.1f}" for size in (before, peak, peak - before, stored))
+        print(f"{run['examples']:12,}{sizes}{run['examples_per_s']:12,}")
+    grown = report["growth_bytes_per_example"]
+    print(
+        f"bytes an example: {grown['infer']} held by infer, {grown['before']} by ids and labels before it, ",
+        end="",
+    )
+    print(f"{grown['stored']} stored")
+
+
+if __name__ == "__main__":
+    main()

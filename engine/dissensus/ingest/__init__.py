@@ -1,0 +1,62 @@
+"""How it gets in: example sources, model sources, and the loop that streams logits into a store.
+
+Names are imported when first used: `import dissensus.ingest` loads neither torch nor timm.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dissensus.ingest.callables import CallableModel as CallableModel
+    from dissensus.ingest.create import create_from as create_from
+    from dissensus.ingest.estimators import estimator_model as estimator_model
+    from dissensus.ingest.examples import ArrayExamples as ArrayExamples
+    from dissensus.ingest.examples import ExampleSource as ExampleSource
+    from dissensus.ingest.examples import digits_examples as digits_examples
+    from dissensus.ingest.folders import ImageFolder as ImageFolder
+    from dissensus.ingest.idx import idx_examples as idx_examples
+    from dissensus.ingest.models import LazyModel as LazyModel
+    from dissensus.ingest.models import ModelSource as ModelSource
+    from dissensus.ingest.models import Predictor as Predictor
+    from dissensus.ingest.sources import open_examples as open_examples
+    from dissensus.ingest.stream import InferReport as InferReport
+    from dissensus.ingest.stream import ModelRun as ModelRun
+    from dissensus.ingest.stream import infer as infer
+    from dissensus.ingest.timm_sources import TimmModel as TimmModel
+    from dissensus.ingest.timm_sources import timm_models as timm_models
+    from dissensus.ingest.torch_models import TorchModel as TorchModel
+
+_HOME = {
+    "ArrayExamples": "examples",
+    "CallableModel": "callables",
+    "ExampleSource": "examples",
+    "ImageFolder": "folders",
+    "InferReport": "stream",
+    "LazyModel": "models",
+    "ModelRun": "stream",
+    "ModelSource": "models",
+    "Predictor": "models",
+    "TimmModel": "timm_sources",
+    "TorchModel": "torch_models",
+    "create_from": "create",
+    "digits_examples": "examples",
+    "estimator_model": "estimators",
+    "idx_examples": "idx",
+    "infer": "stream",
+    "open_examples": "sources",
+    "timm_models": "timm_sources",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

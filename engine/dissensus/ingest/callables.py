@@ -1,0 +1,100 @@
+"""Any function from a batch of images to an array as a model source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dissensus.errors import ArgumentError
+from dissensus.ingest.digests import describe_callable, object_digest
+
+if TYPE_CHECKING:
+    import torch
+
+    from dissensus.ingest.examples import Images
+
+KINDS = ("logits", "probabilities")
+
+
+@dataclass(frozen=True)
+class CallablePredictor:
+    """A function with its preprocessing; see `Predictor`."""
+
+    function: Callable[[Any], Any]
+    preprocess: Callable[[Images], Any] | None
+    fingerprint: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    kind: str = "logits"
+    n_classes: int | None = None
+
+    def prepare(self, images: Images) -> Any:
+        """Return the preprocessed batch, or the images as they are."""
+        return images if self.preprocess is None else self.preprocess(images)
+
+    def __call__(self, batch: Any) -> Any:
+        """Return the function's (B, C) output for a prepared batch."""
+        return self.function(batch)
+
+
+@dataclass(frozen=True)
+class CallableModel:
+    """Any function batch -> (B, C) array as a model source.
+
+    Parameters
+    ----------
+    model_id
+        name in the store.
+    function
+        takes a batch of images as the example source reads them (or what `preprocess` makes of them), returns
+        a (B, C) array or tensor of logits or probabilities. It runs on whatever device it chooses.
+    kind
+        `"logits"`, or `"probabilities"`, which are stored as log(max(p, 2**-126)).
+    metadata
+        stored with the model.
+    preprocess
+        run in the reader thread, beside the function.
+    fingerprint
+        text that names the version of the weights. By default a digest of the function's code, of its
+        defaults and of what it closes over (of the pickled object, if it is no plain function); what it
+        reads from module globals or files does not enter.
+    n_classes
+        checked before anything is written, where given.
+
+    Raises
+    ------
+    ArgumentError
+        `kind` is neither of the two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dissensus.ingest import CallableModel
+    >>> CallableModel("darkness", lambda images: np.eye(10)[images.mean((1, 2)).astype(int) % 10]).kind
+    'logits'
+    """
+
+    model_id: str
+    function: Callable[[Any], Any]
+    _: KW_ONLY
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "logits"
+    preprocess: Callable[[Images], Any] | None = None
+    fingerprint: str | None = None
+    n_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ArgumentError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+
+    def load(self, device: torch.device) -> CallablePredictor:
+        """Take the fingerprint; the function itself decides where it runs."""
+        fingerprint = {
+            "architecture": getattr(self.function, "__qualname__", type(self.function).__qualname__),
+            "weights": self.fingerprint or object_digest(self.function, f"model {self.model_id!r}"),
+            "preprocessing": "none" if self.preprocess is None else describe_callable(self.preprocess),
+        }
+        metadata = {"source": "callable", **self.metadata}
+        return CallablePredictor(
+            self.function, self.preprocess, fingerprint, metadata, self.kind, self.n_classes
+        )

@@ -1,0 +1,153 @@
+"""What is checked before a run begins, and of every batch that a model returns."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dissensus.errors import ArgumentError, ExamplesMismatch, WrongClassCount
+from dissensus.ingest.create import CONTENT
+from dissensus.ingest.models import ModelSource
+from dissensus.store import format as fmt
+from dissensus.store.files import writing
+
+if TYPE_CHECKING:
+    import torch
+
+    from dissensus.ingest.examples import ExampleSource
+    from dissensus.store.catalog import Store
+
+
+def check_models(models: ModelSource | Iterable[ModelSource]) -> list[ModelSource]:
+    """Return the model sources as a list.
+
+    Raises
+    ------
+    ArgumentError
+        There is none, one is no model source, or two have the same id.
+    """
+    sources: list[Any] = [models] if isinstance(models, ModelSource) else list(models)
+    if not sources:
+        raise ArgumentError("models must name at least one model, got none")
+    for source in sources:
+        if not isinstance(source, ModelSource):
+            raise ArgumentError(
+                "models must be model sources (TimmModel, TorchModel, CallableModel, …), got "
+                f"{type(source).__name__}"
+            )
+    name, count = Counter(source.model_id for source in sources).most_common(1)[0]
+    if count > 1:
+        raise ArgumentError(f"models must have distinct ids, {name!r} comes more than once; pass model_id=")
+    return sources
+
+
+def check_positive(argument: str, value: int) -> None:
+    """Refuse anything but a whole number of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ArgumentError(f"{argument} must be a whole number of 1 or more, got {value!r}")
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """Return the device to run on: the one asked for, else CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    ArgumentError
+        torch knows no such device, or it is not there.
+    """
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(
+            f"device {str(device)!r} cannot be used here ({reason}); try device='cpu'"
+        ) from error
+    return chosen
+
+
+def check_examples(store: Store, examples: ExampleSource) -> None:
+    """Refuse examples other than the store's.
+
+    Raises
+    ------
+    ExamplesMismatch
+        Ids, labels, class names or the digest of the content differ; the first difference and both counts
+        are named.
+    """
+    counts = f"the data has {len(examples)} examples, the store {store.n_examples}"
+    for row, (given, stored) in enumerate(zip(examples.ids, store.example_ids, strict=False)):
+        if given != stored:
+            raise ExamplesMismatch(
+                f"example {row} is {given!r} in the data but {stored!r} in the store; {counts}"
+            )
+    if len(examples.ids) != store.n_examples:
+        longer = examples.ids if len(examples.ids) > store.n_examples else store.example_ids
+        first = longer[min(len(examples.ids), store.n_examples)]
+        raise ExamplesMismatch(f"{counts}; the first without a partner is {first!r}")
+    _check_labels(store, examples)
+    stored_content = store.attributes.get(CONTENT)
+    if stored_content is not None and stored_content != examples.fingerprint:
+        raise ExamplesMismatch(
+            f"the data has the store's ids but other content (sha256 {examples.fingerprint[:12]}…, the "
+            f"store was made from {stored_content[:12]}…); use the data it was made from, or make a new store"
+        )
+
+
+def check_writable(store: Store) -> None:
+    """Write and remove a file where models are staged.
+
+    Raises
+    ------
+    NotWritable
+        This user may not write there.
+    """
+    folder = store.path / fmt.STAGING
+    with writing(folder), tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-"):
+        pass
+
+
+def check_output(output: Any, model_id: str, n_rows: int, n_classes: int) -> Any:
+    """Return a model's output for a batch, checked to be one row an example and one column a class.
+
+    Raises
+    ------
+    WrongClassCount
+        Another number of columns than the store has classes.
+    ArgumentError
+        No tensor or array of two dimensions, or another number of rows.
+    """
+    if not hasattr(output, "detach"):
+        output = np.asarray(output) if not isinstance(output, dict) else None
+    shape: tuple[int, ...] = tuple(getattr(output, "shape", ()))
+    if len(shape) != 2 or shape[0] != n_rows:
+        what = f"shape {shape}" if shape else "no array"
+        raise ArgumentError(
+            f"model {model_id!r} gave {what} for {n_rows} examples, expected ({n_rows}, {n_classes})"
+        )
+    if shape[1] != n_classes:
+        raise WrongClassCount(f"model {model_id!r} has {shape[1]} classes, the store has {n_classes}")
+    return output
+
+
+def _check_labels(store: Store, examples: ExampleSource) -> None:
+    differ = np.flatnonzero(np.asarray(examples.labels) != store.labels)
+    if len(differ):
+        row = int(differ[0])
+        raise ExamplesMismatch(
+            f"{len(differ)} labels differ from the store's, first of example {examples.ids[row]!r}: "
+            f"{examples.labels[row]} in the data, {store.labels[row]} in the store"
+        )
+    names: Sequence[str] = list(examples.classes)
+    if names != store.classes:
+        raise ExamplesMismatch(
+            f"class names differ: {names[:5]} … in the data, {store.classes[:5]} … in the store"
+        )

@@ -1,0 +1,78 @@
+"""What the streaming loop asks of a model: a source that loads, and the predictor that it loads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+
+    from dissensus.ingest.examples import Images
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A loaded model: `prepare` runs in the reader thread, the call itself in the main thread."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What the logits depend on: digest of the weights, preprocessing, architecture."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What is worth knowing later: parameters, family, input size, versions, device."""
+
+    @property
+    def kind(self) -> str:
+        """`"logits"` or `"probabilities"`: the meaning of what the call returns."""
+
+    @property
+    def n_classes(self) -> int | None:
+        """Number of classes where it is known before the first batch, else None."""
+
+    def prepare(self, images: Images) -> Any:
+        """Turn B decoded images into the batch that the call takes (on the host)."""
+
+    def __call__(self, batch: Any) -> Any:
+        """Return a (B, C) tensor or array for a prepared batch."""
+
+
+@runtime_checkable
+class ModelSource(Protocol):
+    """A model that can be loaded when its turn comes, and its name in the store."""
+
+    @property
+    def model_id(self) -> str:
+        """The model's name in the store."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the user says about the model (category, training method, …)."""
+
+    def load(self, device: torch.device) -> Predictor:
+        """Build the model on `device`; raises ModelLoadError where that cannot be done."""
+
+
+@dataclass(frozen=True)
+class LazyModel:
+    """A model that is built only when its turn comes: a zoo of hundreds costs the memory of one.
+
+    Parameters
+    ----------
+    model_id
+        name in the store; it replaces the id of the source that `loader` returns.
+    loader
+        called once, without arguments, when the model is about to run; returns a model source.
+    metadata
+        stored with the model, over what the loaded source says about itself.
+    """
+
+    model_id: str
+    loader: Callable[[], ModelSource]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self, device: torch.device) -> Predictor:
+        """Call the loader and load what it returns."""
+        return self.loader().load(device)

@@ -1,0 +1,86 @@
+"""One door for the command line: what the user names as data becomes an example source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dissensus.errors import ArgumentError
+from dissensus.ingest.examples import ArrayExamples, ExampleSource, digits_examples
+from dissensus.ingest.folders import ImageFolder
+from dissensus.ingest.idx import find_idx, idx_examples, is_idx
+
+_KINDS = "'digits', a folder of class sub-folders, a folder or file of IDX data, or an .npy array with labels"
+
+
+def open_examples(
+    spec: str | Path,
+    labels: str | Path | ArrayLike | None = None,
+    on_bad_image: Literal["stop", "skip"] = "stop",
+) -> ExampleSource:
+    """Return the example source that a name or path stands for.
+
+    Parameters
+    ----------
+    spec
+        "digits" (scikit-learn's), a folder of class sub-folders with images, a folder or file of IDX data
+        (its test part, where there is one), or an `.npy` file of images.
+    labels
+        Labels of an `.npy` file or of a single IDX file: a path, or the labels themselves.
+    on_bad_image
+        "stop" or "skip"; only image folders can have bad images.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such data, or labels are missing or given where the data has its own.
+    UnreadableImage
+        Images of a folder cannot be decoded, and `on_bad_image` is "stop".
+    """
+    if str(spec) == "digits":
+        _refuse_labels("digits", labels)
+        return digits_examples()
+    path = Path(spec)
+    if not path.exists():
+        raise ArgumentError(f"no such data: {spec}; expected {_KINDS}")
+    if path.is_dir():
+        return _from_folder(path, labels, on_bad_image)
+    if path.suffix == ".npy":
+        return _from_npy(path, labels)
+    if is_idx(path):
+        return idx_examples(path, labels)
+    raise ArgumentError(f"{path} is no data that can be read; expected {_KINDS}")
+
+
+def _from_folder(
+    path: Path, labels: str | Path | ArrayLike | None, on_bad_image: Literal["stop", "skip"]
+) -> ExampleSource:
+    if find_idx(path):
+        return idx_examples(path, labels)
+    _refuse_labels(f"the image folder {path}", labels)
+    return ImageFolder(path, on_bad_image)
+
+
+def _from_npy(path: Path, labels: str | Path | ArrayLike | None) -> ArrayExamples:
+    if labels is None:
+        raise ArgumentError(f"{path} holds images only; pass labels=, an .npy file of class indices")
+    truth = _load(Path(labels)) if isinstance(labels, str | Path) else labels
+    return ArrayExamples(_load(path), truth)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    if not path.is_file():
+        raise ArgumentError(f"file not found: {path}")
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArgumentError(f"{path} cannot be read as an .npy array: {error}") from error
+    return array
+
+
+def _refuse_labels(what: str, labels: object) -> None:
+    if labels is not None:
+        raise ArgumentError(f"labels must not be given for {what}: it has its own")

@@ -1,0 +1,156 @@
+"""Any `torch.nn.Module` as a model source, and the predictor that all torch models share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dissensus.errors import ArgumentError, ModelLoadError
+from dissensus.ingest.digests import describe_callable, state_digest, text_digest, versions
+from dissensus.ingest.examples import grey_or_rgb
+
+if TYPE_CHECKING:
+    from dissensus.ingest.examples import Images
+
+
+@dataclass(frozen=True)
+class ModulePredictor:
+    """A module in evaluation mode on its device, with its preprocessing.
+
+    Parameters
+    ----------
+    module
+        in evaluation mode, on `device`; takes a (B, …) tensor, returns (B, C).
+    device
+        where batches are moved to.
+    preprocess
+        B decoded images -> (B, …) tensor on the host.
+    fingerprint, metadata, n_classes
+        see `Predictor`.
+    """
+
+    module: Callable[[torch.Tensor], Any]
+    device: torch.device
+    preprocess: Callable[[Images], torch.Tensor]
+    fingerprint: Mapping[str, str]
+    metadata: Mapping[str, Any]
+    n_classes: int | None = None
+    kind: str = "logits"
+
+    def prepare(self, images: Images) -> torch.Tensor:
+        """Return the preprocessed batch as a tensor on the host."""
+        batch = self.preprocess(images)
+        if isinstance(batch, np.ndarray):
+            return torch.from_numpy(np.require(batch, requirements="W"))  # torch refuses read-only maps
+        return batch
+
+    def __call__(self, batch: torch.Tensor) -> Any:
+        """Return the module's output for a prepared batch, without autograd."""
+        with torch.inference_mode():
+            return self.module(batch.to(self.device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class TorchModel:
+    """Any torch module as a model source.
+
+    Loading moves the module to the device of the run and sets it to evaluation mode, in place.
+
+    Parameters
+    ----------
+    model_id
+        name in the store.
+    module
+        (B, …) tensor -> (B, C) logits.
+    preprocess
+        B decoded images (see `ExampleSource.read`) -> (B, …) tensor. By default uint8 images become
+        float32 (B, channels, H, W) in [0, 1], and float arrays become float32 as they are.
+    metadata
+        stored with the model.
+    weights
+        text that stands for the weights in the fingerprint; by default sha256 over the state dict in key
+        order (names, dtypes, shapes, bytes).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dissensus.ingest import TorchModel
+    >>> TorchModel("linear", torch.nn.Linear(64, 10), metadata={"category": "linear"}).model_id
+    'linear'
+    """
+
+    model_id: str
+    module: nn.Module
+    _: KW_ONLY
+    preprocess: Callable[[Images], torch.Tensor] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+
+    def load(self, device: torch.device) -> ModulePredictor:
+        """Move the module to `device` in evaluation mode and take its fingerprint."""
+        if not isinstance(self.module, nn.Module):
+            raise ModelLoadError(
+                f"model {self.model_id!r}: module must be a torch.nn.Module, got "
+                f"{type(self.module).__name__}; wrap a function in CallableModel"
+            )
+        fingerprint = {
+            "architecture": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
+            "structure": text_digest(repr(self.module)),
+            "weights": self.weights or state_digest(self.module.state_dict()),
+            "preprocessing": describe_callable(self.preprocess or images_to_tensor),
+        }
+        module = self.module.to(device).eval()
+        metadata = {**module_metadata(module, device), "source": "torch", **self.metadata}
+        metadata.setdefault("architecture", type(module).__qualname__)
+        return ModulePredictor(module, device, self.preprocess or images_to_tensor, fingerprint, metadata)
+
+
+def images_to_tensor(images: Images) -> torch.Tensor:
+    """Return B decoded images as one float32 tensor.
+
+    uint8 becomes [0, 1] with channels first; floats stay as they are.
+
+    Raises
+    ------
+    ArgumentError
+        the images differ in size or mode, so that they make no batch.
+    """
+    array = stack_images(images)
+    tensor = torch.from_numpy(np.array(array))  # a copy: torch refuses read-only maps
+    if tensor.dtype != torch.uint8:
+        return tensor.to(torch.float32)
+    if tensor.ndim == 3:
+        tensor = tensor[:, None]
+    elif tensor.ndim == 4:
+        tensor = tensor.permute(0, 3, 1, 2).contiguous()
+    return tensor.to(torch.float32).div_(255)
+
+
+def stack_images(images: Images) -> np.ndarray[Any, Any]:
+    """Return B decoded images as one array; PIL images must agree in size and mode (grey or RGB)."""
+    if isinstance(images, np.ndarray):
+        return images
+    images = [grey_or_rgb(image) for image in images]
+    shapes = sorted({(image.size, image.mode) for image in images})
+    if len(shapes) > 1:
+        raise ArgumentError(
+            f"images differ in size or mode ({shapes[0]} and {shapes[1]}) and make no batch; "
+            "pass preprocess=, a function that brings them to one size"
+        )
+    return np.stack([np.asarray(image) for image in images])
+
+
+def module_metadata(module: nn.Module, device: torch.device) -> dict[str, Any]:
+    """Return what every torch model records: parameters, precision, device and versions."""
+    parameters = list(module.parameters())
+    return {
+        "params": sum(p.numel() for p in parameters),
+        "precision": str(parameters[0].dtype).removeprefix("torch.") if parameters else "float32",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        **versions("torch"),
+    }

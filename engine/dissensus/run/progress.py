@@ -1,0 +1,91 @@
+"""Progress on stderr: a bar where a person watches, a plain line every few seconds where a log does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+_LINE_EVERY_S = 5.0
+
+
+class Progress:
+    """Counts finished items of a known total and shows rate and remaining time on stderr.
+
+    Parameters
+    ----------
+    total
+        Number of items.
+    label
+        What is counted, at the head of the line.
+    enabled
+        False shows nothing.
+
+    Examples
+    --------
+    >>> with Progress(2, "files", enabled=False) as bar:
+    ...     bar.advance(2, status="done")
+    """
+
+    def __init__(self, total: int, label: str, enabled: bool = True) -> None:
+        self._total, self._label = total, label
+        self._done, self._status = 0, ""
+        self._bar: Any = None
+        self._enabled = enabled
+        self._start = self._shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._start = self._shown = time.monotonic()
+        if self._enabled and sys.stderr.isatty():
+            self._bar = _rich_bar()
+            self._bar.start()
+            self._bar.add_task(self._label, total=self._total, rate="", status="")
+        return self
+
+    def advance(self, n: int, status: str = "") -> None:
+        """Count `n` more items; `status` is shown at the end of the line."""
+        self._done, self._status = self._done + n, status
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, advance=n, rate=f"{self._rate():,.0f}/s", status=status)
+        elif self._enabled and time.monotonic() - self._shown >= _LINE_EVERY_S:
+            self._line()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._enabled and self._shown != self._start:  # end a job that was long enough to be reported
+            self._line()
+
+    def _rate(self) -> float:
+        return self._done / max(time.monotonic() - self._start, 1e-9)
+
+    def _line(self) -> None:
+        self._shown = time.monotonic()
+        rate = self._rate()
+        left = f", {(self._total - self._done) / rate:,.0f} s left" if 0 < self._done < self._total else ""
+        status = f"  {self._status}" if self._status else ""
+        print(
+            f"{self._label}: {self._done:,} of {self._total:,} ({rate:,.0f}/s{left}){status}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _rich_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,384 @@
+"""Example sources: arrays, IDX files, image folders, digits, and the door the command line uses."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import struct
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dissensus import errors
+from dissensus.ingest import (
+    ArrayExamples,
+    ExampleSource,
+    ImageFolder,
+    digits_examples,
+    idx_examples,
+    open_examples,
+)
+from dissensus.ingest.idx import FASHION_CLASSES, read_idx
+
+IMAGES = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
+LABELS = [0, 1, 2, 0, 1, 2]
+
+
+def idx_bytes(array, code):
+    return bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def write_idx(path, array, code=8, packed=False):
+    data = idx_bytes(np.asarray(array), code)
+    path.write_bytes(gzip.compress(data) if packed else data)
+    return path
+
+
+def write_set(folder, packed=False):
+    folder.mkdir(parents=True, exist_ok=True)
+    end = ".gz" if packed else ""
+    for part, images in (("train", IMAGES), ("t10k", 255 - IMAGES)):
+        write_idx(folder / f"{part}-images-idx3-ubyte{end}", images, packed=packed)
+        write_idx(folder / f"{part}-labels-idx1-ubyte{end}", np.array(LABELS, np.uint8), packed=packed)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    root = tmp_path / "val"
+    for name, file in (("zebra", "b.png"), ("zebra", "a.jpg"), ("ant", "deep/c.png"), ("ant", "D.PNG")):
+        path = root / name / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (9, 7, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+# arrays
+
+
+def test_arrays_are_an_example_source():
+    examples = ArrayExamples(IMAGES, LABELS, classes=["x", "y", "z"], splits=["fit"] * 3 + ["report"] * 3)
+    assert isinstance(examples, ExampleSource)
+    assert examples.ids == list("012345")
+    assert examples.labels.dtype == np.int64
+    assert np.array_equal(examples.read(2, 4), IMAGES[2:4])
+    assert examples.splits == ["fit"] * 3 + ["report"] * 3
+
+
+def test_ids_sort_as_numbers():
+    assert ArrayExamples(np.zeros((11, 2), np.float32), np.zeros(11, int)).ids[::5] == ["00", "05", "10"]
+
+
+def test_a_memory_map_is_read_lazily(tmp_path):
+    np.save(tmp_path / "x.npy", IMAGES)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    examples = ArrayExamples(mapped, LABELS)
+    assert isinstance(examples._images, np.memmap)
+    assert np.array_equal(examples.read(0, 6), IMAGES)
+    assert examples.fingerprint == ArrayExamples(IMAGES, LABELS).fingerprint
+
+
+def test_fingerprint_is_of_content_dtype_and_shape():
+    digest = ArrayExamples(IMAGES, LABELS).fingerprint
+    assert digest == hashlib.sha256(b"|u1(6, 4, 5)" + IMAGES.tobytes()).hexdigest()
+    changed = IMAGES.copy()
+    changed[5, 3, 4] ^= 1
+    others = [changed, IMAGES.reshape(6, 5, 4), IMAGES.view(np.int8), IMAGES[::-1]]
+    assert len({digest, *(ArrayExamples(other, LABELS).fingerprint for other in others)}) == 5
+
+
+def test_big_endian_arrays_are_read_in_native_order():
+    examples = ArrayExamples(np.arange(4.0).reshape(2, 2).astype(">f4"), [0, 1])
+    assert examples.read(0, 2).dtype == np.dtype("f4")
+    assert examples.read(0, 2).dtype.byteorder in "=|"
+    assert examples.read(0, 2).tolist() == [[0, 1], [2, 3]]
+
+
+def test_one_channel_is_dropped():
+    assert ArrayExamples(IMAGES[..., None], LABELS).read(0, 2).shape == (2, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": [0, 1]}, r"labels must have shape \(6,\), one for each image, got \(2,\)"),
+        (
+            {"labels": [0, 1, 2, 0, 1, 7], "classes": list("xyz")},
+            r"labels must be 0 … 2 .*got 7 for example 5",
+        ),
+        ({"labels": [0, -1, 2, 0, 1, 1]}, "labels must be 0 or more, got -1 for example 1"),
+        ({"labels": np.zeros(6)}, r"labels must be integers \(class indices from 0\), got dtype float64"),
+        ({"ids": list("abcdeb")}, "ids must be distinct; 'b' comes more than once"),
+        ({"ids": list("ab")}, "ids must have one entry for each of the 6 images, got 2"),
+        ({"splits": ["fit"]}, "splits must have one entry for each of the 6 images, got 1"),
+        ({"images": np.zeros((6, 4, 4, 4), np.uint8)}, r"uint8 images must be .* got shape \(6, 4, 4, 4\)"),
+        ({"images": np.zeros(6)}, "images must be an array of at least two dimensions"),
+        ({"images": np.zeros((6, 2), object)}, "images must be numbers .* got dtype object"),
+        ({"images": np.zeros((0, 2)), "labels": []}, "at least one example, got none"),
+    ],
+)
+def test_arrays_that_break_a_rule(change, message):
+    with pytest.raises(errors.ArgumentError, match=message):
+        ArrayExamples(**({"images": IMAGES, "labels": LABELS} | change))
+
+
+def test_digits():
+    digits = digits_examples()
+    assert (len(digits), digits.read(0, 3).shape, digits.read(0, 3).dtype) == (1797, (3, 8, 8), np.uint8)
+    assert digits.classes == [str(c) for c in range(10)]
+    assert len(np.unique(digits.read(0, 1797))) == 17  # all steps of the original stay apart
+    assert digits.ids[0] == "digit-0000"
+
+
+def test_digits_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(errors.MissingDependency, match=r"pip install 'dissensus\[demo\]'"):
+        digits_examples()
+
+
+# IDX
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("code", "dtype"),
+    [(0x08, "u1"), (0x09, "i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")],
+)
+def test_every_idx_type(tmp_path, code, dtype, packed):
+    array = (np.arange(24).reshape(2, 3, 4) - (0 if code == 8 else 7)).astype(dtype)
+    read = read_idx(write_idx(tmp_path / "x", array, code, packed))
+    assert isinstance(read, np.memmap)
+    assert read.dtype == np.dtype(dtype)
+    assert np.array_equal(read, array)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("below", ["", "raw", "FashionMNIST/raw"])
+def test_idx_folders_are_found(tmp_path, packed, below):
+    write_set(tmp_path / "data" / below, packed)
+    test, train = idx_examples(tmp_path / "data"), idx_examples(tmp_path / "data", which="train")
+    assert np.array_equal(test.read(0, 6), 255 - IMAGES)
+    assert np.array_equal(train.read(0, 6), IMAGES)
+    assert (test.ids[0], train.ids[0]) == ("test-0", "train-0")
+    assert test.labels.tolist() == LABELS
+
+
+def test_fashion_classes_are_known_by_the_path(tmp_path):
+    assert idx_examples(write_set(tmp_path / "fashion-mnist")).classes == list(FASHION_CLASSES)
+    assert idx_examples(write_set(tmp_path / "other")).classes == ["0", "1", "2"]
+    assert idx_examples(tmp_path / "other", classes=list("xyz")).classes == ["x", "y", "z"]
+
+
+def test_only_train_is_taken_where_there_is_no_test(tmp_path):
+    folder = write_set(tmp_path / "d")
+    for file in folder.glob("t10k*"):
+        file.unlink()
+    assert idx_examples(folder).ids[0] == "train-0"
+    with pytest.raises(errors.ArgumentError, match=r"has no test images \(t10k-images-idx3-ubyte\)"):
+        idx_examples(folder, which="test")
+
+
+def test_single_idx_files(tmp_path):
+    folder = write_set(tmp_path / "d")
+    file = folder / "train-images-idx3-ubyte"
+    assert idx_examples(file).labels.tolist() == LABELS
+    assert idx_examples(file, labels=[2, 2, 2, 1, 1, 0]).labels.tolist() == [2, 2, 2, 1, 1, 0]
+    assert open_examples(file).ids[0] == "train-0"
+    with pytest.raises(errors.ArgumentError, match=r"which='train' chooses a part of a folder"):
+        idx_examples(file, which="train")
+    lonely = write_idx(tmp_path / "lonely", IMAGES)
+    with pytest.raises(errors.ArgumentError, match=r"no labels found beside .*lonely; pass labels="):
+        idx_examples(lonely)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (idx_bytes(IMAGES, 8)[:-7], r"x is truncated: 129 bytes, but an array \(6, 4, 5\) of uint8 takes"),
+        (idx_bytes(IMAGES, 8) + b"?", r"x is longer than its header says: 137 bytes"),
+        (b"\0\0\x08\x03\0\0\0", "x is truncated: its header ends after 7 bytes"),
+        (b"\0\0\x07\x03" + bytes(99), "x is no IDX file: it begins with 00 00 07 03"),
+        (b"PNG or so", "x is no IDX file: it begins with 50 4e 47"),
+        (b"", "x is no IDX file: it begins with nothing"),
+        (bytes([0, 0, 8, 2]) + bytes(8), r"x holds no examples: shape \(0, 0\)"),
+    ],
+)
+def test_damaged_idx_files(tmp_path, data, message, packed):
+    path = tmp_path / "x"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    with pytest.raises(errors.ArgumentError, match=message):
+        read_idx(path)
+
+
+def test_damaged_gzip(tmp_path):
+    path = write_idx(tmp_path / "x", IMAGES, packed=True)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(errors.ArgumentError, match="x is damaged or truncated: .*fetch it again"):
+        read_idx(path)
+    with pytest.raises(errors.ArgumentError, match="IDX file not found: .*nothing"):
+        read_idx(tmp_path / "nothing")
+
+
+def test_idx_labels_of_another_length(tmp_path):
+    folder = write_set(tmp_path / "d")
+    write_idx(folder / "t10k-labels-idx1-ubyte", np.zeros(4, np.uint8))
+    with pytest.raises(errors.ArgumentError, match=r"labels must have shape \(6,\)"):
+        idx_examples(folder)
+
+
+def test_idx_folder_errors(tmp_path):
+    with pytest.raises(errors.ArgumentError, match="no IDX files in .*expected train-images-idx3-ubyte"):
+        idx_examples(tmp_path)
+    for name in ("MNIST", "KMNIST"):
+        write_set(tmp_path / name / "raw")
+    with pytest.raises(errors.ArgumentError, match=r"several IDX data sets \(KMNIST, MNIST\); pass the path"):
+        idx_examples(tmp_path)
+    with pytest.raises(errors.ArgumentError, match="which must be 'train' or 'test', got 'val'"):
+        idx_examples(tmp_path / "MNIST", which="val")
+
+
+# image folders
+
+
+def test_image_folder(folder):
+    examples = ImageFolder(folder, progress=False)
+    assert isinstance(examples, ExampleSource)
+    assert examples.classes == ["ant", "zebra"]
+    assert examples.ids == ["ant/D.PNG", "ant/deep/c.png", "zebra/a.jpg", "zebra/b.png"]
+    assert examples.labels.tolist() == [0, 0, 1, 1]
+    images = examples.read(1, 4)
+    expected = [np.asarray(Image.open(folder / name)) for name in examples.ids[1:4]]
+    assert all(
+        np.array_equal(np.asarray(image), array) for image, array in zip(images, expected, strict=True)
+    )
+
+
+def test_folder_fingerprint_follows_content_and_names(folder):
+    before = ImageFolder(folder, progress=False).fingerprint
+    assert ImageFolder(folder, progress=False).fingerprint == before
+    (folder / "zebra/b.png").rename(folder / "zebra/bb.png")
+    renamed = ImageFolder(folder, progress=False).fingerprint
+    Image.new("L", (3, 3)).save(folder / "zebra/bb.png")
+    assert len({before, renamed, ImageFolder(folder, progress=False).fingerprint}) == 3
+
+
+def spoil(folder):
+    """One truncated JPEG, one text file called .png, one empty file; a PNG called .jpg is no fault."""
+    data = (folder / "zebra/a.jpg").read_bytes()
+    (folder / "zebra/cut.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "zebra/text.png").write_text("not a picture")
+    (folder / "ant/empty.jpeg").write_bytes(b"")
+    (folder / "ant/misnamed.jpg").write_bytes((folder / "zebra/b.png").read_bytes())
+
+
+def test_bad_images_stop_before_anything_runs(folder):
+    spoil(folder)
+    message = (
+        r"3 of 8 images could not be decoded: .*ant/empty\.jpeg \(not an image\); "
+        r".*zebra/cut\.jpg \([^)]*[Tt]runcated[^)]*\); "
+        r".*zebra/text\.png \(not an image\); .*on_bad_image='skip'"
+    )
+    with pytest.raises(errors.UnreadableImage, match=message):
+        ImageFolder(folder, progress=False)
+
+
+def test_bad_images_are_skipped_when_asked(folder):
+    spoil(folder)
+    with pytest.warns(UserWarning, match=r"left out: 3 of 8 images could not be decoded: .*empty\.jpeg"):
+        examples = ImageFolder(folder, "skip", progress=False)
+    assert examples.skipped == ["ant/empty.jpeg", "zebra/cut.jpg", "zebra/text.png"]
+    assert examples.ids == ["ant/D.PNG", "ant/deep/c.png", "ant/misnamed.jpg", "zebra/a.jpg", "zebra/b.png"]
+    assert len(examples.read(0, 5)) == len(examples.labels) == 5
+
+
+def test_many_bad_images_are_counted_and_some_named(folder):
+    for i in range(9):
+        (folder / "ant" / f"bad{i}.png").write_text("?")
+    with pytest.raises(
+        errors.UnreadableImage, match=r"9 of 13 .*bad0\.png.*bad4\.png \(not an image\); and 4 more; "
+    ):
+        ImageFolder(folder, progress=False)
+
+
+def test_no_image_left(tmp_path):
+    (tmp_path / "val/a").mkdir(parents=True)
+    (tmp_path / "val/a/x.png").write_text("?")
+    with pytest.raises(errors.UnreadableImage, match="no readable image is left"):
+        ImageFolder(tmp_path / "val", "skip", progress=False)
+
+
+def test_an_image_that_breaks_after_the_scan(folder):
+    examples = ImageFolder(folder, progress=False)
+    (folder / "zebra/b.png").write_text("?")
+    with pytest.raises(errors.UnreadableImage, match=r"zebra/b\.png could not be decoded any more"):
+        examples.read(0, 4)
+
+
+def test_folders_without_images(tmp_path, folder):
+    with pytest.raises(errors.ArgumentError, match="image folder not found: .*nowhere"):
+        ImageFolder(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(errors.ArgumentError, match="empty is empty; expected .*/<class>/<image>"):
+        ImageFolder(tmp_path / "empty")
+    with pytest.raises(errors.ArgumentError, match="ant/deep has no class sub-folders; expected"):
+        ImageFolder(folder / "ant" / "deep")
+    (folder / "moth").mkdir()
+    (folder / "moth" / "readme.txt").write_text("none yet")
+    with pytest.raises(errors.ArgumentError, match=r"class folder .*moth holds no images \(.bmp, .*fill or"):
+        ImageFolder(folder)
+    with pytest.raises(errors.ArgumentError, match="on_bad_image must be 'stop' or 'skip', got 'ignore'"):
+        ImageFolder(folder, "ignore")
+
+
+def test_hidden_files_and_folders_do_not_count(folder):
+    (folder / ".cache").mkdir()
+    (folder / "ant" / "._D.PNG").write_bytes(b"resource fork")
+    assert ImageFolder(folder, progress=False).ids[0] == "ant/D.PNG"
+
+
+# the door
+
+
+def test_open_examples_knows_all_kinds(tmp_path, folder):
+    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "y.npy", np.array(LABELS))
+    assert len(open_examples("digits")) == 1797
+    assert open_examples(folder).classes == ["ant", "zebra"]
+    assert open_examples(write_set(tmp_path / "idx")).ids[0] == "test-0"
+    for labels in (tmp_path / "y.npy", LABELS):
+        assert open_examples(tmp_path / "x.npy", labels=labels).labels.tolist() == LABELS
+
+
+def test_open_examples_refusals(tmp_path, folder):
+    np.save(tmp_path / "x.npy", IMAGES)
+    (tmp_path / "bad.npy").write_text("no array")
+    (tmp_path / "x.csv").write_text("a,b")
+    refusals = [
+        (("nowhere",), "no such data: nowhere; expected 'digits', a folder of class sub-folders"),
+        ((tmp_path / "x.npy",), r"x\.npy holds images only; pass labels="),
+        ((tmp_path / "x.npy", tmp_path / "y.npy"), r"file not found: .*y\.npy"),
+        ((tmp_path / "bad.npy", LABELS), r"bad\.npy cannot be read as an \.npy array"),
+        ((tmp_path / "x.csv",), r"x\.csv is no data that can be read; expected"),
+        ((folder, LABELS), "labels must not be given for the image folder .*: it has its own"),
+        (("digits", LABELS), "labels must not be given for digits"),
+    ]
+    for arguments, message in refusals:
+        with pytest.raises(errors.ArgumentError, match=message):
+            open_examples(*arguments)
+    with pytest.raises(errors.UnreadableImage, match="1 of 5"):
+        (folder / "ant/x.png").write_text("?")
+        open_examples(folder)
+    with pytest.warns(UserWarning, match="left out: 1 of 5"):
+        assert len(open_examples(folder, on_bad_image="skip")) == 4
+
+
+def test_file_names_must_be_text(folder):
+    bad = os.fsencode(folder / "ant") + b"/\xff.png"
+    Image.new("L", (3, 3)).save(folder / "ant" / "x.png")
+    os.rename(folder / "ant" / "x.png", bad)
+    with pytest.raises(errors.ArgumentError, match="file names must be UTF-8"):
+        ImageFolder(folder, progress=False)
