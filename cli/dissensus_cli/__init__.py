@@ -1,0 +1,1 @@
+"""The command line of Dissensus: each command parses, calls the library once and prints."""

@@ -1,0 +1,5 @@
+"""Run as ``python -m dissensus_cli``."""
+
+from .main import main
+
+main()

@@ -1,0 +1,101 @@
+"""How predictions get in: running models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import Sink, output_options
+from .queries import STORE
+
+if TYPE_CHECKING:
+    from dissensus import Store
+    from dissensus.ingest import ExampleSource
+
+
+@click.command()
+@STORE
+@click.argument("source", type=click.Choice(["timm"]))
+@click.argument("models", nargs=-1, required=True)
+@click.option(
+    "--data", required=True, help="Folder of class sub-folders, IDX file or folder, .npy file, or 'digits'."
+)
+@click.option("--labels", type=click.Path(path_type=Path), help="Labels of a single IDX or .npy file.")
+@click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of local checkpoints.")
+@click.option("--pretrained", is_flag=True, help="Fetch timm's pretrained weights (needs a network).")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Precision of a new store.",
+)
+@click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1))
+@click.option("--device", help="cpu, cuda, cuda:1, …  [default: CUDA where there is one]")
+@click.option(
+    "--on-bad-image",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="Unreadable image files.",
+)
+@click.option("--restart", is_flag=True, help="Drop what was staged of unfinished models.")
+@output_options
+def ingest(
+    store: Path,
+    source: str,
+    models: tuple[str, ...],
+    data: str,
+    labels: Path | None,
+    checkpoints: Path | None,
+    pretrained: bool,
+    dtype: str,
+    batch_size: int,
+    device: str | None,
+    on_bad_image: str,
+    restart: bool,
+    fmt: str,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """Run models over labelled data and stream their logits into STORE, which is made if it is not there.
+
+    MODELS are timm names or patterns. Weights come from --checkpoints, a folder with one sub-folder a model
+    in timm's own layout (config.json, model.safetensors) or files named ARCHITECTURE.safetensors, or from
+    timm's hub with --pretrained. Ctrl-C or a kill loses nothing: the same command goes on. A model that fails
+    does not stop the others; it is reported at the end with exit status 1.
+
+    \b
+    Examples:
+      dissensus ingest my.zoo timm 'resnet*' --data val/ --pretrained
+      dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/
+    """
+    from dissensus.ingest import infer, open_examples, timm_models
+
+    sink = Sink(fmt, out, force)
+    sources = timm_models(models, checkpoints=checkpoints, pretrained=pretrained)
+    examples = open_examples(data, labels, on_bad_image)  # type: ignore[arg-type]
+    report = infer(
+        _store(store, examples, dtype),
+        sources,
+        examples,
+        batch_size=batch_size,
+        device=device,
+        restart=restart,
+    )
+    rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
+    done, stored, failed = len(report.done), len(report.stored), len(report.failed)
+    sink.table(
+        report.to_arrow(), f"{store}: {done} models ingested, {stored} there before, {failed} failed", rows
+    )
+    sys.exit(1 if report.failed else 0)
+
+
+def _store(path: Path, examples: ExampleSource, dtype: str) -> Store:
+    """Open the store, or make it for these examples."""
+    import dissensus as ds
+
+    return ds.open(path) if path.exists() else ds.create_from(path, examples, dtype)

@@ -1,0 +1,89 @@
+"""Entry point: the group of commands, each loaded when it is called, and errors as one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "demo": ("demo", "Train and ingest a real zoo on this machine, and answer which models to combine."),
+    "ingest": ("ingest", "Run models over labelled data and stream their logits into a store."),
+    "info": ("queries", "What a store holds."),
+    "models": ("queries", "Models of a store with their accuracies."),
+    "pairs": ("pairs", "Pairs of models, the most different first."),
+    "matrix": ("pairs", "One measure for all pairs, as a matrix."),
+    "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
+    "verify": ("queries", "Check every file of a store against what was committed."),
+    "remove": ("queries", "Take models out of a store."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a first session."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"dissensus_cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dissensus")
+def cli() -> None:
+    """Dissensus: which of my models make different mistakes, which should I combine, and why?
+
+    \b
+    First steps:
+      dissensus demo                               a real zoo, end to end, on this machine
+      dissensus ingest my.zoo timm 'resnet*' --data val/ --pretrained
+      dissensus ensemble my.zoo --size 5
+
+    Results go to stdout, progress to stderr. Exit status: 0 done, 1 an error of the data or the user's,
+    2 wrong usage.
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line; errors of the library become one line on stderr and exit status 1."""
+    warnings.showwarning = _one_line_warning
+    from dissensus.errors import DissensusError
+
+    try:
+        cli.main(args=argv, prog_name="dissensus", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        _fail("interrupted; what was written is kept, and the same command goes on from there", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except DissensusError as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; nothing is left to say
+        sys.exit(1)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(status)
+
+
+def _one_line_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)

@@ -1,0 +1,155 @@
+"""How results leave: a table for people; JSON, CSV and Parquet for programs; to stdout or to a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dissensus.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS = ("table", "json", "csv", "parquet")
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--format``, ``--out`` and ``--force`` to a query."""
+    options = (
+        click.option("--format", "fmt", type=click.Choice(FORMATS), default="table", show_default=True),
+        click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."),
+        click.option("--force", is_flag=True, help="Overwrite the file of --out."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class Sink:
+    """Where a result goes; checked before any work is done.
+
+    Parameters
+    ----------
+    fmt : {"table", "json", "csv", "parquet"}
+        Form of the result.
+    out : Path or None
+        File to write; stdout for None.
+    force : bool
+        Overwrite an existing file.
+    """
+
+    def __init__(self, fmt: str, out: Path | None, force: bool) -> None:
+        self.fmt, self.out = fmt, out
+        if out is None:
+            if fmt == "parquet":
+                raise click.UsageError("--format parquet is binary: name a file with --out FILE")
+            return
+        if out.exists() and not force:
+            raise ArgumentError(f"--out {out} exists already; choose another file or pass --force")
+        if not out.absolute().parent.is_dir():
+            raise ArgumentError(f"--out {out}: there is no folder {out.parent}; make it first")
+
+    def table(self, table: pa.Table, title: str = "", record: Any = None) -> None:
+        """Send a table; `record` is what JSON shows instead of its rows."""
+        forms: dict[str, Callable[[], str | bytes]] = {
+            "table": lambda: render(table, title),
+            "json": lambda: to_json(table.to_pylist() if record is None else record),
+            "csv": lambda: to_csv(table),
+            "parquet": lambda: to_parquet(table),
+        }
+        self.send(forms[self.fmt]())
+
+    def send(self, data: str | bytes) -> None:
+        """Write text or bytes: to stdout, or to the file in one step."""
+        if self.out is None:
+            click.echo(data, nl=False)
+            return
+        temporary = self.out.with_name(f".{self.out.name}.tmp-{os.getpid()}")
+        try:
+            temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+            os.replace(temporary, self.out)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ArgumentError(f"--out {self.out} cannot be written: {error.strerror}") from error
+        click.echo(f"wrote {self.out}", err=True)
+
+
+def to_json(record: Any) -> str:
+    """JSON with null for what is undefined."""
+    return json.dumps(_plain(record), indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_csv(table: pa.Table) -> str:
+    """CSV with a header; full precision, nothing for null."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(table.column_names)
+    for row in table.to_pylist():
+        writer.writerow([json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()])
+    return sink.getvalue()
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """Parquet bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+def render(table: pa.Table, title: str = "") -> str:
+    """Text table: numbers to the right, four digits, nothing for null."""
+    from rich.table import Table
+
+    view = Table(box=None, pad_edge=False, header_style="bold")
+    for name in table.column_names:
+        is_number = table[name].type in _number_types()
+        view.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
+    for row in table.to_pylist():
+        view.add_row(*(cell(v) for v in row.values()))
+    return (f"{title}\n\n" if title else "") + print_wide(view)
+
+
+def cell(value: Any) -> str:
+    """One value as people read it."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def print_wide(view: Any) -> str:
+    """Text of a rich object; as wide as the terminal, or as it needs where there is none."""
+    from rich.console import Console
+
+    is_terminal = sys.stdout.isatty()
+    sink = io.StringIO()
+    console = Console(file=sink, force_terminal=is_terminal, width=None if is_terminal else 160, markup=False)
+    console.print(view, soft_wrap=False)
+    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
+
+
+def _number_types() -> tuple[Any, ...]:
+    import pyarrow as pa
+
+    return (pa.int32(), pa.int64(), pa.float32(), pa.float64())

@@ -1,0 +1,139 @@
+"""Which models make different mistakes: pairs and matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import Sink, output_options
+from .queries import STORE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dissensus import Pairs
+
+DEFAULT = ("error_inconsistency", "error_consistency")
+
+
+@click.command()
+@STORE
+@click.option(
+    "--measure",
+    "-m",
+    "measures",
+    multiple=True,
+    help="Measure to compute; repeatable. [default: error_inconsistency, error_consistency]",
+)
+@click.option("--top", default=20, show_default=True, type=click.IntRange(min=1), help="Pairs to list.")
+@click.option("--by", help="Measure to sort by. [default: the first measure]")
+@click.option(
+    "--ascending/--descending", default=None, help="Order of --by. [default: the more different first]"
+)
+@click.option("--all", "everything", is_flag=True, help="List every pair, unsorted.")
+@click.option("--model", help="Only pairs of this model.")
+@click.option("--split", help="Only examples of this split.")
+@output_options
+def pairs(
+    store: Path,
+    measures: tuple[str, ...],
+    top: int,
+    by: str | None,
+    ascending: bool | None,
+    everything: bool,
+    model: str | None,
+    split: str | None,
+    fmt: str,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """Pairs of models, the most different first.
+
+    Error inconsistency is the share of examples that exactly one of the two gets right; error consistency
+    (kappa) corrects for what their accuracies alone would give. All measures: `dissensus matrix --help`.
+
+    \b
+    Examples:
+      dissensus pairs demo-digits/digits.zoo --top 10
+      dissensus pairs demo-digits/digits.zoo -m error_consistency -m double_fault --split report --format json
+    """
+    import dissensus as ds
+
+    sink = Sink(fmt, out, force)
+    names = list(measures) or list(DEFAULT)
+    if by is not None and by not in names:
+        names.append(by)
+    result = ds.pairwise(ds.open(store), names, split=split)
+    table = _choose(result, top, by, ascending, everything, model)
+    title = f"{table.num_rows} pairs of {len(result.model_ids)} models on {result.counts.n:,} examples"
+    sink.table(table, title)
+
+
+def _choose(
+    result: Pairs, top: int, by: str | None, ascending: bool | None, everything: bool, model: str | None
+) -> pa.Table:
+    if everything:
+        return result.to_arrow() if model is None else result.between(model)
+    return result.top(top, by, ascending=ascending, model=model)
+
+
+@click.command()
+@STORE
+@click.option("--measure", "-m", default="error_inconsistency", show_default=True, help="Measure to compute.")
+@click.option("--split", help="Only examples of this split.")
+@click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
+@output_options
+def matrix(
+    store: Path,
+    measure: str,
+    split: str | None,
+    models: tuple[str, ...],
+    fmt: str,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """One measure for all pairs, as a matrix: row model first.
+
+    \b
+    Measures:
+      error_inconsistency  error_consistency  error_consistency_unbiased  error_consistency_max
+      error_consistency_min  phi  q_statistic  double_fault  error_iou  oracle_accuracy
+      positive_flip_rate  negative_flip_rate  relative_nfr
+
+    \b
+    Examples:
+      dissensus matrix demo-digits/digits.zoo -m error_consistency
+      dissensus matrix demo-digits/digits.zoo --format csv --out matrix.csv
+    """
+    import pyarrow as pa
+
+    import dissensus as ds
+
+    sink = Sink(fmt, out, force)
+    result = ds.pairwise(ds.open(store), measure, models=list(models) or None, split=split)
+    values = result[measure]
+    if fmt == "table":
+        sink.send(_on_screen(result, measure))
+        return
+    columns = {"model": result.model_ids}
+    columns |= {m: pa.array(values[:, j], from_pandas=True) for j, m in enumerate(result.model_ids)}
+    record = {"measure": measure, "models": result.model_ids, "matrix": values.tolist()}
+    sink.table(pa.table(list(columns.values()), names=list(columns)), record=record)
+
+
+def _on_screen(result: Pairs, measure: str) -> str:
+    """Numbered rows and columns, two digits, as many columns side by side as a screen holds."""
+    names, values = result.model_ids, result[measure]
+    width, wide = max(len(n) for n in names), 16
+    lines = [f"{measure.replace('_', ' ')} of {len(names)} models on {result.counts.n:,} examples"]
+    for first in range(0, len(names), wide):
+        columns = range(first, min(first + wide, len(names)))
+        lines.append("\n" + " " * (width + 4) + "".join(f"{j + 1:>6}" for j in columns))
+        for i, name in enumerate(names):
+            cells = "".join(
+                f"{values[i, j]:6.2f}" if values[i, j] == values[i, j] else "     –" for j in columns
+            )
+            lines.append(f"{i + 1:>3} {name:<{width}}{cells}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,197 @@
+"""The command line through its real entry point: every query in every format, clear errors, exit status."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import dissensus as ds
+
+DISSENSUS = Path(sys.executable).parent / "dissensus"
+
+
+def run(*args, status=0):
+    done = subprocess.run([DISSENSUS, *map(str, args)], capture_output=True, text=True, check=False)
+    assert done.returncode == status, f"{done.returncode}: {done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """Store of 6 models x 300 examples x 4 classes; one perfect model makes kappa undefined once."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, 300)
+    splits = np.where(np.arange(300) < 150, "fit", "report").tolist()
+    store = ds.create(tmp_path_factory.mktemp("cli") / "cli.zoo", labels, classes=list("abcd"), splits=splits)
+    for i in range(5):
+        z = 2 * np.eye(4)[labels] + rng.normal(size=(300, 4)) * (1 + i / 4)
+        store.add(f"m{i}", logits=z, metadata={"category": "even" if i % 2 == 0 else "odd"})
+    store.add("truth", predictions=labels)
+    return store
+
+
+def test_info(zoo):
+    record = json.loads(run("info", zoo.path, "--format", "json").stdout)
+    assert record["models"] == 6
+    assert record["splits"] == {"fit": 150, "report": 150}
+    assert record["kinds"] == {"labels": 1, "logits": 5}
+    assert "300" in run("info", zoo.path).stdout
+
+
+def test_models_records(zoo):
+    records = json.loads(run("models", zoo.path, "--format", "json").stdout)
+    assert records[0]["model"] == "truth"
+    assert records[0]["accuracy"] == 1.0
+    assert "category" not in records[0]  # only where recorded
+    assert {r["category"] for r in records[1:]} == {"even", "odd"}
+    on_split = json.loads(run("models", zoo.path, "--split", "report", "--format", "json").stdout)
+    expected = float((zoo.top1(["m3"])[0] == zoo.labels)[150:].mean())
+    assert next(r for r in on_split if r["model"] == "m3")["accuracy"] == expected
+
+
+def test_pairs_records_equal_the_library(zoo):
+    records = json.loads(run("pairs", zoo.path, "--top", 3, "--format", "json").stdout)
+    assert list(records[0]) == [
+        "model_a", "model_b", "accuracy_a", "accuracy_b", "error_inconsistency", "error_consistency",
+    ]  # fmt: skip
+    expected = ds.pairwise(zoo, ["error_inconsistency", "error_consistency"]).top(3)
+    assert [r["error_inconsistency"] for r in records] == expected["error_inconsistency"].to_pylist()
+    one = json.loads(run("pairs", zoo.path, "--model", "m2", "--top", 9, "--format", "json").stdout)
+    assert len(one) == 5
+    assert all("m2" in (r["model_a"], r["model_b"]) for r in one)
+
+
+def test_undefined_is_null_in_json_and_a_dash_on_screen(zoo):
+    arguments = ("pairs", zoo.path, "-m", "phi", "--all")
+    records = json.loads(run(*arguments, "--format", "json").stdout)
+    assert [r["phi"] for r in records if r["model_b"] == "truth"] == [None] * 5
+    assert "–" in run(*arguments).stdout
+
+
+def test_matrix_in_every_format(zoo, tmp_path):
+    values = ds.pairwise(zoo, "double_fault")["double_fault"]
+    arguments = ("matrix", zoo.path, "-m", "double_fault")
+    rows = list(csv.reader(io.StringIO(run(*arguments, "--format", "csv").stdout)))
+    assert rows[0] == ["model", *zoo.model_ids]
+    assert np.array_equal(np.array([r[1:] for r in rows[1:]], float), values)
+    record = json.loads(run(*arguments, "--format", "json").stdout)
+    assert np.array_equal(record["matrix"], values)
+    out = tmp_path / "m.parquet"
+    run(*arguments, "--format", "parquet", "--out", out)
+    table = pq.read_table(out)
+    assert np.array_equal(np.column_stack([table[m] for m in zoo.model_ids]), values)
+    assert "double fault of 6 models on 300 examples" in run(*arguments).stdout
+
+
+def test_ensemble_record_equals_the_library(zoo):
+    done = run("ensemble", zoo.path, "--size", 4, "--format", "json")
+    best = ds.greedy(zoo, 4)
+    record = json.loads(done.stdout)
+    assert record == json.loads(json.dumps(best.to_dict()))
+    assert record["left_out"] == ["truth"]
+    screen = run("ensemble", zoo.path, "--size", 4).stdout
+    assert f"{best.report['accuracy']:.4f}" in screen
+    assert "95% interval" in screen
+    marked = run("ensemble", zoo.path, "--report", "fit", "--allow-same-split", "--size", 2).stdout
+    assert "Caution: selected and reported on shared examples" in marked
+
+
+def test_verify_and_remove(zoo, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy.zoo"
+    shutil.copytree(zoo.path, copy)
+    assert "sound" in run("verify", copy).stdout
+    run("remove", copy, "m4")
+    shard = copy / "models/m1/logits/c.0.0"
+    data = bytearray(shard.read_bytes())
+    data[17] ^= 1
+    shard.write_bytes(data)
+    record = json.loads(run("verify", copy, "--format", "json", status=1).stdout)
+    assert [p["model"] for p in record["problems"]] == ["m1"]
+    assert record["models"] == 5
+    assert "fails its checksum" in run("ensemble", copy, status=1).stderr
+    assert "sound" in run("verify", copy, "--quick").stdout
+
+
+def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
+    out = tmp_path / "models.csv"
+    run("models", zoo.path, "--format", "csv", "--out", out)
+    before = out.read_bytes()
+    assert (
+        "exists already; choose another file or pass --force"
+        in run("models", zoo.path, "--out", out, status=1).stderr
+    )
+    assert out.read_bytes() == before
+    run("models", zoo.path, "--format", "json", "--out", out, "--force")
+    assert json.loads(out.read_text())
+    assert [p.name for p in tmp_path.iterdir()] == ["models.csv"]
+    missing = run("models", zoo.path, "--out", tmp_path / "no" / "m.csv", status=1)
+    assert "make it first" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["info", "nowhere.zoo"], 1, "nowhere.zoo is not a Dissensus store: it does not exist"),
+        (["pairs", "ZOO", "-m", "kapa"], 1, "unknown measure 'kapa'"),
+        (["pairs", "ZOO", "--model", "m9"], 1, "unknown model 'm9'; did you mean"),
+        (["pairs", "ZOO", "--split", "test"], 1, "unknown split 'test'; there are: fit, report, all"),
+        (["matrix", "ZOO", "--format", "parquet"], 2, "name a file with --out FILE"),
+        (["ensemble", "ZOO", "--report", "fit"], 1, "--allow-same-split"),
+        (["ensemble", "ZOO", "--size", "0"], 2, "Invalid value for '--size'"),
+        (["ensemble", "ZOO", "--candidate", "truth"], 1, "have hard labels only"),
+        (["ensemble", "ZOO", "--size", "9", "--no-replacement"], 1, "without replacement need as many"),
+        (["remove", "ZOO", "nobody"], 1, "unknown model 'nobody'"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["ingest", "ZOO", "timm", "resnet18", "--data", "digits"], 1, "random weights are refused"),
+        (["ingest", "ZOO", "timm", "resnet18", "--data", "gone", "--pretrained"], 1, "no such data: gone"),
+        (
+            ["ingest", "ZOO", "timm", "resnet_18x", "--data", "digits", "--pretrained"],
+            1,
+            "unknown timm model",
+        ),
+    ],
+)
+def test_bad_input_is_one_clear_line(zoo, arguments, status, message):
+    before = sorted(p for p in zoo.path.rglob("*"))
+    done = run(*[zoo.path if a == "ZOO" else a for a in arguments], status=status)
+    assert message in done.stderr
+    assert done.stdout == ""
+    if status == 1:
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(p for p in zoo.path.rglob("*")) == before
+
+
+def commands():
+    from dissensus_cli.main import COMMANDS
+
+    return list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_has_help_with_an_example(command):
+    text = run(command, "--help").stdout
+    assert f"dissensus {command} " in text.split("Example", 1)[-1]
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    assert f"dissensus {command}" in readme
+
+
+def test_a_reader_that_leaves_early_is_no_error(zoo):
+    done = subprocess.run(
+        f"{DISSENSUS} pairs {zoo.path} --all --format csv | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("model_a,model_b")
+    assert "Traceback" not in done.stderr
