@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ..kernels.probabilities import TINIEST
 from ..store.catalog import Store
+from ..store.splits import Rows
 from .members import MemberScores
 from .search import Selection
-from .splits import Rows
 
 Values = dict[
     str, NDArray[np.float64]

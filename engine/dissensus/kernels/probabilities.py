@@ -160,11 +160,11 @@ def hits_if_added(
 @parallel_kernel
 def _hits_if_added(total: Any, q: Any, labels: Any, out: Any) -> None:
     for m in prange(q.shape[0]):
-        hits = 0
+        hits = np.int64(0)
         for n in range(q.shape[1]):
             y = labels[n]
             best = total[n, y] + np.int64(q[m, n, y])
-            lost = 0
+            lost = np.int64(0)
             for c in range(y):  # no early exit: the plain loop vectorises
                 lost |= np.int64(total[n, c] + np.int64(q[m, n, c]) >= best)
             for c in range(y + 1, q.shape[2]):
@@ -199,7 +199,7 @@ def nll_if_added(truth_sum: NDArray[np.float64], truth: NDArray[np.float64], siz
 @parallel_kernel
 def _nll_if_added(truth_sum: Any, truth: Any, log_size: float, out: Any) -> None:
     for m in prange(truth.shape[0]):
-        total = 0
+        total = np.int64(0)
         for n in range(truth.shape[1]):
             p = max(truth_sum[n] + truth[m, n], TINIEST)
             total += np.int64(np.rint((log_size - math.log(p)) * NLL_ONE))

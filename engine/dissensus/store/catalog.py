@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from . import format as fmt
 from .files import read_checked, unseal, writing
 from .reader import Logits, StoredModel
 from .rows import WriterContext
+from .splits import ALL, Rows, rows_of
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
 
@@ -129,6 +131,19 @@ class Store:
         column = self._examples["split"]
         return None if column.null_count == len(column) else column.to_numpy()
 
+    def rows(self, split: str | None) -> Rows:
+        """Sorted row numbers of a split, (n,) intp.
+
+        "all" (or None) is every example. A store without splits has "fit" and "report" too: seeded,
+        class-stratified halves.
+
+        Raises
+        ------
+        UnknownName
+            Naming the splits there are.
+        """
+        return rows_of(self.labels, self.splits, ALL if split is None else split)
+
     def _folders(self) -> list[str]:
         with os.scandir(self.path / fmt.MODELS) as entries:
             return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
@@ -212,10 +227,10 @@ class Store:
         right: NDArray[np.bool_] = self.top1(models) == self.labels
         return right
 
-    def models(self) -> pa.Table:
-        """One row a model: model, kind, accuracy (over all examples), then all recorded metadata."""
-        ids = self.model_ids
-        accuracy = self.correct(ids).mean(axis=1) if ids else np.empty(0)
+    def models(self, *, split: str | None = None) -> pa.Table:
+        """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata."""
+        ids, chosen = self.model_ids, self.rows(split)
+        accuracy = self.correct(ids)[:, chosen].mean(axis=1) if ids else np.empty(0)
         rows = [
             {"model": m, "kind": self.model(m).kind, "accuracy": float(a)} | self.model(m).metadata
             for m, a in zip(ids, accuracy, strict=True)
@@ -303,6 +318,25 @@ class Store:
         with writing(folder):
             os.rename(folder, grave)
             shutil.rmtree(grave)
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the store, as plain JSON."""
+        splits = {} if self.splits is None else dict(sorted(Counter(s for s in self.splits if s).items()))
+        kinds = Counter(model.kind for model in self._catalog().values())
+        return {
+            "path": str(self.path),
+            "models": sum(kinds.values()),
+            "kinds": dict(sorted(kinds.items())),
+            "examples": self.n_examples,
+            "classes": self.n_classes,
+            "splits": splits,
+            "dtype": self.dtype,
+            "block_rows": self.block_rows,
+            "size_bytes": sum(f["bytes"] for m in self._catalog().values() for f in m.files.values()),
+            "unfinished": self.staged(),
+            "format_version": fmt.FORMAT_VERSION,
+            "attributes": self.attributes,
+        }
 
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""

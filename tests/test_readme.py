@@ -1,0 +1,57 @@
+"""The README is true: its blocks run, its commands are the real ones, its figures are the stored ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+README = (REPOSITORY / "README.md").read_text()
+PYTHON_BLOCKS = re.findall(r"<!-- runs -->\n```python\n(.*?)```", README, re.S)
+COMMANDS = re.findall(r"^(dissensus (?!demo|ingest).*)$", README, re.M)
+
+
+@pytest.fixture
+def session(digits_demo, tmp_path, monkeypatch):
+    """A folder with a small digits demo in it, as after `dissensus demo`."""
+    shutil.copytree(digits_demo, tmp_path / "demo-digits")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_there_is_something_to_run():
+    assert len(PYTHON_BLOCKS) >= 3
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("block", PYTHON_BLOCKS)
+def test_python_blocks_run(session, block):
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_commands_run_as_printed(session):
+    for command in COMMANDS:
+        done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_two_commands_of_the_first_screen():
+    first = README[: README.index("## Your own models")]
+    assert "\npython -m pip install '.[demo]' && dissensus demo\n" in first
+    assert "\npython -m pip install '.[test]' && python -m pytest\n" in first
+
+
+def test_measures_are_all_named():
+    from dissensus.pairs.measures import MEASURES
+
+    text = README.replace("`_unbiased`, `_max`, `_min`", " ".join(f"`error_consistency_{s}`" for s in ("unbiased", "max", "min")))
+    assert [m for m in MEASURES if f"`{m}`" not in text] == []
