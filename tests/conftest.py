@@ -32,3 +32,16 @@ def small_zoo(tmp_path, rng):
     for model_id, logits in store.given.items():
         store.add(model_id, logits=logits, metadata={"category": "odd" if model_id[-1] in "135" else "even"})
     return store
+
+
+@pytest.fixture(scope="session")
+def digits_demo(tmp_path_factory):
+    """Folder of a small but real digits demo: a few recipes of the built-in zoo, trained and ingested."""
+    from dissensus.demo.families import recipes_for
+
+    wanted = ("base", "reinit-1", "mlp", "resnetv2", "knn", "random-forest", "data-half")
+    recipes = [r for r in recipes_for(size=8, flips=False) if r.model_id in wanted]
+    out = tmp_path_factory.mktemp("demo") / "demo-digits"
+    result = ds.run_demo("digits", out=out, recipes=recipes, workers=1, progress=False)
+    assert not result.failed
+    return out

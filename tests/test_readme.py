@@ -53,5 +53,17 @@ def test_the_two_commands_of_the_first_screen():
 def test_measures_are_all_named():
     from dissensus.pairs.measures import MEASURES
 
-    text = README.replace("`_unbiased`, `_max`, `_min`", " ".join(f"`error_consistency_{s}`" for s in ("unbiased", "max", "min")))
+    text = README.replace(
+        "`_unbiased`, `_max`, `_min`",
+        " ".join(f"`error_consistency_{s}`" for s in ("unbiased", "max", "min")),
+    )
     assert [m for m in MEASURES if f"`{m}`" not in text] == []
+
+
+def test_numbers_equal_plain_numpy_on_what_zarr_reads(session):
+    """Everything the queries print about the demo, recomputed without this library."""
+    script = Path(__file__).parent / "recompute.py"
+    command = [sys.executable, str(script), "demo-digits/digits.zoo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "numbers recomputed" in done.stdout

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import probabilities as kernel
-from ..store.catalog import Store
-from ..store.reader import Logits
+from dissensus.kernels import probabilities as kernel
+from dissensus.store.catalog import Store
+from dissensus.store.reader import Logits
 
 COLDEST, HOTTEST = 1e-3, 1e3  # temperatures beyond are no optimum but a divergence
 TOLERANCE = 1e-9

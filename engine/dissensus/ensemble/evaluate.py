@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.probabilities import TINIEST
-from ..store.catalog import Store
-from ..store.splits import Rows
+from dissensus.kernels.probabilities import TINIEST
+from dissensus.store.catalog import Store
+from dissensus.store.splits import Rows
+
 from .members import MemberScores
 from .search import Selection
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import probabilities as kernel
-from ..run.memory import available_bytes
-from ..store.catalog import Store
+from dissensus.kernels import probabilities as kernel
+from dissensus.run.memory import available_bytes
+from dissensus.store.catalog import Store
 
 Q = NDArray[np.uint32]
 BLOCK_BYTES = 64 << 20  # probabilities of all candidates on one block of rows

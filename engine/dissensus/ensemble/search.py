@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import probabilities as kernel
+from dissensus.kernels import probabilities as kernel
+
 from .members import MemberScores
 
 METRICS = ("accuracy", "nll")

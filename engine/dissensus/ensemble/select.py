@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..errors import ArgumentError, LabelsOnly, UnknownName
-from ..kernels.probabilities import NLL_ONE
-from ..run.progress import Progress
-from ..store.catalog import Store
+from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
+from dissensus.kernels.probabilities import NLL_ONE
+from dissensus.run.progress import Progress
+from dissensus.store.catalog import Store
+
 from . import calibration
 from .evaluate import Evaluation, Values, means
 from .members import MemberScores

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import ArgumentError
-from ..store.catalog import Store
-from ..store.splits import Rows
+from dissensus.errors import ArgumentError
+from dissensus.store.catalog import Store
+from dissensus.store.splits import Rows
 
 
 def select_and_report(store: Store, select: str, report: str, allow_same_split: bool) -> tuple[Rows, Rows]:

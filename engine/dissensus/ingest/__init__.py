@@ -9,24 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dissensus.ingest.callables import CallableModel as CallableModel
-    from dissensus.ingest.create import create_from as create_from
-    from dissensus.ingest.estimators import estimator_model as estimator_model
-    from dissensus.ingest.examples import ArrayExamples as ArrayExamples
-    from dissensus.ingest.examples import ExampleSource as ExampleSource
-    from dissensus.ingest.examples import digits_examples as digits_examples
-    from dissensus.ingest.folders import ImageFolder as ImageFolder
-    from dissensus.ingest.idx import idx_examples as idx_examples
-    from dissensus.ingest.models import LazyModel as LazyModel
-    from dissensus.ingest.models import ModelSource as ModelSource
-    from dissensus.ingest.models import Predictor as Predictor
-    from dissensus.ingest.sources import open_examples as open_examples
-    from dissensus.ingest.stream import InferReport as InferReport
-    from dissensus.ingest.stream import ModelRun as ModelRun
-    from dissensus.ingest.stream import infer as infer
-    from dissensus.ingest.timm_sources import TimmModel as TimmModel
-    from dissensus.ingest.timm_sources import timm_models as timm_models
-    from dissensus.ingest.torch_models import TorchModel as TorchModel
+    from .callables import CallableModel as CallableModel
+    from .create import create_from as create_from
+    from .estimators import estimator_model as estimator_model
+    from .examples import ArrayExamples as ArrayExamples
+    from .examples import ExampleSource as ExampleSource
+    from .examples import digits_examples as digits_examples
+    from .folders import ImageFolder as ImageFolder
+    from .idx import idx_examples as idx_examples
+    from .models import LazyModel as LazyModel
+    from .models import ModelSource as ModelSource
+    from .models import Predictor as Predictor
+    from .sources import open_examples as open_examples
+    from .stream import InferReport as InferReport
+    from .stream import ModelRun as ModelRun
+    from .stream import infer as infer
+    from .timm_sources import TimmModel as TimmModel
+    from .timm_sources import timm_models as timm_models
+    from .torch_models import TorchModel as TorchModel
 
 _HOME = {
     "ArrayExamples": "examples",

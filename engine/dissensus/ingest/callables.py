@@ -7,12 +7,13 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError
-from dissensus.ingest.digests import describe_callable, object_digest
+
+from .digests import describe_callable, object_digest
 
 if TYPE_CHECKING:
     import torch
 
-    from dissensus.ingest.examples import Images
+    from .examples import Images
 
 KINDS = ("logits", "probabilities")
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dissensus.errors import ArgumentError, ExamplesMismatch, WrongClassCount
-from dissensus.ingest.create import CONTENT
-from dissensus.ingest.models import ModelSource
 from dissensus.store import format as fmt
 from dissensus.store.files import writing
+
+from .create import CONTENT
+from .models import ModelSource
 
 if TYPE_CHECKING:
     import torch
 
-    from dissensus.ingest.examples import ExampleSource
     from dissensus.store.catalog import Store
+
+    from .examples import ExampleSource
 
 
 def check_models(models: ModelSource | Iterable[ModelSource]) -> list[ModelSource]:

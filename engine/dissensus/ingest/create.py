@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dissensus.ingest.examples import ExampleSource
     from dissensus.store.catalog import Store
+
+    from .examples import ExampleSource
 
 CONTENT = "examples_content"
 

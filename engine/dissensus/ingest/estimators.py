@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
-from dissensus.ingest.callables import CallableModel
-from dissensus.ingest.digests import object_digest, versions
-from dissensus.ingest.examples import Images, grey_or_rgb
+
+from .callables import CallableModel
+from .digests import object_digest, versions
+from .examples import Images, grey_or_rgb
 
 
 def estimator_model(

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError
-from dissensus.ingest.examples import ArrayExamples, row_ids
+
+from .examples import ArrayExamples, row_ids
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _PARTS = {"train": "train", "test": "t10k"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
-    from dissensus.ingest.examples import Images
+    from .examples import Images
 
 
 @runtime_checkable

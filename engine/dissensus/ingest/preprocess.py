@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 
 from dissensus.errors import ArgumentError
-from dissensus.ingest.timm_sources import DATA_KEYS
+
+from .timm_sources import DATA_KEYS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from dissensus.ingest.examples import Images
+    from .examples import Images
 
 _NO_CROP_MODES = ("center", "squash")  # the modes in which timm leaves an image of the right size alone
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError
-from dissensus.ingest.examples import ArrayExamples, ExampleSource, digits_examples
-from dissensus.ingest.folders import ImageFolder
-from dissensus.ingest.idx import find_idx, idx_examples, is_idx
+
+from .examples import ArrayExamples, ExampleSource, digits_examples
+from .folders import ImageFolder
+from .idx import find_idx, idx_examples, is_idx
 
 _KINDS = "'digits', a folder of class sub-folders, a folder or file of IDX data, or an .npy array with labels"
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import DissensusError, ModelExists, StoreFull, WrongClassCount
-from dissensus.ingest.checkpoints import one_line
-from dissensus.ingest.checks import (
+from dissensus.run.progress import Progress
+from dissensus.store.writer import ModelWriter, require_same_fingerprint
+
+from .checkpoints import one_line
+from .checks import (
     check_examples,
     check_models,
     check_output,
@@ -18,18 +21,17 @@ from dissensus.ingest.checks import (
     check_writable,
     choose_device,
 )
-from dissensus.ingest.encode import encode_output
-from dissensus.ingest.overlap import Backlog, look_ahead
-from dissensus.run.progress import Progress
-from dissensus.store.writer import ModelWriter, require_same_fingerprint
+from .encode import encode_output
+from .overlap import Backlog, look_ahead
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from dissensus.ingest.examples import ExampleSource
-    from dissensus.ingest.models import ModelSource, Predictor
     from dissensus.store.catalog import Store
+
+    from .examples import ExampleSource
+    from .models import ModelSource, Predictor
 
 _AHEAD = 3  # one batch in the model's hands, two read or being read
 _BEHIND = 2

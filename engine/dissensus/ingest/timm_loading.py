@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import timm
 
 from dissensus.errors import DissensusError, ModelLoadError
-from dissensus.ingest.checkpoints import (
+
+from .checkpoints import (
     head_size,
     input_channels,
     misfit,
@@ -20,15 +21,15 @@ from dissensus.ingest.checkpoints import (
     read_state,
     weights_file,
 )
-from dissensus.ingest.digests import state_digest, versions
-from dissensus.ingest.preprocess import TimmPreprocess, data_config
-from dissensus.ingest.timm_sources import model_args_text, require_architecture
-from dissensus.ingest.torch_models import ModulePredictor, module_metadata
+from .digests import state_digest, versions
+from .preprocess import TimmPreprocess, data_config
+from .timm_sources import model_args_text, require_architecture
+from .torch_models import ModulePredictor, module_metadata
 
 if TYPE_CHECKING:
     import torch
 
-    from dissensus.ingest.timm_sources import TimmModel
+    from .timm_sources import TimmModel
 
 
 def load_timm(source: TimmModel, device: torch.device) -> ModulePredictor:

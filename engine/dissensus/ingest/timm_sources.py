@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError, UnknownName
-from dissensus.ingest.checkpoints import Checkpoint, find_checkpoints
-from dissensus.ingest.models import ModelSource
+
+from .checkpoints import Checkpoint, find_checkpoints
+from .models import ModelSource
 
 if TYPE_CHECKING:
     import torch
 
-    from dissensus.ingest.torch_models import ModulePredictor
+    from .torch_models import ModulePredictor
 
 DATA_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 
@@ -95,7 +96,7 @@ class TimmModel:
         ModelLoadError
             The weights are not there or do not fit; file, architecture and the first differences are named.
         """
-        from dissensus.ingest.timm_loading import load_timm
+        from .timm_loading import load_timm
 
         return load_timm(self, device)
 

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from dissensus.errors import ArgumentError, ModelLoadError
-from dissensus.ingest.digests import describe_callable, state_digest, text_digest, versions
-from dissensus.ingest.examples import grey_or_rgb
+
+from .digests import describe_callable, state_digest, text_digest, versions
+from .examples import grey_or_rgb
 
 if TYPE_CHECKING:
-    from dissensus.ingest.examples import Images
+    from .examples import Images
 
 
 @dataclass(frozen=True)

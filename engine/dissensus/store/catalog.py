@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import (
+from dissensus.errors import (
     ArgumentError,
     CorruptionError,
     ExamplesMismatch,
@@ -23,6 +23,7 @@ from ..errors import (
     NotAStore,
     UnknownName,
 )
+
 from . import format as fmt
 from .files import read_checked, unseal, writing
 from .reader import Logits, StoredModel

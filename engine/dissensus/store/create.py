@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ArgumentError, StoreExists
+from dissensus.errors import ArgumentError, StoreExists
+
 from . import format as fmt
 from .catalog import Store
 from .files import seal, sync_folder, write_file, writing

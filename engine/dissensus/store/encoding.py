@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ArgumentError, NonFiniteLogits
+from dissensus.errors import ArgumentError, NonFiniteLogits
+
 from .format import FLOOR, TINY
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import google_crc32c
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, CorruptionError, NotWritable, StoreFull, WriterBusy
+from dissensus.errors import ArgumentError, CorruptionError, NotWritable, StoreFull, WriterBusy
+
 from .format import canonical_json
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

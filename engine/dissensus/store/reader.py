@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import CorruptionError, IncompatibleFormat, LabelsOnly
+from dissensus.errors import CorruptionError, IncompatibleFormat, LabelsOnly
+
 from . import format as fmt
 from .files import crc32c, crc_bytes, read_checked, unseal
 

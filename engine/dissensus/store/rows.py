@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, WrongClassCount
+from dissensus.errors import ArgumentError, WrongClassCount
+
 from . import format as fmt
 from .encoding import Encoded, encode, log_probabilities
 

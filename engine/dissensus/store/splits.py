@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UnknownName
+from dissensus.errors import UnknownName
 
 Rows = NDArray[np.intp]
 ALL = "all"

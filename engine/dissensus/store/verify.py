@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import CorruptionError, IncompatibleFormat
+from dissensus.errors import CorruptionError, IncompatibleFormat
+
 from . import format as fmt
 from .files import read_checked, unseal
 from .reader import StoredModel

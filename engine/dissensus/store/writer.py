@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, FingerprintMismatch, IncompleteModel, ModelExists
+from dissensus.errors import ArgumentError, FingerprintMismatch, IncompleteModel, ModelExists
+
 from . import format as fmt
 from .encoding import Encoded
 from .files import FileLock, crc32c, crc_bytes, seal, sync_folder, unseal, write_file, writing

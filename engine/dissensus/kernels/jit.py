@@ -1,0 +1,37 @@
+"""Numba's options, in one place.
+
+Compiled code is cached beside the source, or in the user's cache folder where the installation is read-only.
+Where neither can be written, a kernel is compiled anew in each process instead of failing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Numba's fallback threading layer (workqueue) aborts the process when two threads run parallel kernels.
+PARALLEL = threading.Lock()
+
+
+def kernel(function: Function) -> Function:
+    """Compile a serial kernel that releases the GIL: for tiles run by threads or workers."""
+    return _compiled(function, nogil=True)
+
+
+def parallel_kernel(function: Function) -> Function:
+    """Compile a kernel with ``prange`` loops: the caller holds `PARALLEL`, and runs it at one level only."""
+    return _compiled(function, nogil=True, parallel=True)
+
+
+def _compiled(function: Function, **options: bool) -> Function:
+    try:
+        return cast("Function", numba.njit(cache=True, **options)(function))
+    except (
+        RuntimeError
+    ):  # "no locator available": neither the installation nor the user's cache can be written
+        return cast("Function", numba.njit(**options)(function))

@@ -1,0 +1,109 @@
+"""The public query: measures of all pairs of a store's models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dissensus.errors import ArgumentError, UnknownName
+
+from .counts import PairCounts
+from .measures import MEASURES
+from .result import Pairs
+
+if TYPE_CHECKING:
+    from dissensus.store.catalog import Store
+
+Undefined = Literal["nan", "identical"]
+
+
+def pairwise(
+    store: Store,
+    measures: str | Sequence[str],
+    *,
+    models: Sequence[str] | None = None,
+    split: str | None = None,
+    mask: ArrayLike | None = None,
+    undefined: Undefined = "nan",
+) -> Pairs:
+    """Compute measures of how alike the mistakes of each pair of models are.
+
+    Parameters
+    ----------
+    store : Store
+        The predictions.
+    measures : str or sequence of str
+        Names from `dissensus.pairs.measures.MEASURES`.
+    models : sequence of str, optional
+        Model ids, in the order wanted; all models by default.
+    split : str, optional
+        Only examples of this split; see `Store.rows`.
+    mask : (N,) bool, optional
+        Only these examples, in the store's order; together with `split`, those of both.
+    undefined : {"nan", "identical"}
+        NaN where a measure is undefined, or 1.0 for agreements of two models that are both right everywhere.
+
+    Returns
+    -------
+    Pairs
+
+    Raises
+    ------
+    UnknownName
+        A measure, model or split that is not there; the message has the nearest names.
+    ArgumentError
+        Fewer than two models, a mask of another length or dtype, or no example left.
+
+    Examples
+    --------
+    >>> pairs = ds.pairwise(store, ["error_inconsistency", "error_consistency"])  # doctest: +SKIP
+    >>> pairs.top(5, by="error_inconsistency")  # doctest: +SKIP
+    """
+    names = _check_measures(measures)
+    if undefined not in get_args(Undefined):
+        raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
+    model_ids = _check_models(store, models)
+    examples = _check_examples(store, split, mask)
+    correct = store.top1(model_ids) == store.labels
+    counts = PairCounts.from_correct(correct, examples)
+    return Pairs(model_ids, counts, {name: MEASURES[name].finish(counts, undefined) for name in names})
+
+
+def _check_measures(measures: str | Sequence[str]) -> list[str]:
+    names = [measures] if isinstance(measures, str) else list(measures)
+    if not names:
+        raise ArgumentError(f"measures must name at least one of {', '.join(MEASURES)}; got none")
+    for name in names:
+        if name not in MEASURES:
+            raise UnknownName.of("measure", name, MEASURES)
+        if names.count(name) > 1:
+            raise ArgumentError(f"measures names {name!r} {names.count(name)} times; name each measure once")
+    return names
+
+
+def _check_models(store: Store, models: Sequence[str] | None) -> list[str]:
+    model_ids = store.resolve(models)
+    if len(model_ids) < 2:
+        where = f"the store {store.path} holds" if models is None else "models names"
+        raise ArgumentError(f"pairs need at least 2 models; {where} {len(model_ids)}: {model_ids}")
+    return model_ids
+
+
+def _check_examples(store: Store, split: str | None, mask: ArrayLike | None) -> NDArray[np.bool_] | None:
+    """Rows asked for, (N,) bool; None for all."""
+    chosen = None if split is None else np.isin(np.arange(store.n_examples), store.rows(split))
+    if mask is not None:
+        rows = np.asarray(mask)
+        if rows.dtype != np.bool_ or rows.shape != (store.n_examples,):
+            raise ArgumentError(
+                f"mask must be bool of shape ({store.n_examples},), one for each example of the store; "
+                f"got {rows.dtype} {rows.shape}"
+            )
+        chosen = rows if chosen is None else chosen & rows
+    if chosen is not None and not chosen.any():
+        within = "" if split is None else f" within split {split!r}"
+        raise ArgumentError(f"mask must choose at least one example{within}; it chooses none")
+    return chosen

@@ -1,0 +1,168 @@
+"""What a pairwise query returns: matrices by measure, and tables of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dissensus.errors import ArgumentError, MissingDependency, UnknownName
+
+from .counts import PairCounts
+from .measures import MEASURES
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+class Pairs:
+    """Measures of all pairs among M models; `pairs[name]` is one (M, M) float64 matrix.
+
+    Attributes
+    ----------
+    model_ids : list of str
+        The models, in the order of rows and columns.
+    counts : PairCounts
+        The exact counts everything is computed from.
+    measures : tuple of str
+        The measures computed.
+    """
+
+    def __init__(self, model_ids: Sequence[str], counts: PairCounts, values: Mapping[str, Floats]) -> None:
+        self.model_ids = list(model_ids)
+        self.counts = counts
+        self.measures = tuple(values)
+        self._values = dict(values)
+
+    def __repr__(self) -> str:
+        return f"Pairs({len(self.model_ids)} models, {self.counts.n} examples: {', '.join(self.measures)})"
+
+    def __getitem__(self, measure: str) -> Floats:
+        """Matrix of one measure, (M, M) float64: row model first; NaN where undefined."""
+        if measure not in self._values:
+            raise UnknownName.of("measure", measure, self.measures, "(only measures asked for were computed)")
+        return self._values[measure]
+
+    @property
+    def accuracy(self) -> Floats:
+        """Share of the examples each model gets right, (M,)."""
+        return self.counts.accuracy
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether every measure is symmetric: tables then list each pair once, else in both orders."""
+        return all(MEASURES[m].symmetric for m in self.measures)
+
+    @property
+    def undefined(self) -> dict[str, int]:
+        """Pairs of different models each measure is undefined for; (i, j) and (j, i) are one if symmetric."""
+        counts = {}
+        for name, values in self._values.items():
+            nan = np.isnan(values)
+            pairs = int(nan.sum() - nan.diagonal().sum())
+            counts[name] = pairs // 2 if MEASURES[name].symmetric else pairs
+        return counts
+
+    def to_arrow(self) -> pa.Table:
+        """Long table: model_a, model_b, accuracy_a, accuracy_b, the measures; undefined values are null."""
+        return self._table(*self._listed())
+
+    def between(self, model: str) -> pa.Table:
+        """One model against every other: its row of the matrices as a table, with it as model_a.
+
+        Raises
+        ------
+        UnknownName
+        """
+        return self._table(*self._with(model))
+
+    def top(
+        self, n: int = 20, by: str | None = None, *, ascending: bool | None = None, model: str | None = None
+    ) -> pa.Table:
+        """Give the n first pairs by a measure.
+
+        Parameters
+        ----------
+        n : int
+            How many pairs.
+        by : str, optional
+            One of `measures`; the first of them by default.
+        ascending : bool, optional
+            Smallest values first. By default the more different pairs come first, whichever end that is.
+        model : str, optional
+            Only pairs of this model, which then is model_a.
+
+        Returns
+        -------
+        pyarrow.Table
+            As `to_arrow`; undefined pairs come last, ties in the order of the models' names.
+
+        Raises
+        ------
+        ArgumentError, UnknownName
+        """
+        if n < 1:
+            raise ArgumentError(f"n must be at least 1 pair; got {n}")
+        by = self.measures[0] if by is None else by
+        rows, columns = self._listed() if model is None else self._with(model)
+        values = self[by][rows, columns]
+        if ascending is None:
+            ascending = MEASURES[by].more_different == "low"
+        rank = np.argsort(np.argsort(np.array(self.model_ids)))
+        keys = (
+            rank[columns],
+            rank[rows],
+            values if ascending else -values,
+        )  # NaN sorts last in both directions
+        first = np.lexsort(keys)[:n]
+        return self._table(rows[first], columns[first])
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Long table as `to_arrow`, as a pandas data frame; undefined values are NaN."""
+        try:
+            import pandas  # noqa: F401
+        except ImportError as error:
+            raise MissingDependency("to_pandas needs pandas; run: pip install pandas") from error
+        return self.to_arrow().to_pandas()
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Matrices as a dataset over model_a and model_b, with the accuracies as coordinates."""
+        try:
+            import xarray
+        except ImportError as error:
+            raise MissingDependency("to_xarray needs xarray; run: pip install xarray") from error
+        coordinates: dict[str, Any] = {f"model_{side}": self.model_ids for side in "ab"}
+        coordinates |= {f"accuracy_{side}": (f"model_{side}", self.accuracy) for side in "ab"}
+        matrices = {name: (("model_a", "model_b"), values) for name, values in self._values.items()}
+        return xarray.Dataset(matrices, coordinates, {"n_examples": self.counts.n})
+
+    def _listed(self) -> tuple[Indices, Indices]:
+        """Row and column indices of the pairs that tables list."""
+        size = len(self.model_ids)
+        rows, columns = np.triu_indices(size, 1) if self.symmetric else np.nonzero(~np.eye(size, dtype=bool))
+        return rows, columns
+
+    def _with(self, model: str) -> tuple[Indices, Indices]:
+        """Row and column indices of one model against every other."""
+        if model not in self.model_ids:
+            raise UnknownName.of("model", model, self.model_ids, "(only models asked for were compared)")
+        row = self.model_ids.index(model)
+        others = np.delete(np.arange(len(self.model_ids)), row)
+        return np.full_like(others, row), others
+
+    def _table(self, rows: Indices, columns: Indices) -> pa.Table:
+        names = np.array(self.model_ids, dtype=object)
+        table = {"model_a": names[rows], "model_b": names[columns]}
+        table |= {"accuracy_a": self.accuracy[rows], "accuracy_b": self.accuracy[columns]}
+        table |= {name: values[rows, columns] for name, values in self._values.items()}
+        kinds = {"model_a": pa.string(), "model_b": pa.string()}
+        return pa.table(
+            {key: pa.array(column, kinds.get(key), from_pandas=True) for key, column in table.items()}
+        )

@@ -1,0 +1,240 @@
+"""The oracle: every computation as plain loops over Python numbers. Imports nothing of ours, nor NumPy.
+
+Sums are loops where their order matters: the built-in `sum` compensates floats from Python 3.12 on.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import NamedTuple
+
+NAN = math.nan
+
+
+# Pairs of models, from two lists of right (True) and wrong (False) answers
+
+
+def pair_counts(right_i, right_j):
+    """(n11, n10, n01, n00) of two models over the same examples."""
+    n11 = n10 = n01 = n00 = 0
+    for i, j in zip(right_i, right_j, strict=True):
+        if i and j:
+            n11 += 1
+        elif i:
+            n10 += 1
+        elif j:
+            n01 += 1
+        else:
+            n00 += 1
+    return n11, n10, n01, n00
+
+
+def accuracies(n11, n10, n01, n00):
+    n = n11 + n10 + n01 + n00
+    return (n11 + n10) / n, (n11 + n01) / n
+
+
+def error_inconsistency(n11, n10, n01, n00):
+    return (n10 + n01) / (n11 + n10 + n01 + n00)
+
+
+def chance_corrected(observed, n11, n10, n01, n00):
+    """(c_obs - c_exp) / (1 - c_exp); undefined where both accuracies are 1 or both are 0."""
+    a_i, a_j = accuracies(n11, n10, n01, n00)
+    if a_i == a_j and a_i in (0.0, 1.0):
+        return NAN
+    expected = a_i * a_j + (1 - a_i) * (1 - a_j)
+    return (observed - expected) / (1 - expected)
+
+
+def error_consistency(n11, n10, n01, n00):
+    return chance_corrected((n11 + n00) / (n11 + n10 + n01 + n00), n11, n10, n01, n00)
+
+
+def error_consistency_unbiased(n11, n10, n01, n00):
+    n, kappa = n11 + n10 + n01 + n00, error_consistency(n11, n10, n01, n00)
+    if math.isnan(kappa) or math.isclose(n - 1, -kappa):
+        return NAN
+    return n * kappa / ((n - 1) + kappa)
+
+
+def error_consistency_max(n11, n10, n01, n00):
+    a_i, a_j = accuracies(n11, n10, n01, n00)
+    return chance_corrected(1 - abs(a_i - a_j), n11, n10, n01, n00)
+
+
+def error_consistency_min(n11, n10, n01, n00):
+    a_i, a_j = accuracies(n11, n10, n01, n00)
+    return chance_corrected(abs(a_i + a_j - 1), n11, n10, n01, n00)
+
+
+def phi(n11, n10, n01, n00):
+    """Pearson's correlation of the two lists of 0 and 1."""
+    product = (n11 + n10) * (n01 + n00) * (n11 + n01) * (n10 + n00)
+    return NAN if product == 0 else (n11 * n00 - n01 * n10) / math.sqrt(product)
+
+
+def q_statistic(n11, n10, n01, n00):
+    total = n11 * n00 + n01 * n10
+    return NAN if total == 0 else (n11 * n00 - n01 * n10) / total
+
+
+def double_fault(n11, n10, n01, n00):
+    return n00 / (n11 + n10 + n01 + n00)
+
+
+def error_iou(n11, n10, n01, n00):
+    union = n10 + n01 + n00
+    return NAN if union == 0 else n00 / union
+
+
+def oracle_accuracy(n11, n10, n01, n00):
+    return 1 - n00 / (n11 + n10 + n01 + n00)
+
+
+def positive_flip_rate(n11, n10, n01, n00):
+    return n01 / (n11 + n10 + n01 + n00)
+
+
+def negative_flip_rate(n11, n10, n01, n00):
+    return n10 / (n11 + n10 + n01 + n00)
+
+
+def relative_nfr(n11, n10, n01, n00):
+    a_i, a_j = accuracies(n11, n10, n01, n00)
+    if a_i == 0 or a_j == 1:
+        return NAN
+    return negative_flip_rate(n11, n10, n01, n00) / (a_i * (1 - a_j))
+
+
+# Single models
+
+
+def argmax(values):
+    """Index of the largest value, the lowest on ties."""
+    best = 0
+    for index, value in enumerate(values):
+        if value > values[best]:
+            best = index
+    return best
+
+
+def accuracy(logits, labels):
+    hits = 0
+    for row, label in zip(logits, labels, strict=True):
+        hits += argmax(row) == label
+    return hits / len(labels)
+
+
+def log_sum_exp(row):
+    top, total = max(row), 0.0
+    for z in row:
+        total += math.exp(z - top)
+    return top + math.log(total)
+
+
+def softmax(centred, temperature=1.0):
+    """exp(z / T) / sum of them, class by class in float64; `centred` has its maximum at 0."""
+    powers, total = [math.exp(z / temperature) for z in centred], 0.0
+    for power in powers:
+        total += power
+    return [power / total for power in powers]
+
+
+def nll(logits, labels, temperature=1.0):
+    """Mean of -log p(truth) at a temperature."""
+    total = 0.0
+    for row, label in zip(logits, labels, strict=True):
+        scaled = [z / temperature for z in row]
+        total += log_sum_exp(scaled) - scaled[label]
+    return total / len(labels)
+
+
+# What the store writes
+
+
+def float32(value):
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def float16(value):
+    return struct.unpack("<e", struct.pack("<e", value))[0]
+
+
+def centred_float16(logits):
+    """Rows of float32 logits as stored: minus the row maximum in float32, at least -65504, then float16."""
+    rows = []
+    for row in logits:
+        top = max(row)
+        rows.append([float16(float32(max(z - top, -65504.0))) for z in row])
+    return rows
+
+
+def crc32c(data):
+    """CRC-32C (Castagnoli), bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+# Greedy forward selection
+
+
+class Step(NamedTuple):
+    """A member taken, and the ensemble's score with it."""
+
+    model: int
+    hits: int
+    nll: int
+
+
+def fixed_point(probabilities):
+    """p * 2**31 as integers, halves to even: their sums are exact, so that ties are ties."""
+    return [round(p * 2**31) for p in probabilities]
+
+
+def hits_with(sums, member, labels):
+    """Examples right when a member's fixed-point rows are added to the ensemble's."""
+    hits = 0
+    for total, row, label in zip(sums, member, labels, strict=True):
+        hits += argmax([t + q for t, q in zip(total, row, strict=True)]) == label
+    return hits
+
+
+def nll_with(truth, member, labels, size):
+    """Sum over examples of -log(mean p(truth)) * 2**32, each rounded, with a member added as the size-th."""
+    total = 0
+    for running, row, label in zip(truth, member, labels, strict=True):
+        value = math.log(size) - math.log(max(running + row[label], 2.0**-1022))
+        total += round(value * 2**32)
+    return total
+
+
+def rank(step, members, metric):
+    """Sort key, best first: the metric; a member already used; for accuracy then NLL; the lower index."""
+    new = step.model not in members
+    return (step.nll, new, step.model) if metric == "nll" else (-step.hits, new, step.nll, step.model)
+
+
+def greedy(logits, labels, temperatures, size, metric="accuracy", start=(), replacement=True):
+    """Steps of greedy selection over logits[model][example][class], given centred; `start` comes first."""
+    p = [[softmax(row, t) for row in z] for z, t in zip(logits, temperatures, strict=True)]
+    q = [[fixed_point(row) for row in rows] for rows in p]
+    sums, truth = [[0] * len(p[0][0]) for _ in labels], [0.0] * len(labels)
+    steps: list[Step] = []
+    while len(steps) < size:
+        members, k = [step.model for step in steps], len(steps) + 1
+        pool = [m for m in range(len(p)) if replacement or m not in members]
+        pool = list(start[k - 1 : k]) or pool
+        if not pool:
+            break
+        tried = [Step(m, hits_with(sums, q[m], labels), nll_with(truth, p[m], labels, k)) for m in pool]
+        best = min(tried, key=lambda step: rank(step, members, metric))
+        sums = [[t + v for t, v in zip(*rows, strict=True)] for rows in zip(sums, q[best.model], strict=True)]
+        truth = [s + row[y] for s, row, y in zip(truth, p[best.model], labels, strict=True)]
+        steps.append(best)
+    return steps
