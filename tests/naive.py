@@ -167,8 +167,13 @@ def centred_float16(logits):
     rows = []
     for row in logits:
         top = max(row)
-        rows.append([float16(float32(max(z - top, -65504.0))) for z in row])
+        rows.append([float16(below(float32(max(z - top, -65504.0)))) for z in row])
     return rows
+
+
+def below(z):
+    """What is below the maximum stays so by float16's smallest step."""
+    return min(z, -(2.0**-24)) if z < 0 else z
 
 
 def crc32c(data):

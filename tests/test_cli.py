@@ -146,6 +146,8 @@ def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
         (["pairs", "ZOO", "-m", "kapa"], 1, "unknown measure 'kapa'"),
         (["pairs", "ZOO", "--model", "m9"], 1, "unknown model 'm9'; did you mean"),
         (["pairs", "ZOO", "--split", "test"], 1, "unknown split 'test'; there are: fit, report, all"),
+        (["pairs", "ZOO", "--all", "--top", "3"], 2, "--all lists every pair, --top some of them"),
+        (["models", "ZOO", "--force"], 2, "--force goes with --out FILE"),
         (["matrix", "ZOO", "--format", "parquet"], 2, "name a file with --out FILE"),
         (["ensemble", "ZOO", "--report", "fit"], 1, "--allow-same-split"),
         (["ensemble", "ZOO", "--size", "0"], 2, "Invalid value for '--size'"),
@@ -180,18 +182,38 @@ def commands():
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_has_help_with_an_example(command):
-    text = run(command, "--help").stdout
-    assert f"dissensus {command} " in text.split("Example", 1)[-1]
+    _, _, examples = run(command, "--help").stdout.partition("Example")
+    assert f"  dissensus {command}" in examples
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     assert f"dissensus {command}" in readme
 
 
-def test_a_reader_that_leaves_early_is_no_error(zoo):
-    done = subprocess.run(
-        f"{DISSENSUS} pairs {zoo.path} --all --format csv | head -n 1",
-        shell=True,
-        capture_output=True,
-        text=True,
-    )
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    """More output than a pipe holds."""
+    rng = np.random.default_rng(0)
+    store = ds.create(tmp_path / "s.zoo", rng.integers(0, 2, 20))
+    for i in range(60):
+        store.add(f"a-model-with-a-long-name-{i}", predictions=rng.integers(0, 2, 20))
+    command = f"{DISSENSUS} pairs {store.path} --all --format csv"
+    assert len(subprocess.run(command, shell=True, capture_output=True, check=True).stdout) > 1 << 16
+    done = subprocess.run(f"{command} | head -n 1", shell=True, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("model_a,model_b")
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
+
+
+def test_a_model_called_model(tmp_path):
+    store = ds.create(tmp_path / "s.zoo", [0, 1, 1])
+    for name in ("model", "other"):
+        store.add(name, predictions=[0, 1, 0])
+    rows = list(csv.reader(io.StringIO(run("matrix", store.path, "--format", "csv").stdout)))
+    assert rows == [["row model", "model", "other"], ["model", "0.0", "0.0"], ["other", "0.0", "0.0"]]
+
+
+def test_names_are_shown_as_they_are(tmp_path):
+    store = ds.create(tmp_path / "s.zoo", [0, 1])
+    names = ["sweep[/lr=0.1]", "a:zap:b", "[bold]x"]
+    for name in names:
+        store.add(name, predictions=[0, 1], metadata={"architecture": "[red]"})
+    text = run("models", store.path).stdout
+    assert all(name in text for name in names)
+    assert "[red]" in text

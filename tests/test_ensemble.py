@@ -216,6 +216,12 @@ def test_halves_are_stratified_disjoint_and_seeded(rng):
 def test_bad_input(small_zoo):
     cases = [
         ({"metric": "acuracy"}, errors.UnknownName, "unknown metric 'acuracy'; did you mean accuracy"),
+        ({"size": True}, errors.ArgumentError, "size must be a whole number .* got True"),
+        ({"size": 2.0}, errors.ArgumentError, "size must be a whole number .* got 2.0"),
+        ({"metric": None}, errors.UnknownName, "unknown metric 'None'"),
+        ({"select": 3}, errors.UnknownName, "unknown split '3'"),
+        ({"start": "model-1"}, errors.ArgumentError, r"pass \['model-1'\]"),
+        ({"candidates": 5}, errors.ArgumentError, "models must be a list of model ids, got 5"),
         ({"size": 0}, errors.ArgumentError, "size must be a whole number of members, at least 1; got 0"),
         ({"combine": "logits"}, errors.ArgumentError, "combine must be 'probabilities'"),
         ({"select": "train"}, errors.UnknownName, "unknown split 'train'"),
@@ -236,6 +242,28 @@ def test_bad_input(small_zoo):
     for options, kind, message in cases:
         with pytest.raises(kind, match=message):
             ds.greedy(small_zoo, **options)
+
+
+def test_stores_too_small_to_choose_on(tmp_path):
+    empty = ds.create(tmp_path / "e.zoo", [0, 1])
+    with pytest.raises(errors.ArgumentError, match="holds no models: an ensemble needs logits"):
+        ds.greedy(empty, 1)
+    one = ds.create(tmp_path / "o.zoo", [0], classes=["a", "b"])
+    one.add("m", logits=[[1.0, 0.0]])
+    with pytest.raises(errors.ArgumentError, match="report='report' has 0 examples; it needs at least 1"):
+        ds.greedy(one, 1)
+
+
+def test_sizes_of_any_integer_kind(small_zoo):
+    assert ds.greedy(small_zoo, np.int64(2)).members == ds.greedy(small_zoo, 2).members
+
+
+def test_memory_budget_is_what_the_system_has_left():
+    from dissensus.run.memory import available_bytes
+
+    before = available_bytes()
+    held = np.ones(1 << 28, np.uint8)
+    assert 0 < available_bytes() < before - held.nbytes // 2
 
 
 def test_hard_labels_are_no_candidates(small_zoo):

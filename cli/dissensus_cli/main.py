@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 from typing import Any
@@ -73,11 +74,13 @@ def main(argv: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except DissensusError as error:
-        _fail(str(error), 1)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone; nothing is left to say
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader has gone; nothing is left to say
         sys.exit(1)
+    except (DissensusError, OSError) as error:
+        _fail(" ".join(str(error).split()), 1)
 
 
 def _fail(message: str, status: int) -> None:

@@ -52,6 +52,8 @@ class Sink:
         if out is None:
             if fmt == "parquet":
                 raise click.UsageError("--format parquet is binary: name a file with --out FILE")
+            if force:
+                raise click.UsageError("--force goes with --out FILE")
             return
         if out.exists() and not force:
             raise ArgumentError(f"--out {out} exists already; choose another file or pass --force")
@@ -119,13 +121,14 @@ def to_parquet(table: pa.Table) -> bytes:
 def render(table: pa.Table, title: str = "") -> str:
     """Text table: numbers to the right, four digits, nothing for null."""
     from rich.table import Table
+    from rich.text import Text
 
     view = Table(box=None, pad_edge=False, header_style="bold")
     for name in table.column_names:
         is_number = table[name].type in _number_types()
         view.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
     for row in table.to_pylist():
-        view.add_row(*(cell(v) for v in row.values()))
+        view.add_row(*(Text(cell(v)) for v in row.values()))
     return (f"{title}\n\n" if title else "") + print_wide(view)
 
 
@@ -134,6 +137,8 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float):
+        if 0 < abs(value) < 1e-3:
+            return f"{value:.3g}"
         return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
@@ -144,7 +149,8 @@ def print_wide(view: Any) -> str:
 
     is_terminal = sys.stdout.isatty()
     sink = io.StringIO()
-    console = Console(file=sink, force_terminal=is_terminal, width=None if is_terminal else 160, markup=False)
+    options: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(file=sink, force_terminal=is_terminal, width=None if is_terminal else 160, **options)
     console.print(view, soft_wrap=False)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
 

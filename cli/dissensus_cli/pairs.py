@@ -11,8 +11,6 @@ from .output import Sink, output_options
 from .queries import STORE
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from dissensus import Pairs
 
 DEFAULT = ("error_inconsistency", "error_consistency")
@@ -27,19 +25,19 @@ DEFAULT = ("error_inconsistency", "error_consistency")
     multiple=True,
     help="Measure to compute; repeatable. [default: error_inconsistency, error_consistency]",
 )
-@click.option("--top", default=20, show_default=True, type=click.IntRange(min=1), help="Pairs to list.")
+@click.option("--top", type=click.IntRange(min=1), help="Pairs to list. [default: 20]")
 @click.option("--by", help="Measure to sort by. [default: the first measure]")
 @click.option(
     "--ascending/--descending", default=None, help="Order of --by. [default: the more different first]"
 )
-@click.option("--all", "everything", is_flag=True, help="List every pair, unsorted.")
+@click.option("--all", "everything", is_flag=True, help="List every pair.")
 @click.option("--model", help="Only pairs of this model.")
 @click.option("--split", help="Only examples of this split.")
 @output_options
 def pairs(
     store: Path,
     measures: tuple[str, ...],
-    top: int,
+    top: int | None,
     by: str | None,
     ascending: bool | None,
     everything: bool,
@@ -61,22 +59,20 @@ def pairs(
     """
     import dissensus as ds
 
+    if everything and top is not None:
+        raise click.UsageError("--all lists every pair, --top some of them: pass one")
     sink = Sink(fmt, out, force)
     names = list(measures) or list(DEFAULT)
     if by is not None and by not in names:
         names.append(by)
     result = ds.pairwise(ds.open(store), names, split=split)
-    table = _choose(result, top, by, ascending, everything, model)
+    n = len(result.model_ids) ** 2 if everything else top or 20
+    table = result.top(n, by, ascending=ascending, model=model)
+    for name, count in result.undefined.items():
+        if count:
+            click.echo(f"{name} is undefined for {count} pairs", err=True)
     title = f"{table.num_rows} pairs of {len(result.model_ids)} models on {result.counts.n:,} examples"
     sink.table(table, title)
-
-
-def _choose(
-    result: Pairs, top: int, by: str | None, ascending: bool | None, everything: bool, model: str | None
-) -> pa.Table:
-    if everything:
-        return result.to_arrow() if model is None else result.between(model)
-    return result.top(top, by, ascending=ascending, model=model)
 
 
 @click.command()
@@ -117,10 +113,10 @@ def matrix(
     if fmt == "table":
         sink.send(_on_screen(result, measure))
         return
-    columns = {"model": result.model_ids}
-    columns |= {m: pa.array(values[:, j], from_pandas=True) for j, m in enumerate(result.model_ids)}
-    record = {"measure": measure, "models": result.model_ids, "matrix": values.tolist()}
-    sink.table(pa.table(list(columns.values()), names=list(columns)), record=record)
+    columns = [pa.array(values[:, j], from_pandas=True) for j in range(len(result.model_ids))]
+    header = "model" if "model" not in result.model_ids else "row model"
+    table = pa.table([pa.array(result.model_ids), *columns], names=[header, *result.model_ids])
+    sink.table(table, record={"measure": measure, "models": result.model_ids, "matrix": values.tolist()})
 
 
 def _on_screen(result: Pairs, measure: str) -> str:

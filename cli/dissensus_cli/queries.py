@@ -124,7 +124,7 @@ def remove(store: Path, models: tuple[str, ...]) -> None:
     """
     import dissensus as ds
 
-    opened = ds.open(store)
-    for model_id in opened.resolve(models):
+    opened = ds.open(store, damaged="skip")  # a damaged model is what one may want to remove
+    for model_id in dict.fromkeys(models):
         opened.remove(model_id)
         click.echo(f"removed {model_id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,6 +77,7 @@ def greedy(
     Caruana et al., "Ensemble Selection from Libraries of Models" (ICML 2004), section 2. Ties: better metric,
     then a member already used, then lower NLL, then the earlier candidate.
     """
+    size = _whole(size)
     names, left_out = _candidates(store, candidates)
     first = _check(store, names, size, metric, combine, start, replacement)
     fit, held = select_and_report(store, select, report, allow_same_split)
@@ -121,6 +123,16 @@ def greedy(
     )
 
 
+def _whole(size: int) -> int:
+    try:
+        members = 0 if isinstance(size, bool) else operator.index(size)
+    except TypeError:
+        members = 0
+    if members < 1:
+        raise ArgumentError(f"size must be a whole number of members, at least 1; got {size!r}")
+    return members
+
+
 def _candidates(store: Store, candidates: Sequence[str] | None) -> tuple[list[str], list[str]]:
     """Models to choose from, and those left out because they have hard labels only."""
     names = store.resolve(candidates)
@@ -131,12 +143,11 @@ def _candidates(store: Store, candidates: Sequence[str] | None) -> tuple[list[st
             "probabilities need logits or probabilities: leave them out"
         )
     names = [m for m in names if m not in hard]
+    if not names and candidates is not None:
+        raise ArgumentError("candidates is empty: name at least one model, or None for all")
     if not names:
-        raise ArgumentError(
-            f"no candidates: {store.path} holds {len(hard)} models, all with hard labels only"
-            if hard
-            else "candidates is empty: name at least one model"
-        )
+        kinds = "only models with hard labels" if hard else "no models"
+        raise ArgumentError(f"{store.path} holds {kinds}: an ensemble needs logits or probabilities")
     return names, hard
 
 
@@ -150,11 +161,11 @@ def _check(
     replacement: bool,
 ) -> list[str]:
     if metric not in METRICS:
-        raise UnknownName.of("metric", metric, METRICS)
+        raise UnknownName.of("metric", str(metric), METRICS)
     if combine != "probabilities":
         raise ArgumentError(f"combine must be 'probabilities', the mean of calibrated ones; got {combine!r}")
-    if not isinstance(size, int) or size < 1:
-        raise ArgumentError(f"size must be a whole number of members, at least 1; got {size!r}")
+    if isinstance(start, str):
+        raise ArgumentError(f"start must be a list of model ids, got {start!r}; pass [{start!r}]")
     first = [store.model(m).model_id for m in start or ()]
     if len(first) > size:
         raise ArgumentError(f"start names {len(first)} members, more than size={size}; raise size")

@@ -8,6 +8,8 @@ from dissensus.errors import ArgumentError
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
 
+MOST_EXAMPLES = 3_000_000  # fixed-point NLL of more could overflow int64 if all were at the floor
+
 
 def select_and_report(store: Store, select: str, report: str, allow_same_split: bool) -> tuple[Rows, Rows]:
     """Rows to select on and rows to report on.
@@ -19,6 +21,11 @@ def select_and_report(store: Store, select: str, report: str, allow_same_split: 
     UnknownName
     """
     fit, held = store.rows(select), store.rows(report)
+    for name, split, rows in (("select", select, fit), ("report", report, held)):
+        if not 0 < len(rows) <= MOST_EXAMPLES:
+            raise ArgumentError(
+                f"{name}={split!r} has {len(rows)} examples; it needs at least 1, at most {MOST_EXAMPLES:,}"
+            )
     shared = len(np.intersect1d(fit, held))
     if shared and not allow_same_split:
         raise ArgumentError(

@@ -1,7 +1,7 @@
 """Every measure on correctness, declared: a formula of the 2x2 table, its range, its direction, its source.
 
 To add one, write a function of the four counts under `@measure`: it can be asked for by its name at once.
-Counts arrive as float64, exact up to 6e7 examples (their products stay below 2**53).
+Counts arrive as float64: products of two are exact up to 6e7 examples (they stay below 2**53).
 """
 
 from __future__ import annotations
@@ -157,14 +157,15 @@ def error_consistency(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Flo
     high=1,
     more_different="low",
     reference=KLEIN,
-    undefined=f"{CONSTANT}; or kappa is -1 on two examples",
+    undefined=f"{CONSTANT}; or kappa is 1 - n, as on one or two examples",
     agreement=True,
 )
 def error_consistency_unbiased(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     """Kappa corrected for its bias on few examples: n kappa / ((n - 1) + kappa)."""
     n, chance = n11 + n10 + n01 + n00, _by_chance(n11, n10, n01, n00)
     agreement = chance - (n10 + n01) * n  # kappa is agreement / chance
-    return _ratio(n * agreement, (n - 1) * chance + agreement)
+    # n * chance and (n - 1) * chance + chance round apart beyond 2**53: identical models are exactly 1
+    return np.minimum(_ratio(n * agreement, (n - 1) * chance + agreement), 1.0)
 
 
 @measure(low=0, high=1, more_different="low", reference=KLEIN, undefined=CONSTANT, agreement=True)

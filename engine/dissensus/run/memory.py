@@ -23,9 +23,12 @@ def _available_system() -> int:
 
 
 def _container_limit() -> int | None:
+    """What a container may still take; the page cache it holds is given back on demand."""
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
     except (OSError, ValueError):
         return None
-    return None if limit == "max" else max(int(limit) - used, 0)
+    cached = next((int(line.split()[1]) for line in lines if line.startswith("file ")), 0)
+    return None if limit == "max" else max(int(limit) - used + cached, 0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +23,15 @@ from dissensus.errors import (
     IncompatibleFormat,
     NotAStore,
     UnknownName,
+    WrongClassCount,
 )
 
 from . import format as fmt
-from .files import read_checked, unseal, writing
+from .files import GRAVE, bury, read_checked, unseal, writing
+from .identity import id_strings
 from .reader import Logits, StoredModel
-from .rows import WriterContext
-from .splits import ALL, Rows, rows_of
+from .rows import WriterContext, plain_array
+from .splits import Rows, rows_of
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
 
@@ -50,7 +53,7 @@ class Store:
     def __init__(self, path: str | os.PathLike[str], *, damaged: str = "error") -> None:
         if damaged not in ("error", "skip"):
             raise ArgumentError(f"damaged must be 'error' or 'skip'; got {damaged!r}")
-        self.path = Path(path)
+        self.path = Path(os.path.abspath(path))
         if not (self.path / fmt.STORE_JSON).is_file():
             what = "does not exist" if not self.path.exists() else f"holds no {fmt.STORE_JSON}"
             raise NotAStore(
@@ -143,7 +146,9 @@ class Store:
         UnknownName
             Naming the splits there are.
         """
-        return rows_of(self.labels, self.splits, ALL if split is None else split)
+        if split is None:
+            return np.arange(self.n_examples)
+        return rows_of(self.labels, self.splits, split)
 
     def _folders(self) -> list[str]:
         with os.scandir(self.path / fmt.MODELS) as entries:
@@ -157,7 +162,10 @@ class Store:
             stamp = -1  # StoredModel names the missing record
         known = self._opened.get(name)
         if known is None or known[0] != stamp:
-            known = self._opened[name] = (stamp, StoredModel(folder, self.geometry, self.examples_hash))
+            model = StoredModel(folder, self.geometry, self.examples_hash)
+            if self._damaged == "skip":
+                model.check_small_files()
+            known = self._opened[name] = (stamp, model)
         return known[1]
 
     def _catalog(self) -> dict[str, StoredModel]:
@@ -167,6 +175,8 @@ class Store:
             try:
                 model = self._open_folder(name)
             except CorruptionError as error:
+                if not (self.path / fmt.MODELS / name).exists():
+                    continue  # removed since the listing
                 if self._damaged == "error":
                     raise CorruptionError(f"{error}; open with damaged='skip' to work without it") from error
                 warnings.warn(f"left out: {error}", stacklevel=3)
@@ -187,19 +197,22 @@ class Store:
         UnknownName
             Naming the nearest ids.
         """
+        return self._open_folder(self._folder_of(model_id).name)
+
+    def _folder_of(self, model_id: str) -> Path:
+        if not isinstance(model_id, str):
+            raise ArgumentError(f"a model id is a string; got {model_id!r}")
         folder = self.path / fmt.MODELS / fmt.folder_name(model_id)
-        if not folder.is_dir():
+        if folder.is_symlink() or not folder.is_dir():
             raise UnknownName.of("model", model_id, self.model_ids)
-        return self._open_folder(folder.name)
+        return folder
 
     def resolve(self, models: Iterable[str] | None) -> list[str]:
         """Given model ids, checked to be there and distinct; all of them for None."""
         if models is None:
             return self.model_ids
-        if isinstance(models, str):
-            raise ArgumentError(
-                f"models must be a list of model ids, got the string {models!r}; pass [{models!r}]"
-            )
+        if isinstance(models, str) or not isinstance(models, Iterable):
+            raise ArgumentError(f"models must be a list of model ids, got {models!r}; pass [{models!r}]")
         ids = [self.model(m).model_id for m in models]
         twice = sorted({m for m in ids if ids.count(m) > 1}) if len(set(ids)) < len(ids) else []
         if twice:
@@ -246,11 +259,18 @@ class Store:
         metadata: Mapping[str, Any] | None = None,
         kind: str = "logits",
         restart: bool = False,
+        resumable: bool = True,
     ) -> ModelWriter:
         """Open a streaming writer; see `ModelWriter`."""
         context = WriterContext(self.path, self.geometry, self.example_ids, self.classes, self.examples_hash)
         return ModelWriter(
-            context, model_id, fingerprint=fingerprint, metadata=metadata, kind=kind, restart=restart
+            context,
+            model_id,
+            fingerprint=fingerprint,
+            metadata=metadata,
+            kind=kind,
+            restart=restart,
+            resumable=resumable,
         )
 
     def add(
@@ -288,22 +308,30 @@ class Store:
             raise ArgumentError(
                 f"give exactly one of logits, probabilities, predictions; got {kinds or 'none'}"
             )
-        values = np.asarray(given[kinds[0]])
+        values = plain_array(given[kinds[0]], kinds[0])
+        shape = (self.n_examples,) if kinds[0] == "labels" else (self.n_examples, self.n_classes)
         order = self._order(len(values), example_ids)
-        with self.writer(
-            model_id, fingerprint={"source": "array"}, metadata=metadata, kind=kinds[0], restart=True
-        ) as w:
-            for start in range(0, len(values), self.block_rows):
+        if values.shape != shape and kinds[0] != "labels":
+            raise WrongClassCount(
+                f"{kinds[0]} of model {model_id!r} have shape {values.shape}, the store needs {shape}: "
+                f"one column for each of its {self.n_classes} classes"
+            )
+        content = {
+            "source": "array",
+            "content": hashlib.sha256(np.ascontiguousarray(values[order]).data).hexdigest(),
+        }
+        options: dict[str, Any] = {"metadata": metadata, "kind": kinds[0], "resumable": False}
+        with self.writer(model_id, fingerprint=content, **options) as w:
+            for start in range(w.position, len(values), self.block_rows):
                 w.append(values[order[start : start + self.block_rows]])
 
     def _order(self, n_rows: int, example_ids: Sequence[str] | None) -> NDArray[np.intp]:
         """Row of the given array for each example of the store."""
-        if n_rows != self.n_examples or (example_ids is not None and len(example_ids) != n_rows):
-            ids = "" if example_ids is None else f" with {len(example_ids)} example ids"
-            raise ExamplesMismatch(f"{n_rows} rows{ids} given, the store has {self.n_examples} examples")
+        if n_rows != self.n_examples:
+            raise ExamplesMismatch(f"{n_rows} rows given, the store has {self.n_examples} examples")
         if example_ids is None:
             return np.arange(n_rows)
-        place = {name: row for row, name in enumerate(example_ids)}
+        place = {name: row for row, name in enumerate(id_strings(example_ids, n_rows))}
         missing = [name for name in self.example_ids if name not in place]
         if missing:
             raise ExamplesMismatch(
@@ -314,11 +342,11 @@ class Store:
 
     def remove(self, model_id: str) -> None:
         """Take a model out of the store: invisible at once, then deleted."""
-        folder = self.model(model_id).folder
-        grave = self.path / fmt.STAGING / f"{folder.name}.removed-{os.getpid()}"
-        with writing(folder):
-            os.rename(folder, grave)
-            shutil.rmtree(grave)
+        folder = self._folder_of(model_id)
+        staging = self.path / fmt.STAGING
+        with writing(staging):
+            staging.mkdir(exist_ok=True)
+        bury(folder, staging)
 
     def info(self) -> dict[str, Any]:
         """Facts about the store, as plain JSON."""
@@ -341,8 +369,8 @@ class Store:
 
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""
-        with os.scandir(self.path / fmt.STAGING) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and ".removed-" not in e.name)
+        staging = self.path / fmt.STAGING
+        return sorted(p.name for p in staging.glob("*") if p.is_dir() and GRAVE not in p.name)
 
     def verify(self, *, quick: bool = False) -> VerifyReport:
         """Check every file of the store; see `VerifyReport`.
@@ -360,9 +388,14 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]], first: Sequence[str]) -> pa
     names = list(dict.fromkeys([*first, *(key for row in rows for key in row)]))
     columns = {}
     for name in names:
-        values = [row.get(name) for row in rows]
+        values = [_flat(row.get(name)) for row in rows]
         try:
             columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             columns[name] = pa.array([None if v is None else str(v) for v in values])
     return pa.table(columns)
+
+
+def _flat(value: Any) -> Any:
+    """Mappings as JSON text: Parquet has no column for one without entries."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value

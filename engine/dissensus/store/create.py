@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,11 @@ from dissensus.errors import ArgumentError, StoreExists
 from . import format as fmt
 from .catalog import Store
 from .files import seal, sync_folder, write_file, writing
+from .identity import id_strings
+from .splits import ALL
 from .writer import arrow_bytes
+
+MOST_UNNAMED = 100_000  # classes; a larger label is taken for a mistake
 
 
 def create(
@@ -61,7 +67,7 @@ def create(
     ------
     StoreExists, NotWritable, ArgumentError
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))
     if path.exists() or path.is_symlink():
         raise StoreExists(f"{path} exists already; open it with dissensus.open, or choose another path")
     if dtype not in fmt.DTYPES:
@@ -89,6 +95,11 @@ def create(
 
 def _check_classes(labels: ArrayLike, classes: Sequence[str] | None) -> list[str]:
     array = np.asarray(labels)
+    if classes is None and array.dtype.kind in "iu" and array.max(initial=0) > max(MOST_UNNAMED, array.size):
+        raise ArgumentError(
+            f"labels reach {array.max()}, more classes than there are {array.size} examples; "
+            "pass classes= with all names"
+        )
     if classes is None:
         classes = [str(i) for i in range(int(array.max(initial=0)) + 1)] if array.dtype.kind in "iu" else []
     if isinstance(classes, str):
@@ -125,33 +136,28 @@ def _examples_table(
     splits: Sequence[str | None] | None,
     metadata: Mapping[str, Sequence[Any]],
 ) -> pa.Table:
-    ids = [str(i) for i in (range(len(labels)) if example_ids is None else example_ids)]
-    columns: dict[str, Any] = {
-        "example_id": ids,
-        "label": labels,
-        "split": [None] * len(ids) if splits is None else list(splits),
-    }
-    for name, values in metadata.items():
+    n = len(labels)
+    ids = id_strings(range(n) if example_ids is None else example_ids, n)
+    names = [None] * n if splits is None else list(splits)
+    wrong = next((s for s in names if s is not None and (not isinstance(s, str) or s in ("", ALL))), None)
+    if wrong is not None:
+        raise ArgumentError(f"splits must be text or None, neither empty nor {ALL!r}; got {wrong!r}")
+    columns: dict[str, Any] = {"example_id": ids, "label": labels, "split": pa.array(names, pa.string())}
+    for name, values in ({"splits": names} | dict(metadata)).items():
         if name in columns:
             raise ArgumentError(f"metadata column {name!r} is one of the store's own; choose another name")
-        columns[name] = values
-    for name, values in ({"example_ids": ids, "splits": columns["split"]} | dict(metadata)).items():
-        if isinstance(values, str) or not hasattr(values, "__len__") or len(values) != len(labels):
+        if isinstance(values, str) or not hasattr(values, "__len__") or len(values) != n:
             size = len(values) if hasattr(values, "__len__") else values
-            raise ArgumentError(
-                f"{name} must have one entry for each of the {len(labels)} labels; got {size!r}"
-            )
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-        raise ArgumentError(f"example_ids must be distinct; {twice!r} comes more than once")
-    table = pa.table({name: pa.array(values) for name, values in columns.items() if name != "split"})
-    return table.add_column(2, "split", pa.array(columns["split"], pa.string()))
+            raise ArgumentError(f"{name} must have one entry for each of the {n} labels; got {size!r}")
+    try:
+        return pa.table(columns | dict(metadata))
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ArgumentError(f"metadata must be plain columns of one kind each: {error}") from error
 
 
 def _write(path: Path, header: Mapping[str, Any], examples: pa.Table, classes: pa.Table) -> None:
     """Write the whole store under a temporary name, then rename it into place."""
-    temporary = path.with_name(f".{path.name}.creating-{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.creating-{secrets.token_hex(8)}")
     seal(header)
     with writing(path):
         temporary.mkdir(parents=True)
@@ -166,8 +172,18 @@ def _write(path: Path, header: Mapping[str, Any], examples: pa.Table, classes: p
             write_file(temporary / fmt.STORE_JSON, seal({**header, "files": files}))
             sync_folder(temporary / fmt.MODELS)
             sync_folder(temporary)
-            os.rename(temporary, path)
+            _take_place(temporary, path)
             sync_folder(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Rename into place; of two processes that make one store, one wins."""
+    try:
+        os.rename(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise StoreExists(f"{path} was made by another process just now; open it instead") from error
+        raise

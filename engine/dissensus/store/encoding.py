@@ -1,7 +1,8 @@
 """Logits in, stored rows out: row maximum subtracted in float32, then rounded to the store's dtype.
 
-Float16 of (logit - row maximum) keeps every top-1 and every tie of the float32 logits apart, which plain
-float16 does not: near the maximum, where decisions fall, float16 is finest. Softmax does not change.
+Float16 of (logit - row maximum) is finest near the maximum, where decisions fall, and softmax does not
+change. What lies below the maximum stays below it, at least by float16's smallest step of 2**-24: the argmax
+of a stored row is that of its float32 logits, ties included, which plain float16 does not give.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, NonFiniteLogits
 
-from .format import FLOOR, TINY
+from .format import FLOOR, STEP, TINY
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Encoded:
     Attributes
     ----------
     centred : (n, C) float16 or float32
-        Logits minus their row maximum, clamped at -65504.
+        Logits minus their row maximum, clamped at -65504; 0 only where a logit equals the maximum.
     top1 : (n,) int32
         Index of the largest float32 logit, the lowest on ties.
     rowmax : (n,) float32
@@ -97,13 +98,23 @@ def encode(
     rowmax = x.max(axis=1)
     with np.errstate(over="ignore"):  # a span beyond float32 is clamped just below
         centred = np.maximum(x - rowmax[:, None], np.float32(FLOOR))
+    centred = np.where(centred < 0, np.minimum(centred, np.float32(-STEP)), centred)
     wide = x.astype(np.float64)  # the exact difference: float32 would cost lse half its digits
     lse = rowmax + np.log(np.exp(wide - rowmax[:, None]).sum(axis=1))
     return Encoded(centred.astype(dtype), x.argmax(axis=1).astype(np.int32), rowmax, lse)
 
 
-def log_probabilities(probabilities: ArrayLike, model_id: str) -> NDArray[np.float32]:
+def log_probabilities(
+    probabilities: ArrayLike, model_id: str, example_ids: Sequence[str]
+) -> NDArray[np.float32]:
     """Logits of given probabilities: log(max(p, 2**-126)).
+
+    Parameters
+    ----------
+    probabilities : (n, C) float
+        Rows that sum to 1.
+    model_id, example_ids
+        Names for the error message.
 
     Raises
     ------
@@ -115,8 +126,8 @@ def log_probabilities(probabilities: ArrayLike, model_id: str) -> NDArray[np.flo
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ArgumentError(
-            f"probabilities of model {model_id!r} must be >= 0 and sum to 1 in every row; row {row} sums to "
-            f"{p[row].sum():.6g} ({int(wrong.sum())} of {len(p)} rows are off);"
+            f"probabilities of model {model_id!r} must be >= 0 and sum to 1; those of {example_ids[row]!r} "
+            f"sum to {p[row].sum():.6g} ({int(wrong.sum())} of {len(p)} rows are off); "
             "if these are logits pass logits="
         )
     return np.log(np.maximum(p, TINY)).astype(np.float32)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
+import mmap
 import os
+import resource
+import secrets
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +25,8 @@ from dissensus.errors import ArgumentError, CorruptionError, NotWritable, StoreF
 from .format import canonical_json
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MISPLACED = {errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR}
+GRAVE = ".removed-"
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -50,7 +58,35 @@ def writing(path: Path) -> Iterator[None]:
                 f"cannot write {path}: {error.strerror}; "
                 "choose a place you may write to or change its permissions"
             ) from error
+        if error.errno in _MISPLACED:
+            raise ArgumentError(
+                f"cannot write {path}: {os.strerror(error.errno or 0)}; choose another place"
+            ) from error
         raise
+
+
+def open_map(path: Path) -> mmap.mmap:
+    """Map a file for reading; each map takes a file descriptor: the soft limit is raised when reached."""
+    options: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+    try:
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **options)
+    except OSError as error:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if error.errno != errno.EMFILE or soft == hard:
+            raise
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return open_map(path)
+
+
+def bury(folder: Path, place: Path) -> None:
+    """Delete a folder: out of sight by one rename into `place`, then for good; earlier remains go too."""
+    grave = place / f"{folder.name}{GRAVE}{secrets.token_hex(8)}"
+    with writing(folder):
+        os.rename(folder, grave)
+        sync_folder(folder.parent)
+        for remains in place.glob(f"{glob.escape(folder.name)}{GRAVE}*"):
+            shutil.rmtree(remains, ignore_errors=True)
 
 
 def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:

@@ -30,10 +30,13 @@ ZARR_JSON: Final = "zarr.json"
 LOGITS: Final = "logits"
 SHARD: Final = f"{LOGITS}/c.0.0"
 
+COMPUTED: Final = frozenset({"model", "kind", "accuracy"})  # columns of `Store.models` no metadata may take
+
 Kind = Literal["logits", "probabilities", "labels"]
 KINDS: Final = ("logits", "probabilities", "labels")
 DTYPES: Final = ("float16", "float32")
 FLOOR: Final = -65504.0  # lowest finite float16: centred logits are clamped here
+STEP: Final = 2.0**-24  # smallest float16: what lies below the row maximum stays below it at least by this
 TINY: Final = 2.0**-126  # lowest normal float32: probabilities are raised to it before the logarithm
 
 BLOCK_BYTES: Final = 1 << 20

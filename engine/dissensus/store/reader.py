@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from dissensus.errors import CorruptionError, IncompatibleFormat, LabelsOnly
 
 from . import format as fmt
-from .files import crc32c, crc_bytes, read_checked, unseal
+from .files import crc32c, crc_bytes, open_map, read_checked, unseal
 
 if TYPE_CHECKING:
     import dask.array
@@ -86,6 +85,17 @@ class StoredModel:
         """One of its small files, size and checksum verified."""
         return read_checked(self.folder / name, self.files[name], f"model {self.model_id!r}")
 
+    def check_small_files(self) -> None:
+        """Verify every file but the blocks of logits.
+
+        Raises
+        ------
+        CorruptionError
+        """
+        for name in self.files:
+            if name != fmt.SHARD:
+                self.read_file(name)
+
     @property
     def metadata(self) -> dict[str, Any]:
         """Metadata given when it was stored."""
@@ -133,8 +143,12 @@ class Logits:
         self.shape = (g.n_examples, g.n_classes)
         self.dtype = np.dtype(np.float32)
         self.ndim = 2
-        with open(model.folder / fmt.SHARD, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            self._map = open_map(model.folder / fmt.SHARD)
+        except (FileNotFoundError, ValueError) as error:  # ValueError: an empty file
+            raise CorruptionError(
+                f"model {model.model_id!r}: {fmt.SHARD} cannot be read ({error})"
+            ) from error
         if len(self._map) != g.shard_bytes:
             raise CorruptionError(
                 f"model {model.model_id!r}: {fmt.SHARD} has {len(self._map)} bytes, not {g.shard_bytes}"
@@ -151,6 +165,9 @@ class Logits:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Logits, (self._model,)  # a worker opens the file itself
 
     def _check_index(self) -> None:
         g = self._geometry
@@ -190,6 +207,8 @@ class Logits:
 
     def centred(self, start: int, stop: int) -> NDArray[Any]:
         """Stored rows start:stop, (stop - start, C), in the store's dtype: logit - row maximum, at most 0."""
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"rows {start}:{stop} are not within 0:{len(self)}")
         size = self._geometry.block_rows
         parts = []
         for number in range(start // size, -(-stop // size) if stop > start else start // size):

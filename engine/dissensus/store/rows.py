@@ -39,6 +39,27 @@ class WriterContext:
     examples_hash: str
 
 
+def plain_array(values: Any, what: str) -> NDArray[Any]:
+    """Array of real numbers with at least one dimension.
+
+    Raises
+    ------
+    ArgumentError
+        Text, complex numbers, ragged lists, masked entries, a single number.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise ArgumentError(f"{what} must have no masked entries; fill them or leave the model out")
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ArgumentError(f"{what} must be an array, all rows of one length: {error}") from error
+    if array.dtype.kind not in "fiub" or array.ndim == 0:
+        raise ArgumentError(
+            f"{what} must be an array of real numbers; got {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
 class RowMaker:
     """Turns what `ModelWriter.append` is given into derived records and stored logits.
 
@@ -57,18 +78,21 @@ class RowMaker:
 
     def make(self, block: NDArray[Any] | Encoded, first: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Derived records (n,) and stored logits (n, C), or None for hard labels, of rows from `first` on."""
+        if not isinstance(block, Encoded):
+            block = plain_array(block, f"rows of model {self._model_id!r}")
+        self._check_room(first + len(block))
         if self._kind == "labels":
-            made: tuple[NDArray[Any], NDArray[Any] | None] = (self._from_labels(np.asarray(block)), None)
-        else:
-            rows = block if isinstance(block, Encoded) else self._encode(np.asarray(block), first)
-            self._check_classes(rows.centred.shape)
-            made = (self._from_scores(rows), rows.centred)
-        n_after, n_examples = first + len(made[0]), self._geometry.n_examples
-        if n_after > n_examples:
+            return self._from_labels(np.asarray(block), first), None
+        rows = block if isinstance(block, Encoded) else self._encode(np.asarray(block), first)
+        self._check_classes(rows.centred.shape)
+        return self._from_scores(rows), rows.centred
+
+    def _check_room(self, n_after: int) -> None:
+        if n_after > self._geometry.n_examples:
             raise ArgumentError(
-                f"model {self._model_id!r}: {n_after} rows appended, the store has {n_examples} examples"
+                f"model {self._model_id!r}: {n_after} rows appended, "
+                f"the store has {self._geometry.n_examples} examples"
             )
-        return made
 
     def _check_classes(self, shape: tuple[int, ...]) -> None:
         n_classes = self._geometry.n_classes
@@ -80,14 +104,11 @@ class RowMaker:
 
     def _encode(self, block: NDArray[Any], first: int) -> Encoded:
         self._check_classes(block.shape)
-        logits = log_probabilities(block, self._model_id) if self._kind == "probabilities" else block
-        return encode(
-            logits,
-            self._geometry.dtype,
-            model_id=self._model_id,
-            example_ids=self._context.example_ids[first : first + len(block)],
-            class_names=self._context.classes,
-        )
+        ids = self._context.example_ids[first : first + len(block)]
+        is_p = self._kind == "probabilities"
+        logits = log_probabilities(block, self._model_id, ids) if is_p else block
+        names = {"example_ids": ids, "class_names": self._context.classes}
+        return encode(logits, self._geometry.dtype, model_id=self._model_id, **names)
 
     def _from_scores(self, rows: Encoded) -> NDArray[Any]:
         records = np.zeros(len(rows), self.columns)
@@ -95,7 +116,7 @@ class RowMaker:
             records[name] = getattr(rows, name)
         return records
 
-    def _from_labels(self, labels: NDArray[Any]) -> NDArray[Any]:
+    def _from_labels(self, labels: NDArray[Any], first: int) -> NDArray[Any]:
         what = f"predictions of model {self._model_id!r}"
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise ArgumentError(
@@ -105,7 +126,8 @@ class RowMaker:
         if len(bad):
             raise ArgumentError(
                 f"{what} must lie in 0..{self._geometry.n_classes - 1}; "
-                f"row {bad[0]} holds {labels[bad[0]]} ({len(bad)} rows are off)"
+                f"that of {self._context.example_ids[first + bad[0]]!r} is {labels[bad[0]]} "
+                f"({len(bad)} are off)"
             )
         records = np.zeros(len(labels), self.columns)
         records["top1"] = labels

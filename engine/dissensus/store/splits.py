@@ -43,11 +43,11 @@ def rows_of(labels: NDArray[Any], splits: NDArray[np.object_] | None, split: str
     UnknownName
         Naming the splits there are.
     """
-    if splits is not None and (splits == split).any():
-        return np.flatnonzero(splits == split)
     if split == ALL:
         return np.arange(len(labels))
+    if splits is not None and isinstance(split, str) and (splits == split).any():
+        return np.flatnonzero(splits == split)
     if splits is None and split in HALVES:
         return halves(labels)[HALVES.index(split)]
     known = HALVES if splits is None else sorted({s for s in splits if s is not None})
-    raise UnknownName.of("split", split, [*known, ALL])
+    raise UnknownName.of("split", str(split), [*known, ALL])

@@ -72,7 +72,8 @@ def verify_store(path: Path, *, quick: bool) -> VerifyReport:
         report.findings.append(Finding("", str(error)))
         return report
     report.checked_bytes += read
-    folders = sorted(e for e in (path / fmt.MODELS).iterdir() if e.name != fmt.ZARR_JSON)
+    entries = sorted((path / fmt.MODELS).iterdir())
+    folders = [e for e in entries if e.name != fmt.ZARR_JSON and (e.is_dir() or not e.name.startswith("."))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(lambda f: _verify_model(f, geometry, examples_hash, quick), folders)
         for found, read in results:
@@ -106,15 +107,16 @@ def _verify_model(
     try:
         model = StoredModel(folder, geometry, examples_hash)
     except (CorruptionError, IncompatibleFormat) as error:
-        return [Finding(folder.name, str(error))], 0
+        return [Finding(folder.name, str(error))] if folder.exists() else [], 0
     except (KeyError, TypeError) as error:
         return [Finding(folder.name, f"the commit record lacks {error}")], 0
-    findings, read = [], 0
+    findings: list[Finding] = []
+    read = 0
     for problem, n_bytes in _check_files(model, quick):
         read += n_bytes
         if problem:
             findings.append(Finding(model.model_id, problem))
-    return findings, read
+    return (findings if folder.exists() else []), read  # a model removed meanwhile is no damage
 
 
 def _check_files(model: StoredModel, quick: bool) -> Iterator[tuple[str, int]]:

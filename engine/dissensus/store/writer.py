@@ -7,7 +7,6 @@ stops the writer before that leaves blocks that the next writer of the same fing
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -21,7 +20,7 @@ from dissensus.errors import ArgumentError, FingerprintMismatch, IncompleteModel
 
 from . import format as fmt
 from .encoding import Encoded
-from .files import FileLock, crc32c, crc_bytes, seal, sync_folder, unseal, write_file, writing
+from .files import FileLock, bury, crc32c, crc_bytes, seal, sync_folder, unseal, write_file, writing
 from .rows import RowMaker, WriterContext
 from .staged import BlockFile
 
@@ -49,6 +48,8 @@ class ModelWriter:
         What `append` is given.
     restart : bool
         Drop what was staged instead of resuming.
+    resumable : bool
+        Whether an error leaves the staged rows for a later writer, or drops them.
 
     Raises
     ------
@@ -64,6 +65,7 @@ class ModelWriter:
         metadata: Mapping[str, Any] | None = None,
         kind: str = "logits",
         restart: bool = False,
+        resumable: bool = True,
     ) -> None:
         if not isinstance(model_id, str) or not model_id.strip():
             raise ArgumentError(f"model_id must be a non-empty string, got {model_id!r}")
@@ -71,14 +73,17 @@ class ModelWriter:
             raise ArgumentError(f"kind must be one of {', '.join(fmt.KINDS)}; got {kind!r}")
         self.model_id, self.kind = model_id, kind
         self._context, self._geometry = context, context.geometry
-        self._metadata = dict(metadata or {})
-        seal(self._metadata)  # refuses what is not JSON before any work
+        self._resumable, self._broken, self._committed = resumable, False, False
+        self._metadata: dict[str, Any] = {}
+        self.describe(**dict(metadata or {}))
         self.fingerprint = self._complete(fingerprint)
         folder = fmt.folder_name(model_id)
         self._final = context.root / fmt.MODELS / folder
         self._staging = context.root / fmt.STAGING / folder
         self._rows = RowMaker(context, model_id, kind)
         self._columns = self._rows.columns
+        with writing(self._staging.parent):
+            self._staging.parent.mkdir(exist_ok=True)
         self._lock = FileLock(
             context.root / fmt.STAGING / f"{folder}.lock",
             f"another process is writing model {model_id!r} into {context.root}; wait for it, then run again",
@@ -109,11 +114,13 @@ class ModelWriter:
                 f"model {self.model_id!r} is in {self._context.root} already; remove it first "
                 "or use another id"
             )
+        if restart or not self._rows_are_staged():
+            self._drop()
         with writing(self._staging):
-            if restart and self._staging.exists():
-                shutil.rmtree(self._staging)
-            (self._staging / fmt.LOGITS).mkdir(parents=True, exist_ok=True)
+            self._staging.mkdir(exist_ok=True)
         self._claim()
+        with writing(self._staging):
+            (self._staging / fmt.LOGITS).mkdir(exist_ok=True)
         column_bytes = self._geometry.block_rows * self._columns.itemsize
         self._files = [BlockFile(self._staging / _DERIVED_PART, column_bytes)]
         if self.kind != "labels":
@@ -124,14 +131,25 @@ class ModelWriter:
         self._pending_columns = np.zeros(rows, self._columns)
         self._pending = 0
 
+    def _rows_are_staged(self) -> bool:
+        """Whether there is anything to resume: rows without a fingerprint belong to nobody."""
+        part = self._staging / _DERIVED_PART
+        return (self._staging / _FINGERPRINT).exists() and part.exists() and part.stat().st_size > 0
+
+    def _drop(self) -> None:
+        """Remove what is staged; out of its place first, so that no rows outlive their fingerprint."""
+        if self._staging.exists():
+            bury(self._staging, self._staging.parent)
+
     def _claim(self) -> None:
-        """Write the fingerprint first; on a resume it must be the same."""
+        """Make the fingerprint durable before any row; on a resume it must be the same."""
         path = self._staging / _FINGERPRINT
         if not path.exists():
-            write_file(path, seal(self.fingerprint))
+            write_file(path, seal({"fingerprint": self.fingerprint}))
+            with writing(path):
+                sync_folder(self._staging)
             return
-        staged = unseal(path, f"staging of model {self.model_id!r} (restart it)")
-        staged.pop("crc32c")
+        staged = unseal(path, f"staging of model {self.model_id!r} (restart it)")["fingerprint"]
         require_same_fingerprint(
             self.model_id, staged, self.fingerprint, "staged", "restart it to drop what was staged"
         )
@@ -143,8 +161,20 @@ class ModelWriter:
             file.keep(found[:whole])
 
     def describe(self, **metadata: Any) -> None:
-        """Add metadata known only after the run (throughput, device); kept at commit."""
-        seal(metadata)
+        """Add metadata known only after the run (throughput, device); kept at commit.
+
+        Raises
+        ------
+        ArgumentError
+            It is not plain JSON, or names a column of `Store.models` that is computed.
+        """
+        clash = sorted(fmt.COMPUTED & metadata.keys())
+        if clash:
+            raise ArgumentError(
+                f"metadata of model {self.model_id!r} must not name {', '.join(clash)}: the store computes "
+                "these; choose other names"
+            )
+        seal(metadata)  # refuses what is not JSON before any work
         self._metadata.update(metadata)
 
     def append(self, block: NDArray[Any] | Encoded) -> None:
@@ -159,6 +189,11 @@ class ModelWriter:
         ------
         WrongClassCount, NonFiniteLogits, ArgumentError, StoreFull
         """
+        if self._broken:
+            raise IncompleteModel(
+                f"model {self.model_id!r}: an earlier write failed; "
+                "open a new writer, which resumes at the last whole block"
+            )
         self._buffer(*self._rows.make(block, self.position + self._pending))
 
     def _buffer(self, columns: NDArray[Any], logits: NDArray[Any] | None) -> None:
@@ -180,9 +215,10 @@ class ModelWriter:
         self._pending_columns[self._pending :] = np.zeros((), self._columns)
         self._pending_logits[self._pending :] = np.nan
         blocks = (self._pending_columns, self._pending_logits)
+        self._broken = True  # until both files hold the block
         for file, block in reversed(list(zip(self._files, blocks, strict=False))):
             file.append(block)
-        self._pending = 0
+        self._broken, self._pending = False, 0
 
     def commit(self) -> None:
         """Make the model visible; called by a clean exit of the ``with`` block.
@@ -192,7 +228,9 @@ class ModelWriter:
         IncompleteModel
             Rows are missing; what is there stays staged.
         """
-        if self.position != self._geometry.n_examples:
+        if self._committed:
+            return
+        if self._broken or self.position != self._geometry.n_examples:
             raise IncompleteModel(
                 f"model {self.model_id!r} has {self.position + self._pending} of {self._geometry.n_examples} "
                 f"rows; nothing was committed, {self.position} rows are staged and can be resumed"
@@ -200,7 +238,7 @@ class ModelWriter:
         files = self._finish_files()
         write_file(self._staging / fmt.COMMIT_JSON, seal(self._commit_record(files)))
         with writing(self._staging):
-            for name in (_FINGERPRINT, _DERIVED_PART):
+            for name in (_DERIVED_PART, _FINGERPRINT):  # rows never outlive the fingerprint they belong to
                 (self._staging / name).unlink(missing_ok=True)
             if self.kind != "labels":
                 sync_folder(self._staging / fmt.LOGITS)
@@ -208,6 +246,7 @@ class ModelWriter:
             os.rename(self._staging, self._final)
             sync_folder(self._final.parent)
             sync_folder(self._staging.parent)
+        self._committed = True
 
     def _finish_files(self) -> dict[str, dict[str, Any]]:
         """Write everything that follows the last block; return size and checksum of each file."""
@@ -267,7 +306,11 @@ class ModelWriter:
             if kind is None:
                 self.commit()
         finally:
-            self.close()
+            try:
+                if not self._committed and not (self._resumable and self._rows_are_staged()):
+                    self._drop()
+            finally:
+                self.close()
 
 
 def arrow_bytes(table: pa.Table) -> bytes:
