@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def demo(tmp_path_factory, trained):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights, "save", save)
         return run_demo(
-            "digits", out=tmp_path_factory.mktemp("demo"), recipes=RECIPES, workers=1, progress=False
+            "digits", out=tmp_path_factory.mktemp("demo"), recipes=RECIPES, workers=0, progress=False
         )
 
 
@@ -212,7 +213,7 @@ def test_complete_demo_neither_trains_nor_runs_models_again(demo, monkeypatch):
 
     monkeypatch.setattr(zoo, "train_one", refuse)
     monkeypatch.setattr(weights, "load", refuse)
-    again = run_demo("digits", out=demo.weights.parent, recipes=RECIPES, workers=1, progress=False)
+    again = run_demo("digits", out=demo.weights.parent, recipes=RECIPES, workers=0, progress=False)
     assert again.trained == []
     assert again.findings.models == demo.findings.models
     assert again.ensemble.members == demo.ensemble.members
@@ -240,20 +241,32 @@ def test_training_is_seeded_and_leaves_the_global_generator_alone(digits, recipe
 
 def test_changed_recipe_is_trained_again_and_nothing_else(digits, tmp_path):
     pair = [RECIPES[0], RECIPES[8]]
-    assert train_missing(pair, digits, tmp_path, workers=1, progress=False) == (["base", "knn"], {})
+    assert train_missing(pair, digits, tmp_path, workers=0, progress=False) == (["base", "knn"], {})
     changed = [pair[0], replace(pair[1], options={"n_neighbors": 5, "votes": 5})]
-    assert train_missing(changed, digits, tmp_path, workers=1, progress=False)[0] == ["knn"]
+    assert train_missing(changed, digits, tmp_path, workers=0, progress=False)[0] == ["knn"]
     assert json.loads((tmp_path / "knn" / "recipe.json").read_text())["recipe"]["options"]["n_neighbors"] == 5
 
 
 def test_changed_recipe_replaces_the_stored_model(tmp_path):
     pair = [RECIPES[0], RECIPES[8]]
-    run_demo("digits", out=tmp_path, recipes=pair, workers=1, progress=False)
+    run_demo("digits", out=tmp_path, recipes=pair, workers=0, progress=False)
     changed = [pair[0], replace(pair[1], options={"n_neighbors": 50, "votes": 50})]
-    result = run_demo("digits", out=tmp_path, recipes=changed, workers=1, progress=False)
+    result = run_demo("digits", out=tmp_path, recipes=changed, workers=0, progress=False)
     assert result.failed == {}
     digest = changed[1].digest(load("digits").fingerprint)
     assert result.store.model("knn").metadata["recipe"] == digest
+
+
+def test_lost_weights_are_trained_and_stored_again(tmp_path):
+    pair = [RECIPES[0], RECIPES[8]]
+    first = run_demo("digits", out=tmp_path, recipes=pair, workers=0, progress=False)
+    committed = first.store.model("knn").committed_at, first.store.model("base").committed_at
+    shutil.rmtree(tmp_path / "weights" / "knn")
+    time.sleep(1.1)  # commits are dated in whole seconds
+    again = run_demo("digits", out=tmp_path, recipes=pair, workers=0, progress=False)
+    assert again.trained == ["knn"]
+    assert again.store.model("knn").committed_at > committed[0]
+    assert again.store.model("base").committed_at == committed[1]
 
 
 def test_interrupted_training_goes_on(digits, tmp_path, monkeypatch):
@@ -267,17 +280,17 @@ def test_interrupted_training_goes_on(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "_write", interrupted)
     trio = [RECIPES[3], RECIPES[8], RECIPES[9]]
     with pytest.raises(KeyboardInterrupt):
-        train_missing(trio, digits, tmp_path, workers=1, progress=False)
+        train_missing(trio, digits, tmp_path, workers=0, progress=False)
     assert [weights.is_ready(tmp_path, recipe, digits) for recipe in trio] == [True, False, False]
     monkeypatch.undo()
-    assert train_missing(trio, digits, tmp_path, workers=1, progress=False) == (["knn", "svm"], {})
+    assert train_missing(trio, digits, tmp_path, workers=0, progress=False) == (["knn", "svm"], {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["knn", "mlp", "svm"]
 
 
 def test_one_failure_does_not_stop_the_others(tmp_path):
     broken = replace(RECIPES[6], model_id="broken", options={"no_such_argument": 1})
     result = run_demo(
-        "digits", out=tmp_path, recipes=[RECIPES[0], broken, RECIPES[8]], workers=1, progress=False
+        "digits", out=tmp_path, recipes=[RECIPES[0], broken, RECIPES[8]], workers=0, progress=False
     )
     assert list(result.failed) == ["broken"]
     assert "no_such_argument" in result.failed["broken"]
@@ -287,7 +300,7 @@ def test_one_failure_does_not_stop_the_others(tmp_path):
 def test_without_the_base_model_there_is_no_answer(tmp_path):
     broken = replace(RECIPES[0], options={"no_such_argument": 1})
     with pytest.raises(ModelLoadError, match="base model 'base'.*no_such_argument"):
-        run_demo("digits", out=tmp_path, recipes=[broken, RECIPES[8]], workers=1, progress=False)
+        run_demo("digits", out=tmp_path, recipes=[broken, RECIPES[8]], workers=0, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +330,7 @@ def test_importing_the_demo_loads_neither_torch_nor_scikit_learn():
 def test_workers_make_the_same_model(digits, tmp_path):
     pair = [RECIPES[3], RECIPES[8]]
     assert train_missing(pair, digits, tmp_path / "many", workers=2, progress=False)[1] == {}
-    train_missing(pair, digits, tmp_path / "one", workers=1, progress=False)
+    train_missing(pair, digits, tmp_path / "one", workers=0, progress=False)
     images = training.to_tensor(digits.report.images)
     with torch.no_grad():
         many, one = (
@@ -360,7 +373,7 @@ def test_killed_demo_goes_on_where_it_was(tmp_path):
     time.sleep(3)  # a worker finishes its model, then finds its input closed
     there = {path: path.stat().st_mtime_ns for path in tmp_path.glob("weights/*/recipe.json")}
     assert len(there) > 0
-    result = run_demo("digits", out=tmp_path, recipes=RECIPES, workers=1, progress=False)
+    result = run_demo("digits", out=tmp_path, recipes=RECIPES, workers=0, progress=False)
     assert len(result.trained) == len(RECIPES) - len(there)
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in there.items())
     assert result.failed == {}

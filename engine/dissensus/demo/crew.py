@@ -1,0 +1,116 @@
+"""Worker processes that train one recipe at a time on one thread each: small networks gain nothing from more.
+
+They are plain subprocesses that read recipes as lines and answer with lines, so that callers need no main
+guard and a worker whose parent was killed ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import IO
+
+from .recipes import Recipe
+
+Report = Callable[[str, str], None]
+Process = subprocess.Popen[str]
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def train_in_processes(
+    recipes: Sequence[Recipe], origin: tuple[str, str | None], folder: Path, n: int, done: Report
+) -> None:
+    """Hand recipes to `n` workers as they become free.
+
+    Parameters
+    ----------
+    recipes
+        In the order in which they are begun.
+    origin
+        Of the data, see `DemoData`; each worker loads them itself.
+    folder
+        Of the weights.
+    n
+        Number of processes.
+    done
+        Called with each model's id and its error, empty if there is none, from several threads.
+    """
+    queue: SimpleQueue[Recipe] = SimpleQueue()
+    for recipe in recipes:
+        queue.put(recipe)
+    with ThreadPoolExecutor(n) as pool, _workers(origin, folder, n) as processes:
+        for job in as_completed([pool.submit(_feed, process, queue, done) for process in processes]):
+            job.result()
+
+
+def serve(origin: tuple[str, str | None], folder: Path, requests: IO[str], answers: IO[str]) -> None:
+    """Train the recipes that come in, one a line, and answer each with a line of JSON: model and error."""
+    import torch
+
+    from .data import load
+    from .zoo import train_one
+
+    torch.set_num_threads(1)
+    data = load(*origin)
+    for line in requests:
+        recipe = Recipe.from_json(line)
+        answer = {"model": recipe.model_id, "error": train_one(recipe, data, folder)}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _feed(process: Process, queue: SimpleQueue[Recipe], done: Report) -> None:
+    """Keep one worker busy until the queue is empty or it dies."""
+    while process.poll() is None:
+        try:
+            recipe = queue.get_nowait()
+        except Empty:
+            return
+        done(recipe.model_id, _ask(process, recipe))
+
+
+def _ask(process: Process, recipe: Recipe) -> str:
+    """Have one recipe trained; return the error, or nothing."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        print(recipe.to_json(), file=process.stdin, flush=True)
+        line = process.stdout.readline()
+    except (BrokenPipeError, ValueError):
+        line = ""
+    if line:
+        return str(json.loads(line)["error"])
+    return f"its training process ended (status {process.wait()}); run the demo again, it goes on from here"
+
+
+@contextmanager
+def _workers(origin: tuple[str, str | None], folder: Path, n: int) -> Iterator[list[Process]]:
+    processes = [_start(origin, folder) for _ in range(n)]
+    try:
+        yield processes
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
+    finally:
+        for process in processes:
+            process.communicate()  # closes its input, which ends it
+
+
+def _start(origin: tuple[str, str | None], folder: Path) -> Process:
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.Popen(
+        [sys.executable, "-m", "dissensus.demo.worker", json.dumps(origin), str(folder.absolute())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # what goes wrong comes back as an answer
+        env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), "PYTHONPATH": paths},
+        text=True,
+    )
