@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from dissensus.errors import (
     ArgumentError,
     CorruptionError,
-    ExamplesMismatch,
     IncompatibleFormat,
     NotAStore,
     UnknownName,
@@ -27,11 +24,12 @@ from dissensus.errors import (
 )
 
 from . import format as fmt
-from .files import GRAVE, bury, read_checked, unseal, writing
-from .identity import id_strings
+from .examples import Examples
+from .files import GRAVE, bury, unseal, writing
 from .reader import Logits, StoredModel
 from .rows import WriterContext, plain_array
-from .splits import Rows, rows_of
+from .splits import Rows
+from .tables import table_of_rows
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
 
@@ -62,7 +60,7 @@ class Store:
             )
         header = unseal(self.path / fmt.STORE_JSON, f"store {self.path}")
         self._check_version(header)
-        self._files: dict[str, Any] = header["files"]
+        self._examples = Examples(self.path, header["files"])
         self.attributes: dict[str, Any] = header["attributes"]
         self.examples_hash: str = header["examples_hash"]
         self.geometry = fmt.Geometry(
@@ -102,38 +100,29 @@ class Store:
         """Rows of a block: what a writer makes safe at a time."""
         return self.geometry.block_rows
 
-    def _table(self, name: str) -> pa.Table:
-        raw = read_checked(self.path / name, self._files[name], f"store {self.path}")
-        return pa.ipc.open_file(pa.py_buffer(raw)).read_all()
-
-    @cached_property
-    def _examples(self) -> pa.Table:
-        return self._table(fmt.EXAMPLES)
-
     def examples(self) -> pa.Table:
         """Examples in row order: example_id, label, split (null where none), and any metadata columns."""
-        return self._examples
+        return self._examples.table
 
-    @cached_property
+    @property
     def example_ids(self) -> list[str]:
         """Ids of the examples in row order."""
-        return list(self._examples["example_id"].to_pylist())
+        return self._examples.ids
 
-    @cached_property
+    @property
     def labels(self) -> NDArray[np.int32]:
         """True classes, (N,) int32."""
-        return np.asarray(self._examples["label"].combine_chunks().to_numpy())
+        return self._examples.labels
 
-    @cached_property
+    @property
     def classes(self) -> list[str]:
         """Names of the classes in column order."""
-        return list(self._table(fmt.CLASSES)["name"].to_pylist())
+        return self._examples.classes
 
-    @cached_property
+    @property
     def splits(self) -> NDArray[np.object_] | None:
         """Split of each example, (N,) of str or None; None where the store has no splits."""
-        column = self._examples["split"]
-        return None if column.null_count == len(column) else column.to_numpy()
+        return self._examples.splits
 
     def rows(self, split: str | None) -> Rows:
         """Sorted row numbers of a split, (n,) intp.
@@ -146,9 +135,7 @@ class Store:
         UnknownName
             Naming the splits there are.
         """
-        if split is None:
-            return np.arange(self.n_examples)
-        return rows_of(self.labels, self.splits, split)
+        return self._examples.rows(split)
 
     def _folders(self) -> list[str]:
         with os.scandir(self.path / fmt.MODELS) as entries:
@@ -310,7 +297,7 @@ class Store:
             )
         values = plain_array(given[kinds[0]], kinds[0])
         shape = (self.n_examples,) if kinds[0] == "labels" else (self.n_examples, self.n_classes)
-        order = self._order(len(values), example_ids)
+        order = self._examples.order(len(values), example_ids)
         if values.shape != shape and kinds[0] != "labels":
             raise WrongClassCount(
                 f"{kinds[0]} of model {model_id!r} have shape {values.shape}, the store needs {shape}: "
@@ -324,21 +311,6 @@ class Store:
         with self.writer(model_id, fingerprint=content, **options) as w:
             for start in range(w.position, len(values), self.block_rows):
                 w.append(values[order[start : start + self.block_rows]])
-
-    def _order(self, n_rows: int, example_ids: Sequence[str] | None) -> NDArray[np.intp]:
-        """Row of the given array for each example of the store."""
-        if n_rows != self.n_examples:
-            raise ExamplesMismatch(f"{n_rows} rows given, the store has {self.n_examples} examples")
-        if example_ids is None:
-            return np.arange(n_rows)
-        place = {name: row for row, name in enumerate(id_strings(example_ids, n_rows))}
-        missing = [name for name in self.example_ids if name not in place]
-        if missing:
-            raise ExamplesMismatch(
-                f"{len(missing)} of the store's {self.n_examples} examples have no row, first {missing[:3]}; "
-                "pass predictions for exactly the store's example ids"
-            )
-        return np.fromiter((place[name] for name in self.example_ids), np.intp, n_rows)
 
     def remove(self, model_id: str) -> None:
         """Take a model out of the store: invisible at once, then deleted."""
@@ -381,21 +353,3 @@ class Store:
             Only sizes and small records, not the blocks of logits.
         """
         return verify_store(self.path, quick=quick)
-
-
-def table_of_rows(rows: Sequence[Mapping[str, Any]], first: Sequence[str]) -> pa.Table:
-    """Arrow table of records with differing keys; columns of mixed kinds become text."""
-    names = list(dict.fromkeys([*first, *(key for row in rows for key in row)]))
-    columns = {}
-    for name in names:
-        values = [_flat(row.get(name)) for row in rows]
-        try:
-            columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            columns[name] = pa.array([None if v is None else str(v) for v in values])
-    return pa.table(columns)
-
-
-def _flat(value: Any) -> Any:
-    """Mappings as JSON text: Parquet has no column for one without entries."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value

@@ -22,7 +22,7 @@ from .catalog import Store
 from .files import seal, sync_folder, write_file, writing
 from .identity import id_strings
 from .splits import ALL
-from .writer import arrow_bytes
+from .tables import arrow_bytes
 
 MOST_UNNAMED = 100_000  # classes; a larger label is taken for a mistake
 

@@ -16,6 +16,7 @@ from dissensus.errors import CorruptionError, IncompatibleFormat, LabelsOnly
 
 from . import format as fmt
 from .files import crc32c, crc_bytes, open_map, read_checked, unseal
+from .tables import read_arrow
 
 if TYPE_CHECKING:
     import dask.array
@@ -103,7 +104,7 @@ class StoredModel:
 
     def derived(self) -> pa.Table:
         """Derived columns, one row an example: top1, and for scored models rowmax and lse."""
-        return pa.ipc.open_file(pa.py_buffer(self.read_file(fmt.DERIVED))).read_all()
+        return read_arrow(self.read_file(fmt.DERIVED))
 
     def column(self, name: str) -> NDArray[Any]:
         """One derived column as a read-only array of length N."""

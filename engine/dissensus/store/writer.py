@@ -16,13 +16,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError, FingerprintMismatch, IncompleteModel, ModelExists
+from dissensus.errors import ArgumentError, IncompleteModel, ModelExists
 
 from . import format as fmt
 from .encoding import Encoded
 from .files import FileLock, bury, crc32c, crc_bytes, seal, sync_folder, unseal, write_file, writing
+from .fingerprint import complete, require_same_fingerprint
 from .rows import RowMaker, WriterContext
 from .staged import BlockFile
+from .tables import arrow_bytes
 
 _FINGERPRINT = "fingerprint.json"
 _DERIVED_PART = "derived.part"
@@ -76,7 +78,7 @@ class ModelWriter:
         self._resumable, self._broken, self._committed = resumable, False, False
         self._metadata: dict[str, Any] = {}
         self.describe(**dict(metadata or {}))
-        self.fingerprint = self._complete(fingerprint)
+        self.fingerprint = complete(fingerprint, self._geometry.dtype, context.examples_hash, kind)
         folder = fmt.folder_name(model_id)
         self._final = context.root / fmt.MODELS / folder
         self._staging = context.root / fmt.STAGING / folder
@@ -99,14 +101,6 @@ class ModelWriter:
     def position(self) -> int:
         """Examples whose rows are safe in whole blocks; resume there."""
         return min(len(self._files[0].crcs) * self._geometry.block_rows, self._geometry.n_examples)
-
-    def _complete(self, fingerprint: Mapping[str, str]) -> dict[str, str]:
-        own = {"dtype": self._geometry.dtype, "examples": self._context.examples_hash, "kind": self.kind}
-        given = {str(k): str(v) for k, v in fingerprint.items()}
-        clash = own.keys() & given.keys()
-        if clash:
-            raise ArgumentError(f"fingerprint keys {sorted(clash)} are the store's own; choose other names")
-        return {**given, **own}
 
     def _open(self, restart: bool) -> None:
         if self._final.exists():
@@ -311,31 +305,3 @@ class ModelWriter:
                     self._drop()
             finally:
                 self.close()
-
-
-def arrow_bytes(table: pa.Table) -> bytes:
-    """One Arrow IPC file of one record batch, uncompressed, so that it can be memory-mapped."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return bytes(sink.getvalue())
-
-
-def require_same_fingerprint(
-    model_id: str, there: Mapping[str, str], given: Mapping[str, str], state: str, remedy: str
-) -> None:
-    """Refuse to mix rows of different origin.
-
-    Raises
-    ------
-    FingerprintMismatch
-        Names what differs, both values and the remedy.
-    """
-    keys = sorted(k for k in there.keys() | given.keys() if there.get(k) != given.get(k))
-    if keys:
-        both = "; ".join(
-            f"{k}: {state} {there.get(k, 'absent'):.40}, given {given.get(k, 'absent'):.40}" for k in keys
-        )
-        raise FingerprintMismatch(
-            f"model {model_id!r} is {state} with another fingerprint ({both}); {remedy}"
-        )

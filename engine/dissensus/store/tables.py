@@ -1,0 +1,40 @@
+"""Arrow tables: written so that they can be memory-mapped, and made from records with differing keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+
+def arrow_bytes(table: pa.Table) -> bytes:
+    """One Arrow IPC file of one record batch, uncompressed, so that it can be memory-mapped."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return bytes(sink.getvalue())
+
+
+def read_arrow(data: bytes) -> pa.Table:
+    """Table of the bytes of an Arrow IPC file, without copying them."""
+    return pa.ipc.open_file(pa.py_buffer(data)).read_all()
+
+
+def table_of_rows(rows: Sequence[Mapping[str, Any]], first: Sequence[str]) -> pa.Table:
+    """Arrow table of records with differing keys; columns of mixed kinds become text."""
+    names = list(dict.fromkeys([*first, *(key for row in rows for key in row)]))
+    columns = {}
+    for name in names:
+        values = [_flat(row.get(name)) for row in rows]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            columns[name] = pa.array([None if v is None else str(v) for v in values])
+    return pa.table(columns)
+
+
+def _flat(value: Any) -> Any:
+    """Mappings as JSON text: Parquet has no column for one without entries."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
