@@ -1,6 +1,6 @@
-"""Worker processes that train one recipe at a time on one thread each: small networks gain nothing from more.
+"""Training one recipe, and worker processes that do so on one thread each: small networks need no more.
 
-They are plain subprocesses that read recipes as lines and answer with lines, so that callers need no main
+Workers are plain subprocesses that read recipes as lines and answer with lines, so that callers need no main
 guard and a worker whose parent was killed ends with its input.
 """
 
@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO
 
+from . import weights
+from .data import DemoData
 from .recipes import Recipe
 
 Report = Callable[[str, str], None]
@@ -56,7 +59,6 @@ def serve(origin: tuple[str, str | None], folder: Path, requests: IO[str], answe
     import torch
 
     from .data import load
-    from .zoo import train_one
 
     torch.set_num_threads(1)
     data = load(*origin)
@@ -64,6 +66,19 @@ def serve(origin: tuple[str, str | None], folder: Path, requests: IO[str], answe
         recipe = Recipe.from_json(line)
         answer = {"model": recipe.model_id, "error": train_one(recipe, data, folder)}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def train_one(recipe: Recipe, data: DemoData, folder: Path) -> str:
+    """Train one recipe and save its weights; return why it failed, or nothing."""
+    from . import classical, training
+
+    start = time.process_time()
+    try:
+        model = classical.fit(recipe, data) if recipe.method == "estimator" else training.train(recipe, data)
+        weights.save(model, recipe, data, folder, time.process_time() - start)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _feed(process: Process, queue: SimpleQueue[Recipe], done: Report) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
@@ -11,7 +10,7 @@ from threading import Lock
 from dissensus.run.progress import Progress
 
 from . import weights
-from .crew import train_in_processes
+from .crew import train_in_processes, train_one
 from .data import DemoData
 from .recipes import Recipe
 
@@ -58,19 +57,6 @@ def train_missing(
             for recipe in missing:
                 done(recipe.model_id, train_one(recipe, data, folder))
     return [recipe.model_id for recipe in missing if recipe.model_id not in failed], failed
-
-
-def train_one(recipe: Recipe, data: DemoData, folder: Path) -> str:
-    """Train one recipe and save its weights; return why it failed, or nothing."""
-    from . import classical, training
-
-    start = time.process_time()
-    try:
-        model = classical.fit(recipe, data) if recipe.method == "estimator" else training.train(recipe, data)
-        weights.save(model, recipe, data, folder, time.process_time() - start)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
 
 
 def _recorder(failed: dict[str, str], bar: Progress) -> Callable[[str, str], None]:
