@@ -382,3 +382,129 @@ def test_file_names_must_be_text(folder):
     os.rename(folder / "ant" / "x.png", bad)
     with pytest.raises(errors.ArgumentError, match="file names must be UTF-8"):
         ImageFolder(folder, progress=False)
+
+
+# class folders as timm reads them
+
+
+def image(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (5, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def test_labels_are_those_of_timm(tmp_path):
+    from timm.data import create_dataset
+
+    names = [*map(str, range(12)), "n02", "n10", "N1", "Zebra", "ant", "a10b2", "a9b10"]
+    for seed, name in enumerate(names):
+        image(tmp_path / name / "x.png", seed)
+        image(tmp_path / name / "y.png", seed)
+    examples = ImageFolder(tmp_path, progress=False)
+    theirs = create_dataset("", root=str(tmp_path))
+    assert {name: i for i, name in enumerate(examples.classes)} == theirs.reader.class_to_idx
+    labels = dict(zip(examples.ids, examples.labels.tolist(), strict=True))
+    assert labels == {theirs.filename(i): theirs.reader.samples[i][1] for i in range(len(theirs))}
+    assert examples.classes[:3] == ["0", "1", "2"]
+
+
+def test_linked_folders_are_followed_once(tmp_path):
+    image(tmp_path / "elsewhere/deep/x.png")
+    image(tmp_path / "val/ant/a.png")
+    (tmp_path / "val/ant/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/deep/round").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "val/bee").symlink_to(tmp_path / "elsewhere/deep")
+    examples = ImageFolder(tmp_path / "val", progress=False)
+    assert examples.ids == ["ant/a.png", "ant/link/deep/x.png", "bee/x.png"]
+
+
+def test_hidden_folders_below_a_class_do_not_count(tmp_path):
+    image(tmp_path / "ant/a.png")
+    image(tmp_path / "ant/.thumbnails/a.png")
+    assert ImageFolder(tmp_path, progress=False).ids == ["ant/a.png"]
+
+
+def test_images_beside_the_class_folders_are_told(tmp_path):
+    image(tmp_path / "ant/a.png")
+    for name in ("x.png", "y.JPG", ".z.png"):
+        image(tmp_path / name)
+    with pytest.warns(UserWarning, match="ignored: 2 images that lie in .* itself, in no class folder"):
+        assert ImageFolder(tmp_path, progress=False).ids == ["ant/a.png"]
+
+
+def refuse_to_list(monkeypatch, folder):
+    """The superuser may read everything, so that permissions alone would not do."""
+    real = os.scandir
+
+    def scandir(path="."):
+        if os.fspath(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+def test_a_folder_that_cannot_be_read_does_not_vanish(tmp_path, monkeypatch):
+    image(tmp_path / "val/ant/a.png")
+    image(tmp_path / "val/ant/more/b.png")
+    refuse_to_list(monkeypatch, tmp_path / "val/ant/more")
+    with pytest.raises(errors.ArgumentError, match="ant/more cannot be read: Permission denied; make it"):
+        ImageFolder(tmp_path / "val", progress=False)
+
+
+def test_data_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    file = write_idx(tmp_path / "x-images-idx3-ubyte", IMAGES)
+    real = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path == file:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(errors.ArgumentError, match="x-images-idx3-ubyte cannot be read: Permission denied"):
+        open_examples(file, LABELS)
+
+
+def test_sixteen_bit_files_are_scaled(tmp_path, rng):
+    eight = rng.integers(0, 256, (9, 7), dtype=np.uint8)
+    (tmp_path / "ant").mkdir()
+    Image.fromarray(eight.astype(np.uint16) * 257).save(tmp_path / "ant/deep.png")
+    Image.fromarray(eight).save(tmp_path / "ant/flat.png")
+    deep, flat = ImageFolder(tmp_path, progress=False).read(0, 2)
+    assert deep.mode == flat.mode == "L"
+    assert np.array_equal(np.asarray(deep), eight)
+    assert np.array_equal(np.asarray(flat), eight)
+
+
+# labels and class names
+
+
+def test_a_label_gone_wild_is_no_class_count():
+    with pytest.raises(
+        errors.ArgumentError, match=r"label 100000000 of example 2 would make 100,000,001 cla"
+    ):
+        ArrayExamples(IMAGES, [0, 1, 10**8, 0, 1, 2])
+    assert len(ArrayExamples(IMAGES, [0, 1, 9_999, 0, 1, 2]).classes) == 10_000
+
+
+def test_class_names_for_data_that_lacks_some(tmp_path, folder):
+    np.save(tmp_path / "x.npy", IMAGES)
+    names = list("vwxyz")
+    assert open_examples(tmp_path / "x.npy", LABELS, classes=names).classes == names
+    assert open_examples(write_set(tmp_path / "idx"), classes=names).classes == names
+    file = tmp_path / "idx" / "train-images-idx3-ubyte"
+    assert open_examples(file, classes=names).classes == names
+    animals = ["zebra", "moth", "ant"]
+    examples = open_examples(folder, classes=animals)
+    assert examples.classes == animals
+    assert examples.ids == ["zebra/a.jpg", "zebra/b.png", "ant/D.PNG", "ant/deep/c.png"]
+    assert examples.labels.tolist() == [0, 0, 2, 2]
+    with pytest.raises(
+        errors.ArgumentError, match=r"classes must name every class folder .*1 missing, first"
+    ):
+        open_examples(folder, classes=["ant", "moth"])
+    with pytest.raises(errors.ArgumentError, match="classes must not be given for digits: it has its own"):
+        open_examples("digits", classes=names)

@@ -232,7 +232,15 @@ def test_encode_tensor_equals_encode(seed, n, c, scale, dtype, ties):
 
 def test_encode_tensor_at_the_edges():
     edge = np.array(
-        [[3e38, -3e38, 0], [65504, 0, -1], [7, 7, 7], [1e-40, 0, 1e-45], [-1e5, -1e5, -2e5]], "f4"
+        [
+            [3e38, -3e38, 0],
+            [1, np.nextafter(np.float32(1), np.float32(0)), 0],
+            [65504, 0, -1],
+            [7, 7, 7],
+            [1e-40, 0, 1e-45],
+            [-1e5, -1e5, -2e5],
+        ],
+        "f4",
     )
     for dtype in ("float16", "float32"):
         assert_same(edge, dtype)
@@ -281,6 +289,14 @@ def test_something_is_really_resumed(store, rows):
     rows.spans.clear()
     one(store, Model().source("again"), rows, restart=True)
     assert rows.spans[0] == (0, 100)
+
+
+def test_a_resumed_run_tells_which_rows_its_settings_made(store, rows):
+    one(store, Model(RuntimeError("x"), 12).source(), rows)
+    one(store, Model().source(), rows, batch_size=50)
+    assert {"batch_size": 50, "resumed_at": 1048}.items() <= store.model("m").metadata.items()
+    one(store, Model().source("whole"), rows)
+    assert "resumed_at" not in store.model("whole").metadata
 
 
 def test_changed_weights_do_not_resume(store, rows):
@@ -687,6 +703,66 @@ def test_progress_bar_on_a_terminal(monkeypatch, capsys):
     with progress_module.Progress(4, "files") as bar:
         bar.advance(3, status="1 unreadable")
     assert "files" in capsys.readouterr().err
+
+
+def test_square_brackets_in_a_model_id_are_no_markup(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with progress_module.Progress(4, "model 1: a[/b]c[bold]") as bar:
+        bar.advance(3, status="[/unknown]")
+    shown = capsys.readouterr().err
+    assert "a[/b]c[bold]" in shown
+    assert "[/unknown]" in shown
+
+
+# the command
+
+
+def ingest(*arguments, status=0):
+    command = [Path(sys.executable).parent / "dissensus", "ingest", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def grey_data(tmp_path, rng):
+    """Grey images of 32 x 32 whose labels lack the last two of the checkpoints' four classes."""
+    np.save(tmp_path / "x.npy", rng.integers(0, 256, (6, 32, 32), dtype=np.uint8))
+    np.save(tmp_path / "y.npy", np.array([0, 1, 0, 1, 0, 1]))
+    (tmp_path / "names.txt").write_text("ant\nbee\n\ncat\ndog\n")
+    return ("--data", tmp_path / "x.npy", "--labels", tmp_path / "y.npy")
+
+
+def test_the_command_takes_class_names_and_keeps_the_dtype(tmp_path, checkpoints, grey_data):
+    zoo, common = tmp_path / "zoo", ("timm", "test_resnet", "--checkpoints", checkpoints, *grey_data)
+    lacking = ingest(tmp_path / "two.zoo", *common, status=1)
+    assert "has 4 classes, the store has 2; if the data only lacks some" in lacking.stdout + lacking.stderr
+    named = (*common, "--classes", tmp_path / "names.txt")
+    ingest(zoo, *named, "--dtype", "float32")
+    assert (ds.open(zoo).classes, ds.open(zoo).dtype) == (["ant", "bee", "cat", "dog"], "float32")
+    refused = ingest(zoo, *named, "--dtype", "float16", status=1)
+    assert "dtype float16 was asked for, but" in refused.stderr
+    assert "1 there before" in ingest(zoo, *named).stdout
+    missing = ingest(zoo, *common, "--classes", tmp_path / "nowhere", status=1)
+    assert "classes must be a text file, one name a line" in missing.stderr
+
+
+def test_no_store_is_left_by_a_command_that_cannot_run(tmp_path, checkpoints, grey_data):
+    zoo = tmp_path / "zoo"
+    common = (zoo, "timm", "*", "--checkpoints", checkpoints, *grey_data)
+    wrong = {("--device", "cuda:77"): 1, ("--batch-size", "0"): 2, ("--classes", tmp_path / "nowhere"): 1}
+    for arguments, status in wrong.items():
+        ingest(*common, *arguments, status=status)
+        assert not zoo.exists()
+
+
+def test_a_store_made_meanwhile_is_opened(tmp_path, rows, monkeypatch):
+    from dissensus_cli.ingest import _store
+
+    made = ds.create_from(tmp_path / "zoo", rows)
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as it was when this command looked
+    assert _store(tmp_path / "zoo", rows, None).examples_hash == made.examples_hash
 
 
 # the benchmark runs, so that it cannot rot

@@ -90,6 +90,8 @@ def _shorter(pairs: pa.Table) -> pa.Table:
 
 def _next(result: DemoResult) -> str:
     store = result.store.path
+    if store.is_relative_to(Path.cwd()):
+        store = store.relative_to(Path.cwd())
     size = result.store.info()["size_bytes"] / 1e6
     return (
         f"The store: {store} ({len(result.store.model_ids)} models x {result.store.n_examples:,} examples, "

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     "--data", required=True, help="Folder of class sub-folders, IDX file or folder, .npy file, or 'digits'."
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="Labels of a single IDX or .npy file.")
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    help="All class names, one a line, for data that lacks some of them or has numbers only.",
+)
 @click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of local checkpoints.")
 @click.option("--pretrained", is_flag=True, help="Fetch timm's pretrained weights (needs a network).")
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
-    default="float16",
-    show_default=True,
-    help="Precision of a new store.",
+    help="Precision of a new store.  [default: float16]",
 )
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1))
 @click.option("--device", help="cpu, cuda, cuda:1, …  [default: CUDA where there is one]")
@@ -50,9 +53,10 @@ def ingest(
     models: tuple[str, ...],
     data: str,
     labels: Path | None,
+    classes: Path | None,
     checkpoints: Path | None,
     pretrained: bool,
-    dtype: str,
+    dtype: str | None,
     batch_size: int,
     device: str | None,
     on_bad_image: str,
@@ -74,16 +78,19 @@ def ingest(
       dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/
     """
     from dissensus.ingest import infer, open_examples, timm_models
+    from dissensus.ingest.checks import choose_device
 
     sink = Sink(fmt, out, force)
+    target = choose_device(device)  # what the user got wrong is said before a store is made
     sources = timm_models(models, checkpoints=checkpoints, pretrained=pretrained)
-    examples = open_examples(data, labels, on_bad_image)  # type: ignore[arg-type]
+    names = None if classes is None else _lines(classes)
+    examples = open_examples(data, labels, on_bad_image, names)  # type: ignore[arg-type]
     report = infer(
         _store(store, examples, dtype),
         sources,
         examples,
         batch_size=batch_size,
-        device=device,
+        device=target,
         restart=restart,
     )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
@@ -94,8 +101,27 @@ def ingest(
     sys.exit(1 if report.failed else 0)
 
 
-def _store(path: Path, examples: ExampleSource, dtype: str) -> Store:
-    """Open the store, or make it for these examples."""
-    import dissensus as ds
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text file that are not blank."""
+    from dissensus.errors import ArgumentError
 
-    return ds.open(path) if path.exists() else ds.create_from(path, examples, dtype)
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"classes must be a text file, one name a line; {path}: {error}") from error
+
+
+def _store(path: Path, examples: ExampleSource, dtype: str | None) -> Store:
+    """Make the store for these examples, or open it where it is there already."""
+    import dissensus as ds
+    from dissensus.errors import ArgumentError, StoreExists
+
+    if not path.exists():
+        try:
+            return ds.create_from(path, examples, dtype or "float16")
+        except StoreExists:  # another command made it meanwhile
+            pass
+    store: Store = ds.open(path)
+    if dtype not in (None, store.dtype):
+        raise ArgumentError(f"dtype {dtype} was asked for, but {path} holds {store.dtype}; leave --dtype out")
+    return store

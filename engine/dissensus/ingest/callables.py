@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dissensus.errors import ArgumentError
 
 from .digests import describe_callable, object_digest
+from .examples import own_copy
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +31,9 @@ class CallablePredictor:
     n_classes: int | None = None
 
     def prepare(self, images: Images) -> Any:
-        """Return the preprocessed batch, or the images as they are."""
-        return images if self.preprocess is None else self.preprocess(images)
+        """Return the preprocessed batch, or the images; arrays are copies, which the function may change."""
+        own = own_copy(images)
+        return own if self.preprocess is None else self.preprocess(own)
 
     def __call__(self, batch: Any) -> Any:
         """Return the function's (B, C) output for a prepared batch."""
@@ -57,7 +59,7 @@ class CallableModel:
         run in the reader thread, beside the function.
     fingerprint
         text that names the version of the weights. By default a digest of the function's code, of its
-        defaults and of what it closes over (of the pickled object, if it is no plain function); what it
+        defaults and of what it closes over (of class name and state, if it is no plain function); what it
         reads from module globals or files does not enter.
     n_classes
         checked before anything is written, where given.
@@ -93,9 +95,13 @@ class CallableModel:
         fingerprint = {
             "architecture": getattr(self.function, "__qualname__", type(self.function).__qualname__),
             "weights": self.fingerprint or object_digest(self.function, f"model {self.model_id!r}"),
-            "preprocessing": "none" if self.preprocess is None else describe_callable(self.preprocess),
+            "preprocessing": _describe(self.preprocess, self.fingerprint is not None),
         }
         metadata = {"source": "callable", **self.metadata}
         return CallablePredictor(
             self.function, self.preprocess, fingerprint, metadata, self.kind, self.n_classes
         )
+
+
+def _describe(preprocess: Callable[[Images], Any] | None, version_given: bool) -> str:
+    return "none" if preprocess is None else describe_callable(preprocess, version_given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 from dissensus.errors import ArgumentError, ModelLoadError
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pth.tar")
+_STATES = ("model_state_dict", "net", "network", "weights")  # beside those that timm looks for
 
 _LAYOUT = (
     "expected one sub-folder a model with config.json and model.safetensors (timm's save_for_hf), "
@@ -61,25 +63,39 @@ def find_checkpoints(folder: str | Path) -> list[Checkpoint]:
         return [_from_folder(root)]
     entries = sorted(root.iterdir())
     found = [_from_folder(entry) for entry in entries if (entry / "config.json").is_file()]
-    found += [_from_file(entry) for entry in entries if entry.is_file() and entry.suffix in SUFFIXES]
+    found += [_from_file(entry) for entry in entries if entry.is_file() and split_suffix(entry.name)[1]]
     if not found:
         raise ArgumentError(f"no checkpoints in {root}: {_LAYOUT}")
     _refuse_doubles(found)
+    _tell_skipped(root, {entry.name for entry in entries} - {checkpoint.path.name for checkpoint in found})
     return sorted(found, key=lambda checkpoint: checkpoint.model_id)
 
 
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return a file name without the suffix of weight files, and that suffix in lower case, or ""."""
+    lower = name.lower()
+    suffix = max((suffix for suffix in SUFFIXES if lower.endswith(suffix)), key=len, default="")
+    return name[: len(name) - len(suffix)], suffix
+
+
 def read_architecture(folder: Path) -> str:
-    """Return the architecture that a folder's config.json names.
+    """Return the architecture that a folder's config.json names; raises as `read_config`."""
+    return str(read_config(folder)["architecture"])
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a folder's config.json.
 
     Raises
     ------
     ModelLoadError
-        config.json is no JSON object with an architecture.
+        It is no JSON object with an architecture.
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return str(config["architecture"])
+        config = dict(json.loads(path.read_text(encoding="utf-8")))
+        config["architecture"] = str(config["architecture"])
+        return config
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelLoadError(
             f"{path} must be a JSON object that names its architecture, as timm's save_for_hf writes it "
@@ -91,7 +107,7 @@ def weights_file(folder: Path) -> Path | None:
     """Return the file that timm takes the weights of a `local-dir:` folder from, None if there is none."""
     names = [f"{stem}{suffix}" for suffix in SUFFIXES for stem in ("model", "pytorch_model")]
     preferred = [folder / name for name in names if (folder / name).is_file()]
-    others = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    others = sorted(path for path in folder.iterdir() if split_suffix(path.name)[1])
     return next(iter(preferred + others), None)
 
 
@@ -103,16 +119,31 @@ def read_state(path: Path, architecture: str) -> dict[str, Any]:
     ModelLoadError
         The file is damaged or no state dict.
     """
-    from timm.models import load_state_dict
-
     try:
-        state = dict(load_state_dict(str(path)))
+        state = _load_state(path)
     except Exception as error:  # each format fails in its own way on damaged bytes
         text = one_line(error)
         raise ModelLoadError(f"{path} cannot be read as a checkpoint of {architecture}: {text}") from error
     if not state or not all(hasattr(value, "shape") for value in state.values()):
-        raise ModelLoadError(f"{path} is no state dict of {architecture}: expected named tensors")
+        raise ModelLoadError(
+            f"{path} is no state dict of {architecture}: expected named tensors, or a dictionary with them "
+            f"under state_dict, model or {', '.join(_STATES)}; it holds "
+            f"{_first(list(map(str, state)), 8) or 'nothing'}"
+        )
     return state
+
+
+def _load_state(path: Path) -> dict[str, Any]:
+    """Return the named tensors of a file without the prefixes of wrappers, or what else it holds."""
+    from timm.models import clean_state_dict, load_state_dict
+
+    if split_suffix(path.name)[1] == ".safetensors":
+        from safetensors.torch import load_file
+
+        return dict(clean_state_dict(load_file(path)))
+    state = dict(load_state_dict(str(path)))
+    nested = [state[key] for key in _STATES if isinstance(state.get(key), Mapping)]
+    return dict(clean_state_dict(nested[0])) if nested else state
 
 
 def head_size(state: Mapping[str, Any], classifier: str | tuple[str, ...] | None) -> int | None:
@@ -162,8 +193,8 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
-def _first(keys: list[str]) -> str:
-    return ", ".join(keys[:2]) + (", …" if len(keys) > 2 else "")
+def _first(keys: list[str], n: int = 2) -> str:
+    return ", ".join(keys[:n]) + (", …" if len(keys) > n else "")
 
 
 def _from_folder(folder: Path) -> Checkpoint:
@@ -175,7 +206,7 @@ def _from_folder(folder: Path) -> Checkpoint:
 
 
 def _from_file(path: Path) -> Checkpoint:
-    model_id = path.name.removesuffix(path.suffix)
+    model_id = split_suffix(path.name)[0]
     return Checkpoint(model_id, model_id.split("__", 1)[0], path)
 
 
@@ -187,3 +218,9 @@ def _refuse_doubles(found: list[Checkpoint]) -> None:
             raise ArgumentError(
                 f"{other} and {checkpoint.path} both name model {checkpoint.model_id!r}; rename one"
             )
+
+
+def _tell_skipped(root: Path, names: set[str]) -> None:
+    skipped = sorted(name for name in names if not name.startswith("."))
+    if skipped:
+        warnings.warn(f"no checkpoints, skipped in {root}: {_first(skipped, 8)}", stacklevel=4)

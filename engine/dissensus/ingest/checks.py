@@ -136,8 +136,18 @@ def check_output(output: Any, model_id: str, n_rows: int, n_classes: int) -> Any
             f"model {model_id!r} gave {what} for {n_rows} examples, expected ({n_rows}, {n_classes})"
         )
     if shape[1] != n_classes:
-        raise WrongClassCount(f"model {model_id!r} has {shape[1]} classes, the store has {n_classes}")
+        raise wrong_class_count(model_id, shape[1], n_classes)
     return output
+
+
+def wrong_class_count(model_id: str, own: int, n_classes: int) -> WrongClassCount:
+    """Return the error for a model with another number of classes than the store, with the remedy if any."""
+    remedy = (
+        "; if the data only lacks some classes, make a new store with all their names (classes=, --classes)"
+    )
+    return WrongClassCount(
+        f"model {model_id!r} has {own} classes, the store has {n_classes}{remedy if own > n_classes else ''}"
+    )
 
 
 def _check_labels(store: Store, examples: ExampleSource) -> None:

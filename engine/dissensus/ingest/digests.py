@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import pickle
-import re
 import types
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dissensus.errors import ArgumentError
 
+from .canonical import canonical_digest, module_attributes, module_content, tensor_bytes
+
 if TYPE_CHECKING:
-    import torch
+    from torch import nn
 
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-
-
-def text_digest(text: str) -> str:
-    """Return the sha256 of a text, memory addresses (which differ from run to run) left out."""
-    return hashlib.sha256(_ADDRESS.sub("", text).encode()).hexdigest()
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type, np.ndarray, np.generic)
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 
 
 def state_digest(state: Mapping[str, Any]) -> str:
@@ -30,7 +28,7 @@ def state_digest(state: Mapping[str, Any]) -> str:
     Parameters
     ----------
     state
-        as of `torch.nn.Module.state_dict()`; values that are no tensors enter by their pickle.
+        as of `torch.nn.Module.state_dict()`; values that are no tensors enter by `object_digest`.
     """
     digest = hashlib.sha256()
     for name in sorted(state):
@@ -39,65 +37,102 @@ def state_digest(state: Mapping[str, Any]) -> str:
             digest.update(f"{name}:{object_digest(value)};".encode())
             continue
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        digest.update(_tensor_bytes(value))
+        digest.update(tensor_bytes(value))
     return digest.hexdigest()
 
 
-def _tensor_bytes(value: torch.Tensor) -> bytes:
-    import torch
+def module_digest(module: nn.Module, what: str = "the model") -> str:
+    """Return a digest of a module: parameters, buffers (persistent or not), and its plain attributes.
 
-    flat = value.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes()  # numpy has no bfloat16; the bytes are the same
-
-
-def object_digest(value: object, what: str = "the model") -> str:
-    """Return a digest of any picklable object; functions count by their code and what they close over.
+    Plain attributes are numbers, texts, arrays, tensors, functions and containers of these, of every
+    submodule; other objects that a module holds do not enter.
 
     Raises
     ------
     ArgumentError
-        it cannot be pickled, so that nothing would tell it from another one.
+        A function among the attributes closes over something that cannot be told from another.
     """
-    try:
-        if isinstance(value, types.FunctionType):
-            return _function_digest(value, what)
-        if hasattr(value, "state_dict") and hasattr(value, "parameters"):
-            return text_digest(repr(value) + state_digest(value.state_dict()))
-        if importlib.util.find_spec("joblib") is not None:
-            import joblib  # its hash does not change when an object has been saved and loaded again
+    attributes = {name: value for name, value in module_attributes(module).items() if _is_plain(value)}
+    return _digest(module_content(module, attributes), what, "pass weights=, a text that names their version")
 
-            return str(joblib.hash(value))
-        return hashlib.sha256(pickle.dumps(value, protocol=5)).hexdigest()
-    except ArgumentError:
-        raise
-    except Exception as error:  # pickling runs code of every type it meets
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(_is_plain(entry) for pair in value.items() for entry in pair)
+    return isinstance(value, _PLAIN + _FUNCTIONS) or hasattr(value, "detach")
+
+
+def object_digest(
+    value: object, what: str = "the model", remedy: str = "pass fingerprint=, a text that names its version"
+) -> str:
+    """Return a digest of any object, the same after the object was saved and loaded: see `canonical`.
+
+    Parameters
+    ----------
+    value
+        An estimator, a function, a callable object, …
+    what, remedy
+        For the message.
+
+    Raises
+    ------
+    ArgumentError
+        nothing would tell the object from another one, or its digest changes when it is saved and loaded.
+    """
+    found = _digest(value, what, remedy)
+    if type(value) not in (*_FUNCTIONS, types.MethodType) and _digest(_twin(value), what, remedy) != found:
         raise ArgumentError(
-            f"{what} cannot be pickled for its fingerprint ({type(error).__name__}: {error}); "
-            "pass fingerprint=, a text that names its version"
+            f"{what}: the digest of {type(value).__qualname__} changes when it is saved and loaded; {remedy}"
+        )
+    return found
+
+
+def _twin(value: object) -> object:
+    """Return the object as saving and loading gives it back; itself if it cannot be saved."""
+    try:
+        return pickle.loads(pickle.dumps(value, protocol=5))
+    except Exception:  # pickling runs code of every type it meets
+        return value
+
+
+def _digest(value: object, what: str, remedy: str) -> str:
+    try:
+        return canonical_digest(value)
+    except Exception as error:  # taking apart runs code of every type it meets
+        reason = f"{type(error).__name__}: {error}"
+        raise ArgumentError(
+            f"{what} cannot be told from another for its fingerprint ({reason}); {remedy}"
         ) from error
 
 
-def _function_digest(function: types.FunctionType, what: str) -> str:
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    parts = [function.__module__, function.__qualname__, _code_text(function.__code__)]
-    parts += [
-        object_digest(value, what) for value in (*cells, function.__defaults__, function.__kwdefaults__)
-    ]
-    return text_digest("\n".join(parts))
+def describe_callable(function: object, version_given: bool = False) -> str:
+    """Return a text that names a preprocessing function and changes when its code does.
 
+    Parameters
+    ----------
+    function
+        Also a partial, a bound method, a callable object or a torch module.
+    version_given
+        The user gave a text for the version of the model: what cannot be taken apart goes by its name.
 
-def _code_text(code: types.CodeType) -> str:
-    constants = [_code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
-
-
-def describe_callable(function: object) -> str:
-    """Return a text that names a preprocessing function and changes when its code does."""
+    Raises
+    ------
+    ArgumentError
+        Nothing would tell the function from another one.
+    """
     name = getattr(function, "__qualname__", type(function).__qualname__)
+    full = f"{getattr(function, '__module__', type(function).__module__)}.{name}"
+    remedy = (
+        "pass fingerprint= (TorchModel: weights=), a text that names the version of model and preprocessing"
+    )
     try:
-        return f"{function.__module__}.{name} {object_digest(function)[:16]}"
-    except ArgumentError:  # what cannot be pickled is known by what it shows of itself
-        return _ADDRESS.sub("", repr(function))
+        return f"{full} {object_digest(function, f'preprocessing {full}', remedy)[:16]}"
+    except ArgumentError:
+        if version_given:
+            return full
+        raise
 
 
 def versions(*packages: str) -> dict[str, str]:

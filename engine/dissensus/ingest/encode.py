@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dissensus.store.encoding import Encoded, check_finite, encode, log_probabilities
-from dissensus.store.format import FLOOR
+from dissensus.store.format import FLOOR, STEP
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -46,6 +46,7 @@ def encode_tensor(
         check_finite(x.cpu().numpy(), model_id, example_ids, class_names)
     rowmax = x.amax(dim=1, keepdim=True)
     centred = (x - rowmax).clamp_(min=FLOOR)
+    centred = torch.where(centred < 0, centred.clamp(max=-STEP), centred)  # a loser never ties by rounding
     wide = x.double() - rowmax.double()  # the exact difference: float32 would cost lse half its digits
     lse = rowmax[:, 0].double() + wide.exp().sum(dim=1).log()
     return Encoded(
@@ -90,7 +91,7 @@ def encode_output(
     }
     if kind == "probabilities":
         values = output.detach().cpu().double().numpy() if isinstance(output, torch.Tensor) else output
-        return encode(log_probabilities(values, model_id), store.dtype, **names)
+        return encode(log_probabilities(values, model_id, names["example_ids"]), store.dtype, **names)
     if isinstance(output, torch.Tensor):
         return encode_tensor(output, store.dtype, **names)
     return encode(output, store.dtype, **names)

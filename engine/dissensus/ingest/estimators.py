@@ -43,12 +43,14 @@ def estimator_model(
     preprocess
         images -> (B, features); by default they are flattened, integers to float32.
     fingerprint
-        text that names the version of the weights; by default a digest of the pickled estimator.
+        text that names the version of the weights; by default a digest of the estimator's
+        parameters and fitted state, the same after it was saved and loaded.
 
     Raises
     ------
     ArgumentError
-        the estimator is not fitted, knows other classes, or offers none of the three methods.
+        the estimator is not fitted, knows other classes, or offers none of the three methods; or its digest
+        would change when it is saved and loaded: pass `fingerprint`.
 
     Examples
     --------

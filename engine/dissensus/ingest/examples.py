@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Images: TypeAlias = "NDArray[Any] | list[Image]"
 
 _HASH_BYTES = 16 << 20
+_MAX_UNNAMED = 10_000  # more classes than that, or than examples, are taken for an error in the labels
 
 
 @runtime_checkable
@@ -105,9 +106,11 @@ class ArrayExamples:
         return len(self._images)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return rows start … stop - 1 of the array."""
-        rows = np.asarray(self._images[start:stop])
-        return rows.astype(rows.dtype.newbyteorder("="), copy=False)  # IDX and .npy files may be big-endian
+        """Return rows start … stop - 1, read-only: what a model does in place must not reach the array."""
+        view = np.asarray(self._images[start:stop])
+        rows = view.astype(view.dtype.newbyteorder("="), copy=False)  # IDX and .npy files may be big-endian
+        rows.flags.writeable = False
+        return rows
 
     @cached_property
     def fingerprint(self) -> str:
@@ -121,8 +124,24 @@ class ArrayExamples:
 
 
 def grey_or_rgb(image: Image) -> Image:
-    """Return a grey or RGB image as it is, any other (palette, transparency, 16 bits, CMYK) as RGB."""
+    """Return a grey or RGB image as it is, 16-bit grey as grey, any other (palette, CMYK, …) as RGB."""
+    image = eight_bits(image)
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def eight_bits(image: Image) -> Image:
+    """Return a 16-bit grey image scaled to 8 bits (Pillow itself cuts values at 255), others as they are."""
+    if not image.mode.startswith("I"):
+        return image
+    from PIL import Image as Pillow
+
+    values = np.asarray(image).clip(0, 65535)
+    return Pillow.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def own_copy(images: Images) -> Images:
+    """Return images whose arrays the caller may change: a copy where they are read-only."""
+    return np.require(images, requirements="W") if isinstance(images, np.ndarray) else images
 
 
 def row_ids(n: int, prefix: str = "") -> list[str]:
@@ -151,7 +170,19 @@ def checked_labels(labels: ArrayLike, n: int, classes: Sequence[str] | None) -> 
     if bad.size:
         rule = "0 or more" if limit is None else f"0 … {limit - 1} for {limit} classes"
         raise ArgumentError(f"labels must be {rule}, got {array[bad[0]]} for example {bad[0]}")
+    if limit is None:
+        _refuse_wild(array)
     return array.astype(np.int64)
+
+
+def _refuse_wild(labels: NDArray[Any]) -> None:
+    """Refuse labels that would make more classes than anyone means: names are made for each of them."""
+    n, largest = len(labels), int(labels.max())
+    if largest >= max(_MAX_UNNAMED, n):
+        raise ArgumentError(
+            f"label {largest} of example {labels.argmax()} would make {largest + 1:,} classes for {n:,} "
+            "examples; if that is meant, pass classes=, the names of all classes"
+        )
 
 
 def digits_examples() -> ArrayExamples:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, UnreadableImage
 
+from .examples import eight_bits
+from .listing import list_images
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
 _SCAN_SLAB = 512
 _MAX_THREADS = 8
 _NAMED = 5
@@ -29,9 +30,13 @@ _NAMED = 5
 class ImageFolder:
     """Examples in class sub-folders: `root/<class>/**/<image>`.
 
-    The class of an example is the sub-folder it lies in, classes are in sorted order, ids are paths relative
-    to the root. Every file is hashed and fully decoded once when the source is made, in threads, so that
-    damaged images are known before any inference; later each batch is decoded when its turn comes.
+    The class of an example is the sub-folder of the root that it lies in, at any depth; links to folders are
+    followed. Classes come in timm's order: numbers in names count as numbers (2 before 10), and letter case
+    does not, so that labels are those of weights trained with timm on such a folder. Ids are paths relative
+    to the root. Names that begin with a dot do not count, nor do images beside the class folders (with a
+    warning). Every file is hashed and fully decoded once when the source is made, in threads, so that damaged
+    images are known before any inference; later each batch is decoded when its turn comes, 16-bit grey scaled
+    to 8 bits.
 
     Parameters
     ----------
@@ -40,6 +45,8 @@ class ImageFolder:
     on_bad_image
         "stop" refuses a folder with images that cannot be decoded; "skip" leaves them out, with a warning
         that says how many and which.
+    classes
+        All class names in the order of their labels, where the sub-folders are only some of them.
     progress
         Show the scan on stderr.
 
@@ -48,7 +55,8 @@ class ImageFolder:
     UnreadableImage
         Images cannot be decoded: how many, and the first paths.
     ArgumentError
-        The folder is missing or empty, has no class sub-folders, or one of them has no image.
+        The folder is missing or empty, has no class sub-folders, one of them has no image or cannot be
+        read, or is none of `classes`.
 
     Examples
     --------
@@ -59,15 +67,17 @@ class ImageFolder:
     splits: list[str] | None = None
 
     def __init__(
-        self, path: str | Path, on_bad_image: Literal["stop", "skip"] = "stop", *, progress: bool = True
+        self,
+        path: str | Path,
+        on_bad_image: Literal["stop", "skip"] = "stop",
+        *,
+        classes: Sequence[str] | None = None,
+        progress: bool = True,
     ) -> None:
         if on_bad_image not in ("stop", "skip"):
             raise ArgumentError(f"on_bad_image must be 'stop' or 'skip', got {on_bad_image!r}")
         self.path = Path(path)
-        self.classes = _class_folders(self.path)
-        listed = [
-            (label, file) for label, name in enumerate(self.classes) for file in _image_files(self.path, name)
-        ]
+        self.classes, listed = list_images(self.path, classes)
         digest, bad = _scan(self.path, [file for _, file in listed], progress)
         self.skipped = sorted(bad)
         self._report_bad(bad, len(listed), on_bad_image)
@@ -94,7 +104,7 @@ class ImageFolder:
     def _decode(self, file: str) -> Image:
         try:
             image: Image = _decoded((self.path / file).read_bytes())
-            return image
+            return eight_bits(image)
         except Exception as error:  # decoders raise anything on damaged bytes
             raise UnreadableImage(
                 f"{self.path / file} could not be decoded any more ({error}); the folder was scanned before"
@@ -113,42 +123,6 @@ class ImageFolder:
         if len(bad) == n_files:
             raise UnreadableImage(f"{text}; no readable image is left")
         warnings.warn(f"left out: {text}", stacklevel=3)
-
-
-def _class_folders(path: Path) -> list[str]:
-    if not path.is_dir():
-        raise ArgumentError(f"image folder not found: {path}")
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and entry.name[0] != ".")
-    if names:
-        return names
-    state = "is empty" if not any(path.iterdir()) else "has no class sub-folders"
-    raise ArgumentError(f"image folder {path} {state}; expected {path}/<class>/<image>")
-
-
-def _image_files(root: Path, name: str) -> list[str]:
-    found = sorted(
-        Path(folder, file).relative_to(root).as_posix()
-        for folder, _, files in os.walk(root / name)
-        for file in files
-        if Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.startswith(".")
-    )
-    if not found:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ArgumentError(f"class folder {root / name} holds no images ({suffixes}); fill or remove it")
-    odd = next((file for file in found if not _is_text(file)), None)
-    if odd is not None:
-        raise ArgumentError(
-            f"file names must be UTF-8, since they are the ids of examples; rename {root / odd!r}"
-        )
-    return found
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _scan(root: Path, files: list[str], progress: bool) -> tuple[str, dict[str, str]]:

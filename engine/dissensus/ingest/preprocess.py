@@ -12,6 +12,7 @@ from PIL import Image
 
 from dissensus.errors import ArgumentError
 
+from .examples import eight_bits
 from .timm_sources import DATA_KEYS
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TimmPreprocess:
                 return self._normalised(images)
             images = [Image.fromarray(image) for image in images]
         mode = "L" if self._channels == 1 else "RGB"
-        return torch.stack([self._transform(image.convert(mode)) for image in images])
+        return torch.stack([self._transform(eight_bits(image).convert(mode)) for image in images])
 
     def only_normalises(self, images: NDArray[Any]) -> bool:
         """Whether these images need neither resizing, nor cropping, nor a change from colour to grey."""

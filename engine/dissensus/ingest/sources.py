@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import ArgumentError
+from dissensus.errors import ArgumentError, DissensusError
 
 from .examples import ArrayExamples, ExampleSource, digits_examples
 from .folders import ImageFolder
@@ -21,6 +22,7 @@ def open_examples(
     spec: str | Path,
     labels: str | Path | ArrayLike | None = None,
     on_bad_image: Literal["stop", "skip"] = "stop",
+    classes: Sequence[str] | None = None,
 ) -> ExampleSource:
     """Return the example source that a name or path stands for.
 
@@ -33,43 +35,55 @@ def open_examples(
         Labels of an `.npy` file or of a single IDX file: a path, or the labels themselves.
     on_bad_image
         "stop" or "skip"; only image folders can have bad images.
+    classes
+        Class names in the order of the labels: for data that lacks some of the models' classes, or has label
+        numbers only.
 
     Raises
     ------
     ArgumentError
-        There is no such data, or labels are missing or given where the data has its own.
+        There is no such data, it cannot be read, or labels or classes are missing, or given where the data
+        has its own.
     UnreadableImage
         Images of a folder cannot be decoded, and `on_bad_image` is "stop".
     """
     if str(spec) == "digits":
-        _refuse_labels("digits", labels)
+        _refuse("labels", "digits", labels)
+        _refuse("classes", "digits", classes)
         return digits_examples()
-    path = Path(spec)
+    try:
+        return _from_path(Path(spec), labels, on_bad_image, classes)
+    except DissensusError:
+        raise
+    except OSError as error:
+        raise ArgumentError(f"{error.filename or spec} cannot be read: {error.strerror or error}") from error
+
+
+def _from_path(
+    path: Path,
+    labels: str | Path | ArrayLike | None,
+    on_bad_image: Literal["stop", "skip"],
+    classes: Sequence[str] | None,
+) -> ExampleSource:
     if not path.exists():
-        raise ArgumentError(f"no such data: {spec}; expected {_KINDS}")
-    if path.is_dir():
-        return _from_folder(path, labels, on_bad_image)
+        raise ArgumentError(f"no such data: {path}; expected {_KINDS}")
+    if path.is_dir() and not find_idx(path):
+        _refuse("labels", f"the image folder {path}", labels)
+        return ImageFolder(path, on_bad_image, classes=classes)
     if path.suffix == ".npy":
-        return _from_npy(path, labels)
-    if is_idx(path):
-        return idx_examples(path, labels)
+        return _from_npy(path, labels, classes)
+    if path.is_dir() or is_idx(path):
+        return idx_examples(path, labels, classes=classes)
     raise ArgumentError(f"{path} is no data that can be read; expected {_KINDS}")
 
 
-def _from_folder(
-    path: Path, labels: str | Path | ArrayLike | None, on_bad_image: Literal["stop", "skip"]
-) -> ExampleSource:
-    if find_idx(path):
-        return idx_examples(path, labels)
-    _refuse_labels(f"the image folder {path}", labels)
-    return ImageFolder(path, on_bad_image)
-
-
-def _from_npy(path: Path, labels: str | Path | ArrayLike | None) -> ArrayExamples:
+def _from_npy(
+    path: Path, labels: str | Path | ArrayLike | None, classes: Sequence[str] | None
+) -> ArrayExamples:
     if labels is None:
         raise ArgumentError(f"{path} holds images only; pass labels=, an .npy file of class indices")
     truth = _load(Path(labels)) if isinstance(labels, str | Path) else labels
-    return ArrayExamples(_load(path), truth)
+    return ArrayExamples(_load(path), truth, classes=classes)
 
 
 def _load(path: Path) -> NDArray[Any]:
@@ -82,6 +96,6 @@ def _load(path: Path) -> NDArray[Any]:
     return array
 
 
-def _refuse_labels(what: str, labels: object) -> None:
-    if labels is not None:
-        raise ArgumentError(f"labels must not be given for {what}: it has its own")
+def _refuse(argument: str, what: str, value: object) -> None:
+    if value is not None:
+        raise ArgumentError(f"{argument} must not be given for {what}: it has its own")

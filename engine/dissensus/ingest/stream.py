@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dissensus.errors import DissensusError, ModelExists, StoreFull, WrongClassCount
+from dissensus.errors import DissensusError, ModelExists, StoreFull
 from dissensus.run.progress import Progress
-from dissensus.store.writer import ModelWriter, require_same_fingerprint
+from dissensus.store.fingerprint import require_same_fingerprint
+from dissensus.store.writer import ModelWriter
 
 from .checkpoints import one_line
 from .checks import (
@@ -20,6 +21,7 @@ from .checks import (
     check_positive,
     check_writable,
     choose_device,
+    wrong_class_count,
 )
 from .encode import encode_output
 from .overlap import Backlog, look_ahead
@@ -116,8 +118,9 @@ def infer(
 
     One thread reads and prepares batches, the calling thread runs the model, one thread writes: at most three
     batches and two blocks of logits are held, whatever the number of examples. Ctrl-C, a kill or an error
-    leaves what is written; the same call goes on from there, and the stored bytes equal those of an unbroken
-    run.
+    leaves what is written; the same call goes on from there, and with the same batch size and device the
+    stored bytes equal those of an unbroken run. `batch_size` and `device` in the metadata are those of the
+    last call; where it resumed, `resumed_at` is the first row it made.
 
     Parameters
     ----------
@@ -207,30 +210,35 @@ class _Job:
     def _run(self, source: ModelSource, label: str) -> tuple[str, float]:
         predictor = source.load(self.device)
         self._check_classes(source.model_id, predictor)
-        metadata = {**predictor.metadata, **source.metadata}
         try:
-            writer = self.store.writer(
-                source.model_id,
-                fingerprint=self._fingerprint(predictor),
-                metadata=metadata,
-                kind=predictor.kind,
-                restart=self.restart,
-            )
+            writer = self._writer(source, predictor)
         except ModelExists:
             self._require_same(source.model_id, predictor)
             return "stored", 0.0
         with writer:
+            safe = writer.position
             rate = self._stream(writer, predictor, label)
-            writer.describe(
-                batch_size=self.batch_size, **({"examples_per_s": round(rate, 1)} if rate else {})
-            )
+            self._describe(writer, safe, rate)
         return "done", rate
+
+    def _writer(self, source: ModelSource, predictor: Predictor) -> ModelWriter:
+        return self.store.writer(
+            source.model_id,
+            fingerprint=self._fingerprint(predictor),
+            metadata={**predictor.metadata, **source.metadata},
+            kind=predictor.kind,
+            restart=self.restart,
+        )
+
+    def _describe(self, writer: ModelWriter, safe: int, rate: float) -> None:
+        """Tell how the rows from `safe` on were made; those before are an earlier call's."""
+        resumed = {"resumed_at": safe} if safe else {}
+        speed = {"examples_per_s": round(rate, 1)} if rate else {}
+        writer.describe(batch_size=self.batch_size, **resumed, **speed)
 
     def _check_classes(self, model_id: str, predictor: Predictor) -> None:
         if predictor.n_classes not in (None, self.store.n_classes):
-            raise WrongClassCount(
-                f"model {model_id!r} has {predictor.n_classes} classes, the store has {self.store.n_classes}"
-            )
+            raise wrong_class_count(model_id, predictor.n_classes or 0, self.store.n_classes)
 
     def _fingerprint(self, predictor: Predictor) -> dict[str, str]:
         return {**predictor.fingerprint, "content": self.examples.fingerprint}

@@ -18,6 +18,7 @@ from .checkpoints import (
     misfit,
     one_line,
     read_architecture,
+    read_config,
     read_state,
     weights_file,
 )
@@ -42,8 +43,9 @@ def load_timm(source: TimmModel, device: torch.device) -> ModulePredictor:
         "weights": state_digest(model.state_dict()),
         "preprocessing": preprocess.describe(),
     }
-    if source.model_args:
-        fingerprint["model_args"] = model_args_text(source.model_args)
+    settings = _settings(source)
+    if settings:
+        fingerprint["model_args"] = model_args_text(settings)
     metadata = {**_describe(model, architecture, preprocess, device), **source.metadata}
     if source.checkpoint is not None:
         metadata.setdefault("checkpoint", Path(source.checkpoint).resolve().name)
@@ -53,10 +55,21 @@ def load_timm(source: TimmModel, device: torch.device) -> ModulePredictor:
 
 def _own_size(source: TimmModel, model: Any) -> dict[str, Any]:
     """Return the input size that `img_size` and `in_chans` among the model's arguments ask for."""
+    arguments = _settings(source)
     channels, *usual = model.pretrained_cfg["input_size"]
-    size = source.model_args.get("img_size", usual)
+    size = arguments.get("img_size") or usual
     height, width = (size, size) if isinstance(size, int) else size
-    return {"input_size": (source.model_args.get("in_chans", channels), height, width)}
+    return {"input_size": (arguments.get("in_chans") or channels, height, width)}
+
+
+def _settings(source: TimmModel) -> dict[str, Any]:
+    """Return the arguments the model is built with: those in a folder's config.json, then the user's own."""
+    path = Path(source.checkpoint or "")
+    config = read_config(path) if source.checkpoint is not None and path.is_dir() else {}
+    nested = config.get("pretrained_cfg", {})
+    top = {key: config.get(key, nested.get(key)) for key in ("num_classes", "global_pool", "pool_size")}
+    known = {key: value for key, value in top.items() if value is not None}
+    return {**known, **config.get("model_args", {}), **source.model_args}
 
 
 def _build(source: TimmModel) -> Any:

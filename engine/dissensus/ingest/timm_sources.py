@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError, UnknownName
 
-from .checkpoints import Checkpoint, find_checkpoints
-from .models import ModelSource
+from .checkpoints import Checkpoint, find_checkpoints, split_suffix
+from .models import LazyModel, ModelSource
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +34,9 @@ class TimmModel:
     architecture
         timm name, with or without a pretrained tag (the tag decides the preprocessing too).
     checkpoint
-        A weight file of this architecture (.safetensors, .pth, .pt, .bin; number of classes and input
-        channels are read from it), or a folder in timm's `local-dir:` layout: config.json beside the weights.
+        A weight file of this architecture (.safetensors, .pth, .pt, .bin, .pth.tar; number of classes and
+        input channels are read from it), or a folder in timm's `local-dir:` layout: config.json beside the
+        weights.
     pretrained
         Fetch timm's weights from its hub, or take them from its cache.
     model_id
@@ -86,7 +87,7 @@ class TimmModel:
         if self.checkpoint is None:
             return tagged_name(self.architecture)
         path = Path(self.checkpoint)
-        return path.resolve().name if path.is_dir() else path.name.removesuffix(path.suffix)
+        return path.resolve().name if path.is_dir() else split_suffix(path.name)[0]
 
     def load(self, device: torch.device) -> ModulePredictor:
         """Build the model, load its weights strictly and move it to `device`.
@@ -117,14 +118,16 @@ def timm_models(
         of its tags.
     checkpoints
         Folder of local checkpoints: sub-folders in timm's `local-dir:` layout, or weight files called
-        `<architecture>.safetensors` or `<architecture>__<anything>.safetensors` (also .pth, .pt, .bin).
+        `<architecture>.safetensors` or `<architecture>__<anything>.safetensors` (also .pth, .pt, .bin,
+        .pth.tar).
     pretrained
         Use timm's pretrained weights, fetched from its hub when a model's turn comes.
 
     Returns
     -------
-    list of TimmModel
-        Nothing is loaded yet; each model once, in the order of the patterns.
+    list of model sources
+        Nothing is loaded yet; each model once, in the order of the patterns. A checkpoint whose name is no
+        timm architecture fails when its turn comes where a pattern selects it, at once where it is named.
 
     Raises
     ------
@@ -139,7 +142,8 @@ def timm_models(
     if checkpoints is not None:
         found = find_checkpoints(checkpoints)
         chosen = [c for pattern in wanted for c in _matching(pattern, found, checkpoints)]
-        return [_source(c) for c in dict.fromkeys(chosen)]
+        named = {*wanted} & {name for c in chosen for name in (c.model_id, c.architecture)}
+        return [_source(c, named) for c in dict.fromkeys(chosen)]
     names = [name for pattern in wanted for name in _pretrained_names(pattern)]
     return [TimmModel(name, pretrained=True) for name in dict.fromkeys(names)]
 
@@ -179,8 +183,24 @@ def _refuse_weights(what: str, *, both: bool) -> None:
     )
 
 
-def _source(checkpoint: Checkpoint) -> TimmModel:
-    return TimmModel(checkpoint.architecture, checkpoint=checkpoint.path, model_id=checkpoint.model_id)
+def _source(checkpoint: Checkpoint, named: set[str]) -> ModelSource:
+    """Return a checkpoint's source; one that only a pattern selects may fail, but not before its turn."""
+
+    def build() -> TimmModel:
+        return TimmModel(checkpoint.architecture, checkpoint=checkpoint.path, model_id=checkpoint.model_id)
+
+    if named & {checkpoint.model_id, checkpoint.architecture} or _is_known(checkpoint.architecture):
+        return build()
+    return LazyModel(checkpoint.model_id, build)
+
+
+def _is_known(architecture: str) -> bool:
+    try:
+        if architecture:  # without one, config.json is read again when the model is loaded
+            require_architecture(architecture)
+    except UnknownName:
+        return False
+    return True
 
 
 def _matching(pattern: str, found: Sequence[Checkpoint], folder: str | Path) -> list[Checkpoint]:

@@ -12,8 +12,9 @@ from torch import nn
 
 from dissensus.errors import ArgumentError, ModelLoadError
 
-from .digests import describe_callable, state_digest, text_digest, versions
-from .examples import grey_or_rgb
+from .canonical import text_digest
+from .digests import describe_callable, module_digest, versions
+from .examples import grey_or_rgb, own_copy
 
 if TYPE_CHECKING:
     from .examples import Images
@@ -45,9 +46,9 @@ class ModulePredictor:
 
     def prepare(self, images: Images) -> torch.Tensor:
         """Return the preprocessed batch as a tensor on the host."""
-        batch = self.preprocess(images)
+        batch = self.preprocess(own_copy(images))  # torch refuses read-only arrays
         if isinstance(batch, np.ndarray):
-            return torch.from_numpy(np.require(batch, requirements="W"))  # torch refuses read-only maps
+            return torch.from_numpy(np.require(batch, requirements="W"))
         return batch
 
     def __call__(self, batch: torch.Tensor) -> Any:
@@ -74,8 +75,8 @@ class TorchModel:
     metadata
         stored with the model.
     weights
-        text that stands for the weights in the fingerprint; by default sha256 over the state dict in key
-        order (names, dtypes, shapes, bytes).
+        text that stands for the weights in the fingerprint; by default a digest of all parameters and buffers
+        and of the plain attributes (numbers, texts, arrays, functions) of every submodule.
 
     Examples
     --------
@@ -102,8 +103,8 @@ class TorchModel:
         fingerprint = {
             "architecture": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
             "structure": text_digest(repr(self.module)),
-            "weights": self.weights or state_digest(self.module.state_dict()),
-            "preprocessing": describe_callable(self.preprocess or images_to_tensor),
+            "weights": self.weights or module_digest(self.module, f"model {self.model_id!r}"),
+            "preprocessing": describe_callable(self.preprocess or images_to_tensor, self.weights is not None),
         }
         module = self.module.to(device).eval()
         metadata = {**module_metadata(module, device), "source": "torch", **self.metadata}
@@ -122,7 +123,7 @@ def images_to_tensor(images: Images) -> torch.Tensor:
         the images differ in size or mode, so that they make no batch.
     """
     array = stack_images(images)
-    tensor = torch.from_numpy(np.array(array))  # a copy: torch refuses read-only maps
+    tensor = torch.from_numpy(np.require(array, requirements="W"))  # torch refuses read-only arrays
     if tensor.dtype != torch.uint8:
         return tensor.to(torch.float32)
     if tensor.ndim == 3:

@@ -48,7 +48,7 @@ class Progress:
         self._done, self._status = self._done + n, status
         if self._bar is not None:
             task = self._bar.task_ids[0]
-            self._bar.update(task, advance=n, rate=f"{self._rate():,.0f}/s", status=status)
+            self._bar.update(task, advance=n, rate=_speed(self._rate()), status=status)
         elif self._enabled and time.monotonic() - self._shown >= _LINE_EVERY_S:
             self._line()
 
@@ -66,13 +66,24 @@ class Progress:
     def _line(self) -> None:
         self._shown = time.monotonic()
         rate = self._rate()
-        left = f", {(self._total - self._done) / rate:,.0f} s left" if 0 < self._done < self._total else ""
+        left = (
+            f", {_duration((self._total - self._done) / rate)} left" if 0 < self._done < self._total else ""
+        )
         status = f"  {self._status}" if self._status else ""
         print(
-            f"{self._label}: {self._done:,} of {self._total:,} ({rate:,.0f}/s{left}){status}",
+            f"{self._label}: {self._done:,} of {self._total:,} ({_speed(rate)}{left}){status}",
             file=sys.stderr,
             flush=True,
         )
+
+
+def _speed(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate >= 2 or not rate else f"{1 / rate:,.1f} s each"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _rich_bar() -> Any:
