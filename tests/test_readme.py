@@ -67,3 +67,9 @@ def test_numbers_equal_plain_numpy_on_what_zarr_reads(session):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "numbers recomputed" in done.stdout
+
+
+def test_figures_are_those_of_the_stored_results():
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "readme.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

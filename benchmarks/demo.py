@@ -1,0 +1,64 @@
+"""How long does the whole demo take from nothing, and what does it find?
+
+Runs `dissensus demo` in a fresh folder as a user would, times it, and keeps everything it printed.
+
+    python benchmarks/demo.py [--data fashion-mnist] [--folder DIR]
+
+The result is written to results/<machine>-demo-<data>.json beside this file; the README quotes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from machine import machine_name, versions, write_result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--folder", type=Path, help="keep weights and store here; must not exist")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=arguments.folder is None)
+    load = os.getloadavg()[0]
+    start = time.perf_counter()
+    output = ask("demo", "--data", arguments.data, folder=folder)
+    seconds = time.perf_counter() - start
+    store = f"demo-{arguments.data}/{arguments.data}.zoo"
+    report = {
+        "question": (__doc__ or "").splitlines()[0],
+        "command": f"dissensus demo --data {arguments.data}",
+        "machine": machine_name(),
+        "date": time.strftime("%Y-%m-%d"),
+        "load_before": round(load, 2),
+        "versions": versions(),
+        "minutes": round(seconds / 60, 2),
+        "models": json.loads(ask("info", store, "--format", "json", folder=folder))["models"],
+        "output": output,
+    }
+    print(output)
+    print(
+        f"{report['minutes']} minutes; written to {write_result(arguments.out, f'demo-{arguments.data}', report)}"
+    )
+    if arguments.folder is None:
+        shutil.rmtree(folder)
+
+
+def ask(*arguments: str, folder: Path) -> str:
+    """What a command of the installed package prints; its progress goes where ours does."""
+    command = [sys.executable, "-m", "dissensus_cli", *arguments]
+    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Render the README's figures from `benchmarks/results`, so that no number in it is typed by hand.
+
+    python benchmarks/readme.py          # rewrite the blocks between the markers
+    python benchmarks/readme.py --check  # exit status 1 if they are not current
+
+The demo's block is an excerpt of what `dissensus demo --data fashion-mnist` printed; the lines are taken as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+
+
+def newest(name: str) -> dict:
+    """The result of a benchmark, of the latest date where several machines have one."""
+    found = [json.loads(path.read_text()) for path in RESULTS.glob(f"*-{name}.json")]
+    return max(found, key=lambda result: result["date"])
+
+
+def pair_counts() -> str:
+    result = newest("pair-counts")
+    ours = result["median_s"]["dissensus counts"]
+    rows = [
+        f"| {name} | {seconds * 1e3:,.2f} ms | {seconds / ours:,.1f} |"
+        for name, seconds in sorted(result["median_s"].items(), key=lambda item: item[1])
+    ]
+    size = f"{result['models']:,} models x {result['examples']:,} examples"
+    return "\n".join(
+        [
+            f"Counts of all pairs, {size}, {result['threads']} threads ({result['machine']}, {result['date']}, "
+            "`python benchmarks/pair_counts.py`; medians in one run, equal results checked first):",
+            "",
+            "| | median | times ours |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def ingest_memory() -> str:
+    result = newest("ingest-memory")
+    small, large = result["runs"]
+    growth = [(run["peak_bytes"] - run["before_bytes"]) / 2**20 for run in (small, large)]
+    return (
+        f"Memory of ingesting ({result['machine']}, {result['date']}, `python benchmarks/ingest_memory.py`): the "
+        f"streaming loop adds {growth[0]:.1f} MiB to the process at {small['examples']:,} examples and "
+        f"{growth[1]:.1f} MiB at {large['examples']:,}: it holds a bounded number of batches. Ids and labels are held "
+        f"whole, {result['growth_bytes_per_example']['before']:.0f} bytes an example."
+    )
+
+
+def demo() -> str:
+    """What the demo printed about categories and the ensemble, and when and where."""
+    record = newest("demo-fashion-mnist")
+    text = record["output"]
+    categories = _section(text, "Different mistakes", "The most complementary")
+    greedy = _section(text, "Greedy selection", "The store:")
+    return "\n".join(
+        [
+            f"A real result: `dissensus demo --data fashion-mnist` on {record['machine']}, {record['date']}: "
+            f"{record['models']} models trained, ingested and answered in {record['minutes']:.0f} minutes; numbers of the "
+            "10,000 official test images, which took no part in training or choosing.",
+            "",
+            "```",
+            categories,
+            "",
+            greedy,
+            "```",
+        ]
+    )
+
+
+def _section(text: str, start: str, stop: str) -> str:
+    return text[text.index(start) : text.index(stop)].rstrip()
+
+
+BLOCKS = {"demo": demo, "pair-counts": pair_counts, "ingest-memory": ingest_memory}
+
+
+def rendered(readme: str) -> str:
+    """The README with every block between its markers made anew."""
+    for name, render in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end -->)", re.S)
+        assert pattern.search(readme), f"README.md has no block {name}"
+        readme = pattern.sub(lambda match, render=render: f"{match[1]}{render()}\n{match[2]}", readme)
+    return readme
+
+
+def main() -> None:
+    text = README.read_text()
+    current = rendered(text)
+    if "--check" in sys.argv:
+        sys.exit(0 if current == text else "README.md is not current: run python benchmarks/readme.py")
+    README.write_text(current)
+
+
+if __name__ == "__main__":
+    main()
