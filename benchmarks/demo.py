@@ -47,9 +47,8 @@ def main() -> None:
         "output": output,
     }
     print(output)
-    print(
-        f"{report['minutes']} minutes; written to {write_result(arguments.out, f'demo-{arguments.data}', report)}"
-    )
+    path = write_result(arguments.out, f"demo-{arguments.data}", report)
+    print(f"{report['minutes']} minutes; written to {path}")
     if arguments.folder is None:
         shutil.rmtree(folder)
 

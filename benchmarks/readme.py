@@ -3,7 +3,7 @@
     python benchmarks/readme.py          # rewrite the blocks between the markers
     python benchmarks/readme.py --check  # exit status 1 if they are not current
 
-The demo's block is an excerpt of what `dissensus demo --data fashion-mnist` printed; the lines are taken as they are.
+The demo's block is an excerpt of what `dissensus demo --data fashion-mnist` printed, line by line as it was.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ def pair_counts() -> str:
     size = f"{result['models']:,} models x {result['examples']:,} examples"
     return "\n".join(
         [
-            f"Counts of all pairs, {size}, {result['threads']} threads ({result['machine']}, {result['date']}, "
-            "`python benchmarks/pair_counts.py`; medians in one run, equal results checked first):",
+            f"Counts of all pairs, {size}, {result['threads']} threads ({result['machine']}, "
+            f"{result['date']}, `python benchmarks/pair_counts.py`; medians in one run, equal results "
+            "checked first):",
             "",
             "| | median | times ours |",
             "|---|---|---|",
@@ -49,10 +50,10 @@ def ingest_memory() -> str:
     small, large = result["runs"]
     growth = [(run["peak_bytes"] - run["before_bytes"]) / 2**20 for run in (small, large)]
     return (
-        f"Memory of ingesting ({result['machine']}, {result['date']}, `python benchmarks/ingest_memory.py`): the "
-        f"streaming loop adds {growth[0]:.1f} MiB to the process at {small['examples']:,} examples and "
-        f"{growth[1]:.1f} MiB at {large['examples']:,}: it holds a bounded number of batches. Ids and labels are held "
-        f"whole, {result['growth_bytes_per_example']['before']:.0f} bytes an example."
+        f"Memory of ingesting ({result['machine']}, {result['date']}, `python benchmarks/ingest_memory.py`): "
+        f"the streaming loop adds {growth[0]:.1f} MiB to the process at {small['examples']:,} examples and "
+        f"{growth[1]:.1f} MiB at {large['examples']:,}: it holds a bounded number of batches. Ids and labels "
+        f"are held whole, {result['growth_bytes_per_example']['before']:.0f} bytes an example."
     )
 
 
@@ -64,9 +65,10 @@ def demo() -> str:
     greedy = _section(text, "Greedy selection", "The store:")
     return "\n".join(
         [
-            f"A real result: `dissensus demo --data fashion-mnist` on {record['machine']}, {record['date']}: "
-            f"{record['models']} models trained, ingested and answered in {record['minutes']:.0f} minutes; numbers of the "
-            "10,000 official test images, which took no part in training or choosing.",
+            f"A real result: `{record['command']}` on {record['machine']}, {record['date']}:",
+            f"{record['models']} models trained, ingested and answered in {record['minutes']:.0f} minutes. "
+            "Numbers are of the 10,000 official test images,",
+            "which took no part in training or choosing.",
             "",
             "```",
             categories,

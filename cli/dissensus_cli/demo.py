@@ -92,12 +92,13 @@ def _next(result: DemoResult) -> str:
     store = result.store.path
     if store.is_relative_to(Path.cwd()):
         store = store.relative_to(Path.cwd())
+    low = int(100 * result.findings.band.low) / 100
     size = result.store.info()["size_bytes"] / 1e6
     return (
         f"The store: {store} ({len(result.store.model_ids)} models x {result.store.n_examples:,} examples, "
         f"{size:.1f} MB)\n"
         "Try next:\n"
-        f"  dissensus pairs {store} --top 10 --split report\n"
+        f"  dissensus pairs {store} --top 10 --split report --min-accuracy {low:.2f}\n"
         f"  dissensus matrix {store} --measure error_consistency --split report\n"
         f"  dissensus ensemble {store} --size 5 --metric nll --no-replacement\n"
     )

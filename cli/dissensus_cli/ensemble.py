@@ -12,6 +12,7 @@ from .queries import STORE
 
 if TYPE_CHECKING:
     from dissensus import Ensemble
+    from dissensus.ensemble import Interval
 
 
 @click.command()
@@ -48,7 +49,7 @@ def ensemble(
     select: str,
     report: str,
     allow_same_split: bool,
-    fmt: str,
+    fmt: str | None,
     out: Path | None,
     force: bool,
 ) -> None:
@@ -75,7 +76,7 @@ def ensemble(
         allow_same_split=allow_same_split,
         progress=True,
     )
-    if fmt == "table":
+    if sink.fmt == "table":
         sink.send(summary(best))
     else:
         sink.table(best.curve, record=best.to_dict())
@@ -83,7 +84,9 @@ def ensemble(
 
 def summary(best: Ensemble) -> str:
     """Curve, members and the answer in words."""
-    curve = render(best.curve, f"Greedy selection by {best.metric}")
+    title = f"Greedy selection by {best.metric} on split {best.splits['select']['name']!r}"
+    again = "; a member chosen again gets more weight" if len(best.members) < best.curve.num_rows else ""
+    curve = render(best.curve, title + again)
     members = ", ".join(f"{m} ({w:.0%})" for m, w in zip(best.members, best.weights, strict=True))
     return f"{curve}\nMembers: {members}\n{verdict(best)}\n"
 
@@ -91,21 +94,29 @@ def summary(best: Ensemble) -> str:
 def verdict(best: Ensemble) -> str:
     """Ensemble against the best single model, in words."""
     gain, report = best.interval, best.splits["report"]
-    unit, scale = ("points", 100) if best.metric == "accuracy" else ("nats lower", 1)
-    sure = "" if gain.low > 0 else "; the interval includes no gain"
     held = "" if best.splits["same_examples"] else " that took no part in the choice"
     lines = [
         f"On split {report['name']!r}, {report['n_examples']:,} examples{held}:",
         f"  ensemble           {_numbers(best.report)}",
         f"  best single model  {_numbers(best.single_report)}  {best.single}",
-        f"  gain in {best.metric:<11}{gain.gain * scale:+.2f} {unit}, "
-        f"{gain.level:.0%} interval [{gain.low * scale:+.2f}, {gain.high * scale:+.2f}]{sure}",
+        f"  gain               {_gain(gain)}",
     ]
     if best.splits["same_examples"]:
         lines.append("Caution: selected and reported on shared examples; these numbers are too good.")
     if best.left_out:
         lines.append(f"Left out (hard labels only): {', '.join(best.left_out)}")
     return "\n".join(lines)
+
+
+def _gain(gain: Interval) -> str:
+    """Gain with its interval: points of accuracy, or nats of NLL."""
+    if gain.metric == "accuracy":
+        ends = f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]"
+        text = f"{100 * gain.gain:+.2f} points of accuracy, {gain.level:.0%} interval {ends}"
+    else:
+        ends = f"[{gain.low:.4f}, {gain.high:.4f}]"
+        text = f"NLL lower by {gain.gain:.4f} nats, {gain.level:.0%} interval {ends}"
+    return text if gain.low > 0 else f"{text}, which includes no gain"
 
 
 def _numbers(values: dict[str, float]) -> str:

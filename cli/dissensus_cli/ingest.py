@@ -61,7 +61,7 @@ def ingest(
     device: str | None,
     on_bad_image: str,
     restart: bool,
-    fmt: str,
+    fmt: str | None,
     out: Path | None,
     force: bool,
 ) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,12 @@ FORMATS = ("table", "json", "csv", "parquet")
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--format``, ``--out`` and ``--force`` to a query."""
     options = (
-        click.option("--format", "fmt", type=click.Choice(FORMATS), default="table", show_default=True),
+        click.option(
+            "--format",
+            "fmt",
+            type=click.Choice(FORMATS),
+            help="[default: by the ending of --out, else table]",
+        ),
         click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."),
         click.option("--force", is_flag=True, help="Overwrite the file of --out."),
     )
@@ -39,16 +45,18 @@ class Sink:
 
     Parameters
     ----------
-    fmt : {"table", "json", "csv", "parquet"}
-        Form of the result.
+    fmt : {"table", "json", "csv", "parquet"} or None
+        Form of the result; None goes by the ending of `out`, and is a table otherwise.
     out : Path or None
         File to write; stdout for None.
     force : bool
         Overwrite an existing file.
     """
 
-    def __init__(self, fmt: str, out: Path | None, force: bool) -> None:
-        self.fmt, self.out = fmt, out
+    def __init__(self, fmt: str | None, out: Path | None, force: bool) -> None:
+        ending = "" if out is None else out.suffix.removeprefix(".").lower()
+        self.fmt = fmt or (ending if ending in FORMATS else "table")
+        self.out = out
         if out is None:
             if fmt == "parquet":
                 raise click.UsageError("--format parquet is binary: name a file with --out FILE")
@@ -119,17 +127,28 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def render(table: pa.Table, title: str = "") -> str:
-    """Text table: numbers to the right, four digits, nothing for null."""
+    """Text table: numbers to the right, four digits, a dash for null; names and numbers are never broken."""
     from rich.table import Table
     from rich.text import Text
 
     view = Table(box=None, pad_edge=False, header_style="bold")
+    width = 0
     for name in table.column_names:
-        is_number = table[name].type in _number_types()
-        view.add_column(name.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
+        header, cells = name.replace("_", " "), [cell(v) for v in table[name].to_pylist()]
+        least = _least_width(name, header, cells, table[name].type in _number_types())
+        justify: Any = "right" if table[name].type in _number_types() else "left"
+        view.add_column(header, justify=justify, min_width=least, overflow="ellipsis")
+        width += least + 1
     for row in table.to_pylist():
-        view.add_row(*(Text(cell(v)) for v in row.values()))
-    return (f"{title}\n\n" if title else "") + print_wide(view)
+        view.add_row(*(Text(cell(v), no_wrap=True, overflow="ellipsis") for v in row.values()))
+    return (f"{title}\n\n" if title else "") + print_wide(view, width)
+
+
+def _least_width(name: str, header: str, cells: Sequence[str], is_number: bool) -> int:
+    """Least width: the longest header word and, for models and numbers, the longest cell."""
+    whole = is_number or name in ("member", "property", "problem", "error") or name.startswith("model")
+    longest = max(map(len, cells), default=0)
+    return max(*map(len, header.split()), longest if whole else min(longest, 8))
 
 
 def cell(value: Any) -> str:
@@ -139,20 +158,25 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         if 0 < abs(value) < 1e-3:
             return f"{value:.3g}"
-        return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def print_wide(view: Any) -> str:
-    """Text of a rich object; as wide as the terminal, or as it needs where there is none."""
+def print_wide(view: Any, least: int) -> str:
+    """Text of a rich object, as wide as the terminal (160 without one) but never narrower than `least`."""
     from rich.console import Console
 
     is_terminal = sys.stdout.isatty()
     sink = io.StringIO()
     options: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
-    console = Console(file=sink, force_terminal=is_terminal, width=None if is_terminal else 160, **options)
+    console = Console(file=sink, force_terminal=is_terminal, width=max(screen_width(160), least), **options)
     console.print(view, soft_wrap=False)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
+
+
+def screen_width(otherwise: int) -> int:
+    """Columns of the terminal that stdout is, or a given number where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else otherwise
 
 
 def _number_types() -> tuple[Any, ...]:

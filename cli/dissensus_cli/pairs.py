@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .output import Sink, output_options
+from .output import Sink, output_options, screen_width
 from .queries import STORE
 
 if TYPE_CHECKING:
-    from dissensus import Pairs
+    from dissensus import Pairs, Store
 
 DEFAULT = ("error_inconsistency", "error_consistency")
 
@@ -33,6 +33,7 @@ DEFAULT = ("error_inconsistency", "error_consistency")
 @click.option("--all", "everything", is_flag=True, help="List every pair.")
 @click.option("--model", help="Only pairs of this model.")
 @click.option("--split", help="Only examples of this split.")
+@click.option("--min-accuracy", type=float, default=0.0, help="Only models at least this accurate on them.")
 @output_options
 def pairs(
     store: Path,
@@ -43,14 +44,16 @@ def pairs(
     everything: bool,
     model: str | None,
     split: str | None,
-    fmt: str,
+    min_accuracy: float,
+    fmt: str | None,
     out: Path | None,
     force: bool,
 ) -> None:
     """Pairs of models, the most different first.
 
     Error inconsistency is the share of examples that exactly one of the two gets right; error consistency
-    (kappa) corrects for what their accuracies alone would give. All measures: `dissensus matrix --help`.
+    (kappa) corrects for what their accuracies alone would give. A weak model differs from everybody: compare
+    models of like accuracy (--min-accuracy). All measures: `dissensus matrix --help`.
 
     \b
     Examples:
@@ -65,7 +68,8 @@ def pairs(
     names = list(measures) or list(DEFAULT)
     if by is not None and by not in names:
         names.append(by)
-    result = ds.pairwise(ds.open(store), names, split=split)
+    opened = ds.open(store)
+    result = ds.pairwise(opened, names, models=_accurate(opened, min_accuracy, split), split=split)
     n = len(result.model_ids) ** 2 if everything else top or 20
     table = result.top(n, by, ascending=ascending, model=model)
     for name, count in result.undefined.items():
@@ -86,7 +90,7 @@ def matrix(
     measure: str,
     split: str | None,
     models: tuple[str, ...],
-    fmt: str,
+    fmt: str | None,
     out: Path | None,
     force: bool,
 ) -> None:
@@ -110,7 +114,7 @@ def matrix(
     sink = Sink(fmt, out, force)
     result = ds.pairwise(ds.open(store), measure, models=list(models) or None, split=split)
     values = result[measure]
-    if fmt == "table":
+    if sink.fmt == "table":
         sink.send(_on_screen(result, measure))
         return
     columns = [pa.array(values[:, j], from_pandas=True) for j in range(len(result.model_ids))]
@@ -119,10 +123,19 @@ def matrix(
     sink.table(table, record={"measure": measure, "models": result.model_ids, "matrix": values.tolist()})
 
 
+def _accurate(store: Store, least: float, split: str | None) -> list[str] | None:
+    """Models at least so accurate on a split; None for all."""
+    if least <= 0:
+        return None
+    rows = store.models(split=split).to_pylist()
+    return [row["model"] for row in rows if row["accuracy"] >= least]
+
+
 def _on_screen(result: Pairs, measure: str) -> str:
     """Numbered rows and columns, two digits, as many columns side by side as a screen holds."""
     names, values = result.model_ids, result[measure]
-    width, wide = max(len(n) for n in names), 16
+    width = max(len(n) for n in names)
+    wide = max(1, (screen_width(120) - width - 4) // 6)
     lines = [f"{measure.replace('_', ' ')} of {len(names)} models on {result.counts.n:,} examples"]
     for first in range(0, len(names), wide):
         columns = range(first, min(first + wide, len(names)))

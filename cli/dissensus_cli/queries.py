@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ STORE = click.argument("store", type=click.Path(path_type=Path))
 @click.command()
 @STORE
 @output_options
-def info(store: Path, fmt: str, out: Path | None, force: bool) -> None:
+def info(store: Path, fmt: str | None, out: Path | None, force: bool) -> None:
     """What a store holds.
 
     \b
@@ -29,8 +30,13 @@ def info(store: Path, fmt: str, out: Path | None, force: bool) -> None:
 
     sink = Sink(fmt, out, force)
     facts = ds.open(store).info()
-    rows = {"property": list(facts), "value": [_text(v) for v in facts.values()]}
+    show = _text if sink.fmt == "table" else _plain
+    rows = {"property": list(facts), "value": [show(v) for v in facts.values()]}
     sink.table(pa.table(rows), record=facts)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _text(value: Any) -> str:
@@ -47,7 +53,7 @@ def _text(value: Any) -> str:
 @click.option("--all-columns", is_flag=True, help="Show all recorded metadata on the screen too.")
 @output_options
 def models(
-    store: Path, split: str | None, all_columns: bool, fmt: str, out: Path | None, force: bool
+    store: Path, split: str | None, all_columns: bool, fmt: str | None, out: Path | None, force: bool
 ) -> None:
     """Models of a store, the most accurate first.
 
@@ -63,7 +69,7 @@ def models(
     sink = Sink(fmt, out, force)
     table = ds.open(store).models(split=split).sort_by([("accuracy", "descending"), ("model", "ascending")])
     title = f"{table.num_rows} models, accuracy on {split or 'all examples'}"
-    if fmt == "table" and not all_columns:
+    if sink.fmt == "table" and not all_columns:
         main = ("model", "kind", "accuracy", "category", "architecture", "params", "examples_per_s")
         table = table.select([name for name in main if name in table.column_names])
     sink.table(table, title, [_without_nulls(row) for row in table.to_pylist()])
@@ -77,7 +83,7 @@ def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
 @STORE
 @click.option("--quick", is_flag=True, help="Sizes and small records only; the blocks of logits stay unread.")
 @output_options
-def verify(store: Path, quick: bool, fmt: str, out: Path | None, force: bool) -> None:
+def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: bool) -> None:
     """Check every file of a store against what was committed; exit status 1 if anything is damaged.
 
     \b
@@ -105,7 +111,7 @@ def verify(store: Path, quick: bool, fmt: str, out: Path | None, force: bool) ->
         "problems": [{"model": f.model, "problem": f.problem} for f in report.findings],
     }
     table = pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()})
-    if fmt == "table" and report.ok:
+    if sink.fmt == "table" and report.ok:
         sink.send(summary + "\n")
     else:
         sink.table(table, summary, record)

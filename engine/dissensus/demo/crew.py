@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import IO
 
 from . import weights
@@ -49,8 +50,10 @@ def train_in_processes(
     queue: SimpleQueue[Recipe] = SimpleQueue()
     for recipe in recipes:
         queue.put(recipe)
-    with ThreadPoolExecutor(n) as pool, _workers(origin, folder, n) as processes:
-        for job in as_completed([pool.submit(_feed, process, queue, done) for process in processes]):
+    stopped = Event()
+    with ThreadPoolExecutor(n) as pool, _workers(origin, folder, n, stopped) as processes:
+        jobs = [pool.submit(_feed, process, queue, done, stopped) for process in processes]
+        for job in as_completed(jobs):
             job.result()
 
 
@@ -81,14 +84,17 @@ def train_one(recipe: Recipe, data: DemoData, folder: Path) -> str:
     return ""
 
 
-def _feed(process: Process, queue: SimpleQueue[Recipe], done: Report) -> None:
+def _feed(process: Process, queue: SimpleQueue[Recipe], done: Report, stopped: Event) -> None:
     """Keep one worker busy until the queue is empty or it dies."""
     while process.poll() is None:
         try:
             recipe = queue.get_nowait()
         except Empty:
             return
-        done(recipe.model_id, _ask(process, recipe))
+        error = _ask(process, recipe)
+        if stopped.is_set():  # we ended it ourselves: that is no failure of the model
+            return
+        done(recipe.model_id, error)
 
 
 def _ask(process: Process, recipe: Recipe) -> str:
@@ -106,11 +112,12 @@ def _ask(process: Process, recipe: Recipe) -> str:
 
 
 @contextmanager
-def _workers(origin: tuple[str, str | None], folder: Path, n: int) -> Iterator[list[Process]]:
+def _workers(origin: tuple[str, str | None], folder: Path, n: int, stopped: Event) -> Iterator[list[Process]]:
     processes = [_start(origin, folder) for _ in range(n)]
     try:
         yield processes
     except BaseException:
+        stopped.set()
         for process in processes:
             process.kill()
         raise

@@ -112,9 +112,11 @@ def run_demo(
     zoo = list(recipes_for(images.size, images.flips) if recipes is None else recipes)
     base = _check(zoo)
     folder = Path(f"demo-{images.name}" if out is None else out)
+    store = _store(
+        folder / f"{images.name}.zoo", images
+    )  # before the training, which a bad place would waste
     trained, failed = train_missing(zoo, images, folder / "weights", workers=workers, progress=progress)
     ready = [recipe for recipe in zoo if recipe.model_id not in failed]
-    store = _store(folder / f"{images.name}.zoo", images)
     failed |= _ingest(store, ready, images, folder / "weights", device, trained, progress)
     present = [recipe.model_id for recipe in zoo if recipe.model_id not in failed]
     if base not in present or len(present) < 2:
@@ -144,9 +146,13 @@ def _check(recipes: Sequence[Recipe]) -> str:
 
 def _store(path: Path, data: DemoData) -> Store:
     from dissensus.ingest import create_from
+    from dissensus.ingest.checks import check_examples, check_writable
     from dissensus.store.catalog import Store
 
-    return Store(path) if path.exists() else create_from(path, data.examples())
+    store = Store(path) if path.exists() else create_from(path, data.examples())
+    check_examples(store, data.examples())
+    check_writable(store)
+    return store
 
 
 def _ingest(

@@ -89,7 +89,8 @@ def check_examples(store: Store, examples: ExampleSource) -> None:
     for row, (given, stored) in enumerate(zip(examples.ids, store.example_ids, strict=False)):
         if given != stored:
             raise ExamplesMismatch(
-                f"example {row} is {given!r} in the data but {stored!r} in the store; {counts}"
+                f"example {row} is {given!r} in the data but {stored!r} in the store; {counts}; "
+                "make another store for this data"
             )
     if len(examples.ids) != store.n_examples:
         longer = examples.ids if len(examples.ids) > store.n_examples else store.example_ids

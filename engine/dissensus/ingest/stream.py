@@ -92,6 +92,7 @@ class InferReport:
         import pyarrow as pa
 
         columns = {name: [getattr(row, name) for row in self.rows] for name in ModelRun.__dataclass_fields__}
+        columns["examples_per_s"] = [rate or None for rate in columns["examples_per_s"]]
         names = {"model_id": "model"}
         table = pa.table(
             {names.get(name, name): values for name, values in columns.items() if name != "error"}

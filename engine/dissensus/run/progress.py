@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 _LINE_EVERY_S = 5.0
+_EARLY = 3  # items before which the time left is a guess
 
 
 class Progress:
@@ -67,7 +68,9 @@ class Progress:
         self._shown = time.monotonic()
         rate = self._rate()
         left = (
-            f", {_duration((self._total - self._done) / rate)} left" if 0 < self._done < self._total else ""
+            f", {_duration((self._total - self._done) / rate)} left"
+            if _EARLY <= self._done < self._total
+            else ""
         )
         status = f"  {self._status}" if self._status else ""
         print(
