@@ -264,3 +264,16 @@ def test_ingest_goes_on_past_bad_models_and_is_complete_the_second_time(checkpoi
     assert ds.open(store).model_ids == ["test_resnet__sound", "test_resnet__twin"]
     assert ds.open(store).verify().ok
     assert ds.open(store).staged() == []
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_names_and_numbers_stay_whole_in_a_narrow_terminal(zoo, columns, monkeypatch):
+    from dissensus_cli import output
+
+    monkeypatch.setattr(output, "screen_width", lambda otherwise: columns)
+    measures = ["error_inconsistency", "error_consistency", "phi"]
+    table = ds.pairwise(zoo, measures, models=["m0", "m1", "m2"]).to_arrow()
+    lines = output.render(table).splitlines()
+    for row in table.to_pylist():
+        wanted = [output.cell(value) for value in row.values()]
+        assert any(line.split() == wanted for line in lines), (wanted, lines)

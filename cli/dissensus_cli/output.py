@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMATS = ("table", "json", "csv", "parquet")
+GAP = 2  # spaces between columns of a table
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,24 +132,36 @@ def render(table: pa.Table, title: str = "") -> str:
     from rich.table import Table
     from rich.text import Text
 
+    cells = {name: [cell(v) for v in table[name].to_pylist()] for name in table.column_names}
+    numbers = {name for name in cells if table[name].type in _number_types()}
+    widths = _fit({name: _widths(name, texts, name in numbers) for name, texts in cells.items()})
     view = Table(box=None, pad_edge=False, header_style="bold")
-    width = 0
-    for name in table.column_names:
-        header, cells = name.replace("_", " "), [cell(v) for v in table[name].to_pylist()]
-        least = _least_width(name, header, cells, table[name].type in _number_types())
-        justify: Any = "right" if table[name].type in _number_types() else "left"
-        view.add_column(header, justify=justify, min_width=least, overflow="ellipsis")
-        width += least + 1
-    for row in table.to_pylist():
-        view.add_row(*(Text(cell(v), no_wrap=True, overflow="ellipsis") for v in row.values()))
-    return (f"{title}\n\n" if title else "") + print_wide(view, width)
+    for name, width in widths.items():
+        justify: Any = "right" if name in numbers else "left"
+        view.add_column(name.replace("_", " "), justify=justify, width=width)
+    for row in zip(*cells.values(), strict=True):
+        view.add_row(*(Text(text, no_wrap=True, overflow="ellipsis") for text in row))
+    body = print_wide(view, sum(widths.values()) + GAP * len(widths))
+    return (f"{title}\n\n" if title else "") + body
 
 
-def _least_width(name: str, header: str, cells: Sequence[str], is_number: bool) -> int:
-    """Least width: the longest header word and, for models and numbers, the longest cell."""
+def _widths(name: str, texts: Sequence[str], is_number: bool) -> tuple[int, int]:
+    """What a column wants, and what it cannot go below: names and numbers whole, a header's longest word."""
+    header, longest = name.split("_"), max(map(len, texts), default=0)
     whole = is_number or name in ("member", "property", "problem", "error") or name.startswith("model")
-    longest = max(map(len, cells), default=0)
-    return max(*map(len, header.split()), longest if whole else min(longest, 8))
+    least = max(*map(len, header), longest if whole else min(longest, 8))
+    return max(len(name), longest), least
+
+
+def _fit(widths: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    """Widths within the screen where possible: taken from the columns that can give most."""
+    chosen = {name: wanted for name, (wanted, _) in widths.items()}
+    excess = sum(chosen.values()) + GAP * len(chosen) - screen_width(160)
+    for name in sorted(widths, key=lambda name: widths[name][1] - widths[name][0]):
+        give = max(0, min(excess, chosen[name] - widths[name][1]))
+        chosen[name] -= give
+        excess -= give
+    return chosen
 
 
 def cell(value: Any) -> str:
