@@ -68,7 +68,7 @@ def demo() -> str:
             f"A real result: `{record['command']}` on {record['machine']}, {record['date']}:",
             f"{record['models']} models trained, ingested and answered in {record['minutes']:.0f} minutes. "
             "Numbers are of the 10,000 official test images,",
-            "which took no part in training or choosing.",
+            "which took no part in training or in choosing members (the accuracy band is drawn on them).",
             "",
             "```",
             categories,

@@ -147,6 +147,8 @@ def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
         (["pairs", "ZOO", "--model", "m9"], 1, "unknown model 'm9'; did you mean"),
         (["pairs", "ZOO", "--split", "test"], 1, "unknown split 'test'; there are: fit, report, all"),
         (["pairs", "ZOO", "--all", "--top", "3"], 2, "--all lists every pair, --top some of them"),
+        (["pairs", "ZOO", "--min-accuracy", "0.999"], 1, "--min-accuracy 0.999: 1 models reach it"),
+        (["pairs", "ZOO", "--min-accuracy", "90"], 2, "Invalid value for '--min-accuracy'"),
         (["models", "ZOO", "--force"], 2, "--force goes with --out FILE"),
         (["matrix", "ZOO", "--format", "parquet"], 2, "name a file with --out FILE"),
         (["ensemble", "ZOO", "--report", "fit"], 1, "--allow-same-split"),
@@ -277,3 +279,16 @@ def test_names_and_numbers_stay_whole_in_a_narrow_terminal(zoo, columns, monkeyp
     for row in table.to_pylist():
         wanted = [output.cell(value) for value in row.values()]
         assert any(line.split() == wanted for line in lines), (wanted, lines)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.01, 0.03, "]"), (-0.01, 0.02, "], which includes no gain"), (-0.03, -0.01, "]: a loss")],
+)
+def test_the_verdict_fits_its_interval(low, high, words):
+    from dissensus.ensemble import Interval
+    from dissensus_cli.ensemble import _gain
+
+    for metric in ("accuracy", "nll"):
+        text = _gain(Interval(metric, "m", (low + high) / 2, low, high, 0.95, 100))
+        assert text.endswith(words)

@@ -395,3 +395,9 @@ def test_smoothed_votes_are_never_zero():
 def test_findings_leave_out_what_is_not_stored(demo):
     more = [*RECIPES, replace(RECIPES[1], model_id="never trained")]
     assert findings(demo.store, more).models.num_rows == len(RECIPES)
+
+
+def test_a_wrong_device_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(ArgumentError, match="cuda:9"):
+        run_demo("digits", out=tmp_path / "d", device="cuda:9", progress=False)
+    assert not (tmp_path / "d").exists()

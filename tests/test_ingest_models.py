@@ -935,3 +935,11 @@ def test_sixteen_bit_images_are_scaled_for_every_model():
 def estimator_like():
     rng = np.random.default_rng(0)
     return estimator_model("e", LogisticRegression().fit(rng.normal(size=(30, 4)), np.arange(30) % 3))
+
+
+def test_digests_see_masks_and_ignore_the_order_of_any_set():
+    from dissensus.ingest.canonical import canonical_digest
+
+    masked = [np.ma.masked_array([1, 2, 3], mask) for mask in ([0, 0, 0], [0, 1, 0])]
+    assert canonical_digest(masked[0]) != canonical_digest(masked[1])
+    assert canonical_digest(masked[1]) == canonical_digest(masked[1].copy())

@@ -224,6 +224,47 @@ def test_add_leaves_an_ingest_that_is_under_way_alone(long_store):
         w.append(np.zeros((9001 - 4096, 3), "f4"))
 
 
+def test_an_interrupted_add_can_be_restarted(long_store):
+    interrupt(long_store, 5000, fingerprint={"weights": "x"})
+    long_store.add("m", logits=np.ones((9001, 3)), restart=True)
+    assert long_store.model_ids == ["m"]
+
+
+def test_graves_are_no_ones_staging(long_store):
+    """Removing model x leaves a model called x.removed-old alone."""
+    options = {"fingerprint": {"weights": "x"}}
+    with pytest.raises(KeyboardInterrupt), long_store.writer("x.removed-old", **options) as w:
+        w.append(np.zeros((5000, 3), "f4"))
+        raise KeyboardInterrupt
+    long_store.add("x", logits=np.zeros((9001, 3)))
+    long_store.remove("x")
+    assert long_store.staged() == ["x.removed-old"]
+    assert [p.name for p in (long_store.path / "staging").iterdir()] == ["x.removed-old"]
+
+
+def test_a_failed_last_rename_loses_nothing(long_store, monkeypatch):
+    real = os.rename
+
+    def full(source, target):
+        if Path(target).parent.name == "models":
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    options = {"fingerprint": {"weights": "x"}}
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(errors.StoreFull, match="run the same command to go on"):
+        with long_store.writer("m", **options) as w:
+            w.append(np.ones((9001, 3), "f4"))
+    monkeypatch.undo()
+    assert long_store.model_ids == []
+    with pytest.raises(errors.FingerprintMismatch), long_store.writer("m", fingerprint={"weights": "y"}) as w:
+        pass
+    with long_store.writer("m", **options) as w:
+        assert w.position == 9001
+    assert long_store.model_ids == ["m"]
+    assert long_store.verify().ok
+
+
 def test_metadata_cannot_hide_what_is_computed(small_zoo):
     for name in ("accuracy", "kind", "model"):
         with pytest.raises(errors.ArgumentError, match=f"must not name {name}: the store computes"):

@@ -72,7 +72,9 @@ def _categories(result: DemoResult) -> str:
         f"means over the {band.inside} models of accuracy {band.low:.4f} to {band.high:.4f}; "
         f"{band.outside} models lie outside that band"
     )
-    return render(result.findings.categories, title)
+    return render(
+        result.findings.categories.drop_columns(["least_inconsistency", "largest_inconsistency"]), title
+    )
 
 
 def _pairs(result: DemoResult) -> str:

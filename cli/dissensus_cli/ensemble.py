@@ -110,13 +110,11 @@ def verdict(best: Ensemble) -> str:
 
 def _gain(gain: Interval) -> str:
     """Gain with its interval: points of accuracy, or nats of NLL."""
-    if gain.metric == "accuracy":
-        ends = f"[{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]"
-        text = f"{100 * gain.gain:+.2f} points of accuracy, {gain.level:.0%} interval {ends}"
-    else:
-        ends = f"[{gain.low:.4f}, {gain.high:.4f}]"
-        text = f"NLL lower by {gain.gain:.4f} nats, {gain.level:.0%} interval {ends}"
-    return text if gain.low > 0 else f"{text}, which includes no gain"
+    scale, digits = (100, 2) if gain.metric == "accuracy" else (1, 4)
+    value, low, high = (f"{scale * x:+.{digits}f}" for x in (gain.gain, gain.low, gain.high))
+    unit = "points of accuracy" if gain.metric == "accuracy" else "nats of log-likelihood"
+    verdict = "" if gain.low > 0 else ": a loss" if gain.high < 0 else ", which includes no gain"
+    return f"{value} {unit}, {gain.level:.0%} interval [{low}, {high}]{verdict}"
 
 
 def _numbers(values: dict[str, float]) -> str:

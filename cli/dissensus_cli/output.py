@@ -148,7 +148,11 @@ def render(table: pa.Table, title: str = "") -> str:
 def _widths(name: str, texts: Sequence[str], is_number: bool) -> tuple[int, int]:
     """What a column wants, and what it cannot go below: names and numbers whole, a header's longest word."""
     header, longest = name.split("_"), max(map(len, texts), default=0)
-    whole = is_number or name in ("member", "property", "problem", "error") or name.startswith("model")
+    whole = (
+        is_number
+        or name in ("member", "category", "property", "problem", "error")
+        or name.startswith("model")
+    )
     least = max(*map(len, header), longest if whole else min(longest, 8))
     return max(len(name), longest), least
 

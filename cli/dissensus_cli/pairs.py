@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dissensus.errors import ArgumentError
+
 from .output import Sink, output_options, screen_width
 from .queries import STORE
 
@@ -33,7 +35,9 @@ DEFAULT = ("error_inconsistency", "error_consistency")
 @click.option("--all", "everything", is_flag=True, help="List every pair.")
 @click.option("--model", help="Only pairs of this model.")
 @click.option("--split", help="Only examples of this split.")
-@click.option("--min-accuracy", type=float, default=0.0, help="Only models at least this accurate on them.")
+@click.option(
+    "--min-accuracy", type=click.FloatRange(0, 1), default=0.0, help="Only models at least this accurate."
+)
 @output_options
 def pairs(
     store: Path,
@@ -128,7 +132,13 @@ def _accurate(store: Store, least: float, split: str | None) -> list[str] | None
     if least <= 0:
         return None
     rows = store.models(split=split).to_pylist()
-    return [row["model"] for row in rows if row["accuracy"] >= least]
+    chosen = [row["model"] for row in rows if row["accuracy"] >= least]
+    if len(chosen) < 2:
+        best = max((row["accuracy"] for row in rows), default=0)
+        raise ArgumentError(
+            f"--min-accuracy {least}: {len(chosen)} models reach it, pairs need 2 (best {best:.4f})"
+        )
+    return chosen
 
 
 def _on_screen(result: Pairs, measure: str) -> str:

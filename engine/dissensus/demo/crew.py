@@ -129,7 +129,7 @@ def _workers(origin: tuple[str, str | None], folder: Path, n: int, stopped: Even
 def _start(origin: tuple[str, str | None], folder: Path) -> Process:
     paths = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(
-        [sys.executable, "-m", "dissensus.demo.worker", json.dumps(origin), str(folder.absolute())],
+        [sys.executable, "-P", "-m", "dissensus.demo.worker", json.dumps(origin), str(folder.absolute())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # what goes wrong comes back as an answer

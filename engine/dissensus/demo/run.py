@@ -108,13 +108,14 @@ def run_demo(
     >>> result.ensemble.members  # doctest: +SKIP
     """
     require_sklearn()
+    from dissensus.ingest.checks import choose_device
+
     images = load(data, path)
     zoo = list(recipes_for(images.size, images.flips) if recipes is None else recipes)
     base = _check(zoo)
     folder = Path(f"demo-{images.name}" if out is None else out)
-    store = _store(
-        folder / f"{images.name}.zoo", images
-    )  # before the training, which a bad place would waste
+    choose_device(device)  # this and the store before the training, which a mistake would waste
+    store = _store(folder / f"{images.name}.zoo", images)
     trained, failed = train_missing(zoo, images, folder / "weights", workers=workers, progress=progress)
     ready = [recipe for recipe in zoo if recipe.model_id not in failed]
     failed |= _ingest(store, ready, images, folder / "weights", device, trained, progress)
@@ -171,8 +172,8 @@ def _ingest(
     if not missing:
         return {}
     sources = [weights.source(recipe, data, folder) for recipe in missing]
-    # After training, what is staged may come from older weights; it is at most one model.
-    done = infer(store, sources, data.examples(), device=device, restart=bool(trained), progress=progress)
+    # What is staged may come from older weights; it is at most one model, of seconds.
+    done = infer(store, sources, data.examples(), device=device, restart=True, progress=progress)
     return {run.model_id: run.error or "failed" for run in done.failed}
 
 

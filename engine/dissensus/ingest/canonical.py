@@ -201,6 +201,9 @@ _EXACT: dict[type, Callable[[Any], _Parts]] = {
 }
 _GENERAL: tuple[tuple[type, Callable[[Any], _Parts]], ...] = (
     (type, lambda value: _Parts("class", _name(value).encode())),
+    (np.ma.MaskedArray, lambda value: _Parts("masked", children=(value.data, np.ma.getmaskarray(value)))),
     (np.ndarray, lambda value: _array(np.asarray(value))),
+    (set, lambda value: _Parts(f"set {_name(type(value))}", children=value, ordered=False)),
+    (frozenset, lambda value: _Parts(f"frozenset {_name(type(value))}", children=value, ordered=False)),
     (np.generic, lambda value: _Parts("scalar", children=(np.asarray(value),))),
 )

@@ -106,16 +106,18 @@ def check_examples(store: Store, examples: ExampleSource) -> None:
 
 
 def check_writable(store: Store) -> None:
-    """Write and remove a file where models are staged.
+    """Write and remove a file where models are staged and where they are committed.
 
     Raises
     ------
     NotWritable
         This user may not write there.
     """
-    folder = store.path / fmt.STAGING
-    with writing(folder), tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-"):
-        pass
+    with writing(store.path):
+        (store.path / fmt.STAGING).mkdir(exist_ok=True)
+    for folder in (store.path / fmt.STAGING, store.path / fmt.MODELS):
+        with writing(folder), tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-"):
+            pass
 
 
 def check_output(output: Any, model_id: str, n_rows: int, n_classes: int) -> Any:

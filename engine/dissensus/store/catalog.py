@@ -269,6 +269,7 @@ class Store:
         predictions: ArrayLike | None = None,
         example_ids: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        restart: bool = False,
     ) -> None:
         """Store predictions that are in memory.
 
@@ -284,6 +285,8 @@ class Store:
             Ids of the rows given, which are put into the store's order; without them they must be in it.
         metadata : mapping, optional
             Plain JSON kept with the model.
+        restart : bool
+            Drop rows that an interrupted writer of this id left staged.
 
         Raises
         ------
@@ -307,7 +310,12 @@ class Store:
             "source": "array",
             "content": hashlib.sha256(np.ascontiguousarray(values[order]).data).hexdigest(),
         }
-        options: dict[str, Any] = {"metadata": metadata, "kind": kinds[0], "resumable": False}
+        options: dict[str, Any] = {
+            "metadata": metadata,
+            "kind": kinds[0],
+            "resumable": False,
+            "restart": restart,
+        }
         with self.writer(model_id, fingerprint=content, **options) as w:
             for start in range(w.position, len(values), self.block_rows):
                 w.append(values[order[start : start + self.block_rows]])
@@ -342,7 +350,7 @@ class Store:
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""
         staging = self.path / fmt.STAGING
-        return sorted(p.name for p in staging.glob("*") if p.is_dir() and GRAVE not in p.name)
+        return sorted(p.name for p in staging.glob("*") if p.is_dir() and not p.name.startswith(GRAVE))
 
     def verify(self, *, quick: bool = False) -> VerifyReport:
         """Check every file of the store; see `VerifyReport`.

@@ -26,7 +26,7 @@ from .format import canonical_json
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISPLACED = {errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR}
-GRAVE = ".removed-"
+GRAVE = ".removed-"  # no folder of a model begins with a dot
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -81,11 +81,11 @@ def open_map(path: Path) -> mmap.mmap:
 
 def bury(folder: Path, place: Path) -> None:
     """Delete a folder: out of sight by one rename into `place`, then for good; earlier remains go too."""
-    grave = place / f"{folder.name}{GRAVE}{secrets.token_hex(8)}"
+    grave = place / f"{GRAVE}{folder.name}~{secrets.token_hex(8)}"
     with writing(folder):
         os.rename(folder, grave)
         sync_folder(folder.parent)
-        for remains in place.glob(f"{glob.escape(folder.name)}{GRAVE}*"):
+        for remains in place.glob(f"{GRAVE}{glob.escape(folder.name)}~*"):
             shutil.rmtree(remains, ignore_errors=True)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError, IncompleteModel, ModelExists
+from dissensus.errors import ArgumentError, CorruptionError, IncompleteModel, ModelExists, NotWritable
 
 from . import format as fmt
 from .encoding import Encoded
@@ -75,7 +75,8 @@ class ModelWriter:
             raise ArgumentError(f"kind must be one of {', '.join(fmt.KINDS)}; got {kind!r}")
         self.model_id, self.kind = model_id, kind
         self._context, self._geometry = context, context.geometry
-        self._resumable, self._broken, self._committed = resumable, False, False
+        self._resumable, self._broken, self._finished, self._committed = resumable, False, False, False
+        self._pending = 0
         self._metadata: dict[str, Any] = {}
         self.describe(**dict(metadata or {}))
         self.fingerprint = complete(fingerprint, self._geometry.dtype, context.examples_hash, kind)
@@ -100,6 +101,8 @@ class ModelWriter:
     @property
     def position(self) -> int:
         """Examples whose rows are safe in whole blocks; resume there."""
+        if self._finished:
+            return self._geometry.n_examples
         return min(len(self._files[0].crcs) * self._geometry.block_rows, self._geometry.n_examples)
 
     def _open(self, restart: bool) -> None:
@@ -108,6 +111,10 @@ class ModelWriter:
                 f"model {self.model_id!r} is in {self._context.root} already; remove it first "
                 "or use another id"
             )
+        self._require_writable()
+        self._finished = not restart and self._is_finished()
+        if self._finished:
+            return
         if restart or not self._rows_are_staged():
             self._drop()
         with writing(self._staging):
@@ -123,7 +130,29 @@ class ModelWriter:
         rows = self._geometry.block_rows
         self._pending_logits = np.full((rows, self._geometry.n_classes), np.nan, self._geometry.dtype)
         self._pending_columns = np.zeros(rows, self._columns)
-        self._pending = 0
+
+    def _require_writable(self) -> None:
+        """Refuse before any work what would fail at the last rename."""
+        models = self._final.parent
+        if not os.access(models, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise NotWritable(
+                f"cannot write {models}: no permission; choose a store you may write to "
+                "or change its permissions"
+            )
+
+    def _is_finished(self) -> bool:
+        """Whether what is staged is this model, whole, and lacks only the rename."""
+        if (self._staging / _FINGERPRINT).exists():
+            return False
+        try:
+            record = unseal(self._staging / fmt.COMMIT_JSON, "staged model")
+            sizes = {name: (self._staging / name).stat().st_size for name in record["files"]}
+        except (CorruptionError, OSError):
+            return False
+        if any(record["files"][name]["bytes"] != size for name, size in sizes.items()):
+            return False
+        self._require_same(record["fingerprint"])
+        return True
 
     def _rows_are_staged(self) -> bool:
         """Whether there is anything to resume: rows without a fingerprint belong to nobody."""
@@ -144,9 +173,11 @@ class ModelWriter:
                 sync_folder(self._staging)
             return
         staged = unseal(path, f"staging of model {self.model_id!r} (restart it)")["fingerprint"]
-        require_same_fingerprint(
-            self.model_id, staged, self.fingerprint, "staged", "restart it to drop what was staged"
-        )
+        self._require_same(staged)
+
+    def _require_same(self, staged: Mapping[str, str]) -> None:
+        remedy = "restart it to drop what was staged"
+        require_same_fingerprint(self.model_id, staged, self.fingerprint, "staged", remedy)
 
     def _resume(self) -> None:
         crcs = [file.valid_crcs(self._geometry.n_blocks) for file in self._files]
@@ -229,18 +260,25 @@ class ModelWriter:
                 f"model {self.model_id!r} has {self.position + self._pending} of {self._geometry.n_examples} "
                 f"rows; nothing was committed, {self.position} rows are staged and can be resumed"
             )
+        if not self._finished:
+            self._finish()
+        with writing(self._final):
+            os.rename(self._staging, self._final)
+            sync_folder(self._final.parent)
+            sync_folder(self._staging.parent)
+        self._committed = True
+
+    def _finish(self) -> None:
+        """Complete the staged folder: from here on only the rename is missing."""
         files = self._finish_files()
         write_file(self._staging / fmt.COMMIT_JSON, seal(self._commit_record(files)))
+        self._finished = True
         with writing(self._staging):
             for name in (_DERIVED_PART, _FINGERPRINT):  # rows never outlive the fingerprint they belong to
                 (self._staging / name).unlink(missing_ok=True)
             if self.kind != "labels":
                 sync_folder(self._staging / fmt.LOGITS)
             sync_folder(self._staging)
-            os.rename(self._staging, self._final)
-            sync_folder(self._final.parent)
-            sync_folder(self._staging.parent)
-        self._committed = True
 
     def _finish_files(self) -> dict[str, dict[str, Any]]:
         """Write everything that follows the last block; return size and checksum of each file."""
@@ -301,7 +339,7 @@ class ModelWriter:
                 self.commit()
         finally:
             try:
-                if not self._committed and not (self._resumable and self._rows_are_staged()):
+                if not (self._finished or (self._resumable and self._rows_are_staged())):
                     self._drop()
             finally:
                 self.close()
