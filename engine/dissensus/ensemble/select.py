@@ -99,16 +99,16 @@ def greedy(
     chosen = [pool[i] for i in state.chosen]
     members = list(dict.fromkeys(chosen))
     used = list(dict.fromkeys([*members, single]))
-    on_fit, on_report = (Evaluation(store, used, rows, temperatures) for rows in (fit, held))
-    curve = pa.table(_curve(chosen, state, on_report.steps(chosen)))
-    alone, together = on_report.steps([single])[0], on_report.steps(chosen)[-1]
+    on_report = Evaluation(store, used, held, temperatures)
+    reported, alone = on_report.steps(chosen), on_report.steps([single])[0]
+    curve, together = pa.table(_curve(chosen, state, reported)), reported[-1]
     return Ensemble(
         members=members,
         weights=[chosen.count(m) / len(chosen) for m in members],
         fit={name: curve[f"fit_{name}"][-1].as_py() for name in METRICS},
         report=means(together),
         single=single,
-        single_fit=means(on_fit.steps([single])[0]),
+        single_fit=means(Evaluation(store, [single], fit, temperatures).steps([single])[0]),
         single_report=means(alone),
         interval=gain_interval(metric, single, together[metric], alone[metric]),
         curve=curve,

@@ -67,8 +67,7 @@ def pairwise(
         raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
     model_ids = _check_models(store, models)
     examples = _check_examples(store, split, mask)
-    correct = store.top1(model_ids) == store.labels
-    counts = PairCounts.from_correct(correct, examples)
+    counts = PairCounts.from_correct(store.correct(model_ids), examples)
     return Pairs(model_ids, counts, {name: MEASURES[name].finish(counts, undefined) for name in names})
 
 

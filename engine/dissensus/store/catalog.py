@@ -306,10 +306,8 @@ class Store:
                 f"{kinds[0]} of model {model_id!r} have shape {values.shape}, the store needs {shape}: "
                 f"one column for each of its {self.n_classes} classes"
             )
-        content = {
-            "source": "array",
-            "content": hashlib.sha256(np.ascontiguousarray(values[order]).data).hexdigest(),
-        }
+        rows = np.ascontiguousarray(values[order])
+        content = {"source": "array", "content": hashlib.sha256(rows.data).hexdigest()}
         options: dict[str, Any] = {
             "metadata": metadata,
             "kind": kinds[0],
@@ -317,8 +315,8 @@ class Store:
             "restart": restart,
         }
         with self.writer(model_id, fingerprint=content, **options) as w:
-            for start in range(w.position, len(values), self.block_rows):
-                w.append(values[order[start : start + self.block_rows]])
+            for start in range(w.position, len(rows), self.block_rows):
+                w.append(rows[start : start + self.block_rows])
 
     def remove(self, model_id: str) -> None:
         """Take a model out of the store: invisible at once, then deleted."""
