@@ -243,3 +243,8 @@ def greedy(logits, labels, temperatures, size, metric="accuracy", start=(), repl
         truth = [s + row[y] for s, row, y in zip(truth, p[best.model], labels, strict=True)]
         steps.append(best)
     return steps
+
+
+def correct_under_sets(top1, sets):
+    """For each model, whether each predicted class is among the example's right ones."""
+    return [[predicted in right for predicted, right in zip(row, sets, strict=True)] for row in top1]

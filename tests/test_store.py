@@ -512,7 +512,7 @@ def test_create_refuses(tmp_path):
     with pytest.raises(errors.ArgumentError, match="example_ids must be distinct; 'x'"):
         ds.create(path, [0, 1], example_ids=["x", "x"])
     with pytest.raises(
-        errors.ArgumentError, match="splits must have one entry for each of the 2 labels; got 1"
+        errors.ArgumentError, match="splits must have one entry for each of the 2 rows; got 1"
     ):
         ds.create(path, [0, 1], splits=["fit"])
     with pytest.raises(errors.ArgumentError, match="dtype must be one of float16, float32; got 'int8'"):
@@ -543,7 +543,9 @@ def test_newer_format_is_refused(small_zoo):
     path = small_zoo.path / fmt.STORE_JSON
     header = json.loads(path.read_text())
     path.write_bytes(seal({**header, "format_version": 99}))
-    with pytest.raises(errors.IncompatibleFormat, match=r"version 99; this dissensus reads .* version 1"):
+    with pytest.raises(
+        errors.IncompatibleFormat, match=r"version 99; this dissensus reads .* versions 1 to 2"
+    ):
         ds.open(small_zoo.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import warnings
@@ -18,18 +19,20 @@ from dissensus.errors import (
     ArgumentError,
     CorruptionError,
     IncompatibleFormat,
-    NotAStore,
     UnknownName,
     WrongClassCount,
 )
 
 from . import format as fmt
-from .examples import Examples
-from .files import GRAVE, bury, unseal, writing
+from .columns import Role, checked_columns, checked_splits, column_name, write_column
+from .examples import SPLIT, Examples
+from .files import bury, writing
+from .header import read_header
 from .reader import Logits, StoredModel
 from .rows import WriterContext, plain_array
 from .splits import Rows
 from .tables import table_of_rows
+from .truth import Truth
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
 
@@ -46,35 +49,29 @@ class Store:
     damaged : {"error", "skip"}
         What to do with a model whose files are damaged: refuse every query (default), or leave it out
         with a warning.
+    labels : str, optional
+        Label set that every query goes by; the store's own by default. See `under`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, damaged: str = "error") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, damaged: str = "error", labels: str | None = None
+    ) -> None:
         if damaged not in ("error", "skip"):
             raise ArgumentError(f"damaged must be 'error' or 'skip'; got {damaged!r}")
         self.path = Path(os.path.abspath(path))
-        if not (self.path / fmt.STORE_JSON).is_file():
-            what = "does not exist" if not self.path.exists() else f"holds no {fmt.STORE_JSON}"
-            raise NotAStore(
-                f"{self.path} is not a Dissensus store: it {what}; "
-                "make one with dissensus.create(...) or `dissensus ingest`"
-            )
-        header = unseal(self.path / fmt.STORE_JSON, f"store {self.path}")
-        self._check_version(header)
-        self._examples = Examples(self.path, header["files"])
+        header, self.format_version = read_header(self.path)
+        self._examples = Examples(self.path, header)
+        self._label_set: str | None = None
         self.attributes: dict[str, Any] = header["attributes"]
         self.examples_hash: str = header["examples_hash"]
         self.geometry = fmt.Geometry(
             header["n_examples"], header["n_classes"], header["dtype"], header["block_rows"]
         )
+        self.codec: str = header["codec"]
         self._damaged = damaged
         self._opened: dict[str, tuple[int, StoredModel]] = {}
-
-    def _check_version(self, header: Mapping[str, Any]) -> None:
-        if header.get("format") != fmt.FORMAT_NAME or header.get("format_version") != fmt.FORMAT_VERSION:
-            raise IncompatibleFormat(
-                f"{self.path} has format {header.get('format')!r} version {header.get('format_version')!r}; "
-                f"this dissensus reads {fmt.FORMAT_NAME!r} version {fmt.FORMAT_VERSION}: install that one"
-            )
+        if labels is not None:
+            self._label_set = self._examples.truth(labels).name
 
     def __repr__(self) -> str:
         shape = f"{self.n_examples} examples, {self.n_classes} classes"
@@ -101,8 +98,15 @@ class Store:
         return self.geometry.block_rows
 
     def examples(self) -> pa.Table:
-        """Examples in row order: example_id, label, split (null where none), and any metadata columns."""
-        return self._examples.table
+        """Examples in row order: example_id, label, split (null where none), metadata and added columns.
+
+        A label set "real" added by `add_labels` is the column ``label_real``.
+        """
+        return self._examples.table()
+
+    def class_table(self) -> pa.Table:
+        """Classes in column order: class_id, name, and any further columns (groups)."""
+        return self._examples.class_table
 
     @property
     def example_ids(self) -> list[str]:
@@ -110,9 +114,41 @@ class Store:
         return self._examples.ids
 
     @property
+    def label_sets(self) -> list[str]:
+        """Names of the label sets there are, the store's own first."""
+        return self._examples.label_sets
+
+    @property
+    def truth(self) -> Truth:
+        """Right answers that queries go by: sets of classes, see `under`."""
+        return self._examples.truth(self._label_set)
+
+    def under(self, labels: str | None) -> Store:
+        """View the same store with another label set as the truth; None gives this one back.
+
+        Examples whose set is empty are not counted by any query.
+
+        Raises
+        ------
+        UnknownName
+            Naming the label sets there are.
+        """
+        if labels is None:
+            return self
+        view = copy.copy(self)
+        view._label_set = self._examples.truth(labels).name
+        return view
+
+    @property
     def labels(self) -> NDArray[np.int32]:
-        """True classes, (N,) int32."""
-        return self._examples.labels
+        """True classes, (N,) int32.
+
+        Raises
+        ------
+        ArgumentError
+            The truth is not one class for each example: use `truth`.
+        """
+        return self.truth.labels
 
     @property
     def classes(self) -> list[str]:
@@ -125,17 +161,104 @@ class Store:
         return self._examples.splits
 
     def rows(self, split: str | None) -> Rows:
-        """Sorted row numbers of a split, (n,) intp.
+        """Sorted row numbers of a split that the truth counts, (n,) intp.
 
         "all" (or None) is every example. A store without splits has "fit" and "report" too: seeded,
-        class-stratified halves.
+        class-stratified halves, the same under every label set.
 
         Raises
         ------
         UnknownName
             Naming the splits there are.
         """
-        return self._examples.rows(split)
+        return self._examples.rows(split, self.truth)
+
+    def add_labels(self, name: str, labels: Any, *, example_ids: Sequence[str] | None = None) -> None:
+        """Add a label set, which queries can then go by (`under`, ``labels=``).
+
+        Parameters
+        ----------
+        name : str
+            What it is called.
+        labels : (N,) int, or N collections of int
+            Right classes of each example; an empty collection or None leaves it uncounted.
+        example_ids : sequence of str, optional
+            Ids of the entries given, which are put into the store's order; without them they must be in it.
+
+        Raises
+        ------
+        ArgumentError, ExamplesMismatch, NotWritable, StoreFull
+        """
+        truth = Truth.of(column_name(name), labels, self.n_classes)
+        if name == self._examples.label_set:
+            raise ArgumentError(f"label set {name!r} is the store's own; choose another name")
+        truth = truth.take(self._examples.order(len(truth), example_ids))
+        self._write_column(name, "labels", truth.to_column())
+
+    def add_columns(
+        self, columns: Mapping[str, Any] | pa.Table, *, example_ids: Sequence[str] | None = None
+    ) -> None:
+        """Add metadata columns to the examples: groups, slices, or the split of a store that has none.
+
+        Parameters
+        ----------
+        columns : mapping of str to sequence of length N, or pyarrow.Table
+            The columns; one called "split" holds text or None.
+        example_ids : sequence of str, optional
+            Ids of the entries given, which are put into the store's order; without them they must be in it.
+
+        Raises
+        ------
+        ArgumentError, ExamplesMismatch, NotWritable, StoreFull
+        """
+        given = (
+            {name: columns[name] for name in columns.column_names}
+            if isinstance(columns, pa.Table)
+            else dict(columns)
+        )
+        splits = given.pop(SPLIT, None)
+        if splits is not None and self.splits is not None:
+            raise ArgumentError("the examples have splits already; results would no longer mean the same")
+        arrays = checked_columns(
+            given, len(next(iter(given.values()), ())), self.examples().column_names, "metadata"
+        )
+        if splits is not None:
+            arrays[SPLIT] = checked_splits(splits, len(splits))
+        order = None
+        for name, values in arrays.items():
+            order = self._examples.order(len(values), example_ids) if order is None else order
+            self._write_column(name, "column", values.take(pa.array(order)))
+
+    def _write_column(self, name: str, role: Role, values: pa.Array) -> None:
+        self._require_current()
+        write_column(self.path, name, role, self.example_ids, values, self.examples_hash)
+
+    def remove_column(self, name: str) -> None:
+        """Take an added column or label set away again.
+
+        Raises
+        ------
+        UnknownName
+            Naming those that were added.
+        """
+        added = {column.name: column for column in self._examples.added().values()}
+        if name not in added:
+            raise UnknownName.of("added column", str(name), added)
+        bury(added[name].folder, self._staging())
+
+    def _staging(self) -> Path:
+        staging = self.path / fmt.STAGING
+        with writing(staging):
+            staging.mkdir(exist_ok=True)
+        return staging
+
+    def _require_current(self) -> None:
+        """Refuse to write today's records into a store that an older program may still read."""
+        if self.format_version < fmt.FORMAT_VERSION:
+            raise IncompatibleFormat(
+                f"{self.path} has format version {self.format_version}; it can be read, and written after "
+                f"`dissensus migrate` has brought it to version {fmt.FORMAT_VERSION}"
+            )
 
     def _folders(self) -> list[str]:
         with os.scandir(self.path / fmt.MODELS) as entries:
@@ -224,9 +347,8 @@ class Store:
         return out
 
     def correct(self, models: Sequence[str] | None = None) -> NDArray[np.bool_]:
-        """Whether each prediction is right, (M, N) bool."""
-        right: NDArray[np.bool_] = self.top1(models) == self.labels
-        return right
+        """Whether each prediction is right, (M, N) bool; False where the truth does not count an example."""
+        return self.truth.correct(self.top1(models))
 
     def models(self, *, split: str | None = None) -> pa.Table:
         """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata."""
@@ -249,6 +371,7 @@ class Store:
         resumable: bool = True,
     ) -> ModelWriter:
         """Open a streaming writer; see `ModelWriter`."""
+        self._require_current()
         context = WriterContext(self.path, self.geometry, self.example_ids, self.classes, self.examples_hash)
         return ModelWriter(
             context,
@@ -321,10 +444,7 @@ class Store:
     def remove(self, model_id: str) -> None:
         """Take a model out of the store: invisible at once, then deleted."""
         folder = self._folder_of(model_id)
-        staging = self.path / fmt.STAGING
-        with writing(staging):
-            staging.mkdir(exist_ok=True)
-        bury(folder, staging)
+        bury(folder, self._staging())
 
     def info(self) -> dict[str, Any]:
         """Facts about the store, as plain JSON."""
@@ -336,19 +456,21 @@ class Store:
             "kinds": dict(sorted(kinds.items())),
             "examples": self.n_examples,
             "classes": self.n_classes,
+            "label_sets": self.label_sets,
             "splits": splits,
             "dtype": self.dtype,
+            "codec": self.codec,
             "block_rows": self.block_rows,
             "size_bytes": sum(f["bytes"] for m in self._catalog().values() for f in m.files.values()),
             "unfinished": self.staged(),
-            "format_version": fmt.FORMAT_VERSION,
+            "format_version": self.format_version,
             "attributes": self.attributes,
         }
 
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""
         staging = self.path / fmt.STAGING
-        return sorted(p.name for p in staging.glob("*") if p.is_dir() and not p.name.startswith(GRAVE))
+        return sorted(p.name for p in staging.glob("*") if p.is_dir() and not p.name.startswith("."))
 
     def verify(self, *, quick: bool = False) -> VerifyReport:
         """Check every file of the store; see `VerifyReport`.

@@ -11,13 +11,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import ExamplesMismatch
+from dissensus.errors import ExamplesMismatch, UnknownName
 
 from . import format as fmt
+from .columns import StoredColumn, stored_columns
 from .files import read_checked
 from .identity import id_strings
 from .splits import Rows, rows_of
 from .tables import read_arrow
+from .truth import Truth
+
+SPLIT = "split"
 
 
 class Examples:
@@ -27,47 +31,93 @@ class Examples:
     ----------
     root : Path
         Folder of the store.
-    files : mapping
-        Size and checksum of its tables.
+    header : mapping
+        The store's header.
     """
 
-    def __init__(self, root: Path, files: Mapping[str, Any]) -> None:
-        self._root, self._files = root, files
+    def __init__(self, root: Path, header: Mapping[str, Any]) -> None:
+        self._root, self._files = root, header["files"]
+        self._hash: str = header["examples_hash"]
+        self.label_set: str = header["label_set"]
+        self._truths: dict[str, tuple[str, Truth]] = {}
 
     def _read(self, name: str) -> pa.Table:
         return read_arrow(read_checked(self._root / name, self._files[name], f"store {self._root}"))
 
     @cached_property
-    def table(self) -> pa.Table:
-        """example_id, label, split, and any metadata columns, in row order."""
+    def base(self) -> pa.Table:
+        """What the store was made with: example_id, label, split, metadata columns, in row order."""
         return self._read(fmt.EXAMPLES)
+
+    def added(self) -> dict[str, StoredColumn]:
+        """Columns added since, by title."""
+        return stored_columns(self._root, self._hash)
+
+    def table(self) -> pa.Table:
+        """`base` and the columns added since."""
+        table = self.base
+        for title, column in self.added().items():
+            if title == SPLIT:
+                table = table.set_column(table.column_names.index(SPLIT), SPLIT, column.read())
+            else:
+                table = table.append_column(title, column.read())
+        return table
+
+    @property
+    def label_sets(self) -> list[str]:
+        """Names of the label sets, the store's own first."""
+        return [self.label_set, *(c.name for c in self.added().values() if c.role == "labels")]
+
+    def truth(self, name: str | None = None) -> Truth:
+        """Right answers of a label set, the store's own by default.
+
+        Raises
+        ------
+        UnknownName
+            Naming those there are.
+        """
+        if name in (None, self.label_set):
+            return self._own_truth
+        column = next((c for c in self.added().values() if (c.role, c.name) == ("labels", name)), None)
+        if column is None:
+            raise UnknownName.of("label set", str(name), self.label_sets)
+        stamp = column.files[fmt.COLUMN]["crc32c"] + column.committed_at
+        if self._truths.get(column.name, ("",))[0] != stamp:
+            self._truths[column.name] = stamp, Truth.from_column(column.name, column.read())
+        return self._truths[column.name][1]
+
+    @cached_property
+    def _own_truth(self) -> Truth:
+        return Truth.from_column(self.label_set, self.base["label"])
 
     @cached_property
     def ids(self) -> list[str]:
         """Ids in row order."""
-        return list(self.table["example_id"].to_pylist())
+        return list(self.base["example_id"].to_pylist())
 
     @cached_property
-    def labels(self) -> NDArray[np.int32]:
-        """True classes, (N,) int32."""
-        return np.asarray(self.table["label"].combine_chunks().to_numpy())
+    def class_table(self) -> pa.Table:
+        """class_id, name, and any further columns (groups), in column order."""
+        return self._read(fmt.CLASSES)
 
     @cached_property
     def classes(self) -> list[str]:
         """Names of the classes in column order."""
-        return list(self._read(fmt.CLASSES)["name"].to_pylist())
+        return list(self.class_table["name"].to_pylist())
 
-    @cached_property
+    @property
     def splits(self) -> NDArray[np.object_] | None:
         """Split of each example, (N,) of str or None; None where there are none."""
-        column = self.table["split"]
+        added = self.added().get(SPLIT)
+        column = self.base[SPLIT] if added is None else added.read()
         return None if column.null_count == len(column) else column.to_numpy()
 
-    def rows(self, split: str | None) -> Rows:
-        """Sorted row numbers of a split; see `Store.rows`."""
-        if split is None:
-            return np.arange(self.table.num_rows)
-        return rows_of(self.labels, self.splits, split)
+    def rows(self, split: str | None, truth: Truth) -> Rows:
+        """Sorted row numbers of a split that a truth counts; see `Store.rows`."""
+        rows = np.arange(self.base.num_rows)
+        if split is not None:  # halves are drawn by the store's own labels, whatever the truth asked for
+            rows = rows_of(self._own_truth.first, self.splits, split)
+        return rows if truth.is_single else rows[truth.counted[rows]]
 
     def order(self, n_rows: int, example_ids: Sequence[str] | None) -> NDArray[np.intp]:
         """Row of a given array for each example: (N,) intp.
@@ -77,8 +127,8 @@ class Examples:
         ExamplesMismatch
             Another number of rows, or ids that are not the store's.
         """
-        if n_rows != self.table.num_rows:
-            raise ExamplesMismatch(f"{n_rows} rows given, the store has {self.table.num_rows} examples")
+        if n_rows != self.base.num_rows:
+            raise ExamplesMismatch(f"{n_rows} rows given, the store has {self.base.num_rows} examples")
         if example_ids is None:
             return np.arange(n_rows)
         place = {name: row for row, name in enumerate(id_strings(example_ids, n_rows))}

@@ -20,13 +20,20 @@ from typing import Any
 import google_crc32c
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError, CorruptionError, NotWritable, StoreFull, WriterBusy
+from dissensus.errors import (
+    ArgumentError,
+    CorruptionError,
+    DissensusError,
+    NotWritable,
+    StoreFull,
+    WriterBusy,
+)
 
 from .format import canonical_json
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISPLACED = {errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR}
-GRAVE = ".removed-"  # no folder of a model begins with a dot
+GRAVE, MAKING = ".removed-", ".making-"  # no folder of a model begins with a dot
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -46,7 +53,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, StoreFull | NotWritable | WriterBusy):
+        if isinstance(error, DissensusError | FileExistsError):
             raise
         if error.errno in _FULL:
             raise StoreFull(
@@ -87,6 +94,38 @@ def bury(folder: Path, place: Path) -> None:
         sync_folder(folder.parent)
         for remains in place.glob(f"{GRAVE}{glob.escape(folder.name)}~*"):
             shutil.rmtree(remains, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, place: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name in `place`; a clean exit makes it durable and names it `path`.
+
+    Raises
+    ------
+    FileExistsError
+        Something is there already; of two processes that make one folder, one wins.
+    """
+    temporary = place / f"{MAKING}{path.name}~{secrets.token_hex(8)}"
+    with writing(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
+                sync_folder(folder)
+            _take_place(temporary, path)
+            sync_folder(path.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    try:
+        os.rename(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(errno.EEXIST, "exists", str(path)) from error
+        raise
 
 
 def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:

@@ -16,16 +16,21 @@ from typing import Any, Final, Literal
 import numpy as np
 
 FORMAT_NAME: Final = "dissensus-store"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+OLDEST_VERSION: Final = 1  # what came before is read as it is; `dissensus migrate` brings it up to date
 
 STORE_JSON: Final = "store.json"
 EXAMPLES: Final = "examples.arrow"
 CLASSES: Final = "classes.arrow"
 MODELS: Final = "models"
+COLUMNS: Final = "columns"
 STAGING: Final = "staging"
+QUARANTINE: Final = "quarantine"
+CACHE: Final = "cache"
 COMMIT_JSON: Final = "commit.json"
 MODEL_JSON: Final = "model.json"
 DERIVED: Final = "derived.arrow"
+COLUMN: Final = "column.arrow"
 ZARR_JSON: Final = "zarr.json"
 LOGITS: Final = "logits"
 SHARD: Final = f"{LOGITS}/c.0.0"
@@ -35,6 +40,7 @@ COMPUTED: Final = frozenset({"model", "kind", "accuracy"})  # columns of `Store.
 Kind = Literal["logits", "probabilities", "labels"]
 KINDS: Final = ("logits", "probabilities", "labels")
 DTYPES: Final = ("float16", "float32")
+CODECS: Final = ("raw", "archive")
 FLOOR: Final = -65504.0  # lowest finite float16: centred logits are clamped here
 STEP: Final = 2.0**-24  # smallest float16: what lies below the row maximum stays below it at least by this
 TINY: Final = 2.0**-126  # lowest normal float32: probabilities are raised to it before the logarithm

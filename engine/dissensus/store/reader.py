@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import CorruptionError, IncompatibleFormat, LabelsOnly
+from dissensus.errors import CorruptionError, LabelsOnly
 
 from . import format as fmt
 from .files import crc32c, crc_bytes, open_map, read_checked, unseal
+from .header import require_known_version
 from .tables import read_arrow
 
 if TYPE_CHECKING:
@@ -45,11 +46,7 @@ class StoredModel:
     def __init__(self, folder: Path, geometry: fmt.Geometry, examples_hash: str) -> None:
         self.folder = folder
         record = unseal(folder / fmt.COMMIT_JSON, f"model in folder {folder.name!r}")
-        if record["format_version"] != fmt.FORMAT_VERSION:
-            raise IncompatibleFormat(
-                f"model {record['model_id']!r} has format version {record['format_version']}, "
-                f"this dissensus reads {fmt.FORMAT_VERSION}; install a matching version"
-            )
+        require_known_version(record, f"model {record['model_id']!r}")
         self.model_id: str = record["model_id"]
         self.kind: str = record["kind"]
         self.fingerprint: dict[str, str] = record["fingerprint"]

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dissensus.errors import CorruptionError, IncompatibleFormat
+from dissensus.errors import CorruptionError, IncompatibleFormat, NotAStore
 
 from . import format as fmt
-from .files import read_checked, unseal
+from .files import read_checked
+from .header import read_header
 from .reader import StoredModel
 
 
@@ -68,7 +69,7 @@ def verify_store(path: Path, *, quick: bool) -> VerifyReport:
     report = VerifyReport(quick=quick)
     try:
         geometry, examples_hash, read = _verify_header(path)
-    except (CorruptionError, IncompatibleFormat) as error:
+    except (CorruptionError, IncompatibleFormat, NotAStore) as error:
         report.findings.append(Finding("", str(error)))
         return report
     report.checked_bytes += read
@@ -86,11 +87,7 @@ def verify_store(path: Path, *, quick: bool) -> VerifyReport:
 
 def _verify_header(path: Path) -> tuple[fmt.Geometry, str, int]:
     what = f"store {path}"
-    header = unseal(path / fmt.STORE_JSON, what)
-    if header.get("format_version") != fmt.FORMAT_VERSION:
-        raise IncompatibleFormat(
-            f"{what}: format version {header.get('format_version')!r} is not {fmt.FORMAT_VERSION}"
-        )
+    header, _ = read_header(path)
     read = sum(len(read_checked(path / name, record, what)) for name, record in header["files"].items())
     group = path / fmt.MODELS / fmt.ZARR_JSON
     if not group.is_file() or group.read_bytes() != fmt.group_json():

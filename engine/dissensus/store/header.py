@@ -1,0 +1,91 @@
+"""The store's own record: reading it in any version this library knows, and bringing it up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dissensus.errors import IncompatibleFormat, NotAStore
+
+from . import format as fmt
+from .files import seal, sync_folder, unseal, write_file
+
+Header = dict[str, Any]
+
+
+def _from_1(header: Header) -> Header:
+    """Version 2 names the label set and the codec, and keeps added columns in a folder of their own."""
+    return {"codec": "raw", "label_set": "original"} | header
+
+
+UPGRADES: dict[int, Callable[[Header], Header]] = {1: _from_1}  # from this version to the next
+
+
+def read_header(path: Path) -> tuple[Header, int]:
+    """Header of a store in today's form, and the version it has on disk.
+
+    Raises
+    ------
+    NotAStore, CorruptionError
+    IncompatibleFormat
+        Naming the version found and those this library reads.
+    """
+    if not (path / fmt.STORE_JSON).is_file():
+        what = "does not exist" if not path.exists() else f"holds no {fmt.STORE_JSON}"
+        raise NotAStore(
+            f"{path} is not a Dissensus store: it {what}; "
+            "make one with dissensus.create(...), `dissensus create` or `dissensus ingest`"
+        )
+    header = unseal(path / fmt.STORE_JSON, f"store {path}")
+    version: Any = header.get("format_version")
+    known = isinstance(version, int) and fmt.OLDEST_VERSION <= version <= fmt.FORMAT_VERSION
+    if not known or header.get("format") != fmt.FORMAT_NAME:
+        raise IncompatibleFormat(
+            f"{path} has format {header.get('format')!r} version {version!r}; this dissensus reads "
+            f"{fmt.FORMAT_NAME!r} versions {fmt.OLDEST_VERSION} to {fmt.FORMAT_VERSION}: "
+            "install a version that reads it"
+        )
+    if header.get("codec", "raw") not in fmt.CODECS:
+        raise IncompatibleFormat(
+            f"{path} keeps its logits with codec {header['codec']!r}; this dissensus reads "
+            f"{', '.join(fmt.CODECS)}: install a version that reads it"
+        )
+    for step in range(version, fmt.FORMAT_VERSION):
+        header = UPGRADES[step](header)
+    return header, version
+
+
+def require_known_version(record: dict[str, Any], what: str) -> None:
+    """Refuse a record of a format this version does not read.
+
+    Raises
+    ------
+    IncompatibleFormat
+        Naming both versions.
+    """
+    version = record.get("format_version")
+    if not isinstance(version, int) or not fmt.OLDEST_VERSION <= version <= fmt.FORMAT_VERSION:
+        raise IncompatibleFormat(
+            f"{what} has format version {version!r}; this dissensus reads versions "
+            f"{fmt.OLDEST_VERSION} to {fmt.FORMAT_VERSION}: install a matching one"
+        )
+
+
+def migrate(path: Path) -> tuple[int, int]:
+    """Bring a store's record up to today's version, in one durable replacement; models are left as they are.
+
+    Returns
+    -------
+    tuple of int
+        Version before and after.
+
+    Raises
+    ------
+    NotAStore, CorruptionError, IncompatibleFormat, NotWritable, StoreFull
+    """
+    header, before = read_header(path)
+    if before < fmt.FORMAT_VERSION:
+        write_file(path / fmt.STORE_JSON, seal(header | {"format_version": fmt.FORMAT_VERSION}))
+        sync_folder(path)
+    return before, fmt.FORMAT_VERSION
