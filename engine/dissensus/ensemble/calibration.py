@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.catalog import Store
-from dissensus.store.reader import Logits
+from dissensus.store.logits import Logits
 
 COLDEST, HOTTEST = 1e-3, 1e3  # temperatures beyond are no optimum but a divergence
 TOLERANCE = 1e-9

@@ -7,7 +7,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ from .columns import Role, checked_columns, checked_splits, column_name, write_c
 from .examples import SPLIT, Examples
 from .files import bury, writing
 from .header import read_header
-from .reader import Logits, StoredModel
+from .logits import Logits
+from .reader import StoredModel
 from .rows import WriterContext, plain_array
 from .splits import Rows
+from .staging import model_lock
 from .tables import table_of_rows
 from .truth import Truth
 from .verify import VerifyReport, verify_store
@@ -64,10 +66,7 @@ class Store:
         self._label_set: str | None = None
         self.attributes: dict[str, Any] = header["attributes"]
         self.examples_hash: str = header["examples_hash"]
-        self.geometry = fmt.Geometry(
-            header["n_examples"], header["n_classes"], header["dtype"], header["block_rows"]
-        )
-        self.codec: str = header["codec"]
+        self.geometry = fmt.Geometry.of_header(header)
         self._damaged = damaged
         self._opened: dict[str, tuple[int, StoredModel]] = {}
         if labels is not None:
@@ -91,6 +90,11 @@ class Store:
     def dtype(self) -> str:
         """Dtype of the stored logits: "float16" or "float32"."""
         return self.geometry.dtype
+
+    @property
+    def codec(self) -> str:
+        """How logits are kept: "raw" or "archive"."""
+        return self.geometry.codec
 
     @property
     def block_rows(self) -> int:
@@ -369,6 +373,7 @@ class Store:
         kind: str = "logits",
         restart: bool = False,
         resumable: bool = True,
+        replace: bool = False,
     ) -> ModelWriter:
         """Open a streaming writer; see `ModelWriter`."""
         self._require_current()
@@ -381,6 +386,7 @@ class Store:
             kind=kind,
             restart=restart,
             resumable=resumable,
+            replace=replace,
         )
 
     def add(
@@ -393,6 +399,7 @@ class Store:
         example_ids: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         restart: bool = False,
+        replace: bool = False,
     ) -> None:
         """Store predictions that are in memory.
 
@@ -410,6 +417,8 @@ class Store:
             Plain JSON kept with the model.
         restart : bool
             Drop rows that an interrupted writer of this id left staged.
+        replace : bool
+            Take the place of a model of this id, which stays visible until this one is whole.
 
         Raises
         ------
@@ -436,15 +445,25 @@ class Store:
             "kind": kinds[0],
             "resumable": False,
             "restart": restart,
+            "replace": replace,
         }
         with self.writer(model_id, fingerprint=content, **options) as w:
             for start in range(w.position, len(rows), self.block_rows):
                 w.append(rows[start : start + self.block_rows])
 
     def remove(self, model_id: str) -> None:
-        """Take a model out of the store: invisible at once, then deleted."""
-        folder = self._folder_of(model_id)
-        bury(folder, self._staging())
+        """Take a model out of the store: invisible at once, then deleted.
+
+        Raises
+        ------
+        UnknownName, WriterBusy, NotWritable
+        """
+        folder, staging = self._folder_of(model_id), self._staging()
+        lock = model_lock(self.path, model_id)
+        try:
+            bury(folder, staging)
+        finally:
+            lock.release()
 
     def info(self) -> dict[str, Any]:
         """Facts about the store, as plain JSON."""
@@ -472,12 +491,14 @@ class Store:
         staging = self.path / fmt.STAGING
         return sorted(p.name for p in staging.glob("*") if p.is_dir() and not p.name.startswith("."))
 
-    def verify(self, *, quick: bool = False) -> VerifyReport:
+    def verify(self, *, quick: bool = False, advance: Callable[[int], None] | None = None) -> VerifyReport:
         """Check every file of the store; see `VerifyReport`.
 
         Parameters
         ----------
         quick : bool
             Only sizes and small records, not the blocks of logits.
+        advance : callable, optional
+            Told how many more bytes have been checked.
         """
-        return verify_store(self.path, quick=quick)
+        return verify_store(self.path, quick=quick, advance=advance)

@@ -6,7 +6,6 @@ Each is a folder of its own, made whole and renamed into place, so that adding o
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from .files import new_folder, read_checked, seal, unseal, write_file, writing
 from .header import require_known_version
 from .splits import ALL
 from .tables import arrow_bytes, read_arrow
+from .times import now
 
 Role = Literal["labels", "column"]
 FIXED = ("example_id", "label", "split")  # the store's own columns
@@ -109,7 +109,7 @@ def write_column(
         "name": name,
         "role": role,
         "examples": examples_hash,
-        "committed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "committed_at": now(),
     }
     place = root / fmt.COLUMNS / fmt.folder_name(name)
     with writing(place):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import glob
+import hashlib
 import json
 import mmap
 import os
@@ -35,6 +37,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISPLACED = {errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR}
 GRAVE, MAKING = ".removed-", ".making-"  # no folder of a model begins with a dot
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_POPULATE_READ = 22
 
 
 def crc32c(data: bytes | NDArray[Any]) -> int:
@@ -86,6 +90,15 @@ def open_map(path: Path) -> mmap.mmap:
     return open_map(path)
 
 
+def populate(mapped: NDArray[Any]) -> None:
+    """Bring the pages of a map into memory, in one system call for which other threads need not wait."""
+    begin = mapped.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    length = mapped.ctypes.data + mapped.nbytes - begin
+    for advice in (_POPULATE_READ, mmap.MADV_WILLNEED):  # the first needs Linux 5.14
+        if _LIBC.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), advice) == 0:
+            return
+
+
 def bury(folder: Path, place: Path) -> None:
     """Delete a folder: out of sight by one rename into `place`, then for good; earlier remains go too."""
     grave = place / f"{GRAVE}{folder.name}~{secrets.token_hex(8)}"
@@ -94,6 +107,33 @@ def bury(folder: Path, place: Path) -> None:
         sync_folder(folder.parent)
         for remains in place.glob(f"{GRAVE}{glob.escape(folder.name)}~*"):
             shutil.rmtree(remains, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change places in one step; where the system has no such call, by two renames.
+
+    Between the two a reader would find nothing at `other`; a crash there leaves `one` finished and staged.
+    """
+    if _rename_exchange(one, other):
+        return
+    grave = one.parent / f"{GRAVE}{other.name}~{secrets.token_hex(8)}"
+    os.rename(other, grave)
+    os.rename(one, other)
+    os.rename(grave, one)
+
+
+def _rename_exchange(one: Path, other: Path) -> bool:
+    """Linux's renameat2 with RENAME_EXCHANGE; False where the system or the file system lacks it."""
+    call = getattr(_LIBC, "renameat2", None)
+    if call is None:
+        return False
+    at_cwd, swap = -100, 2
+    if call(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), swap) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 @contextlib.contextmanager
@@ -159,6 +199,14 @@ def write_file(path: Path, data: bytes) -> dict[str, Any]:
             os.close(fd)
         os.replace(temporary, path)
     return {"bytes": len(data), "crc32c": f"{crc32c(data):08x}"}
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a small file in hexadecimal; empty where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def read_checked(path: Path, expected: Mapping[str, Any], what: str) -> bytes:
