@@ -77,12 +77,20 @@ class Specimen:
         self.path = path
         self.files = {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
         self._sound = {name: read(ds.open(path)) for name, read in READINGS.items()}
+        self._readers = {name: self._readers_of(name) for name in self.files}
+
+    def _readers_of(self, name: str) -> list[str]:
+        """Readings that a file's absence stops: no other opens it, so that no damage to it can reach them."""
+        self._put(name, None)
+        stopped = [reading for reading in READINGS if isinstance(self._read(reading), Exception)]
+        self._put(name, self.files[name])
+        return stopped
 
     def problems(self, damage: Damage) -> list[str]:
         """What is wrong with how a damage is met; the store is mended afterwards."""
         for name, data in damage.items():
             self._put(name, data)
-        found = [*self._unnamed(damage), *self._read_wrong(), *self._skipped_wrong()]
+        found = [*self._unnamed(damage), *self._read_wrong(damage), *self._skipped_wrong()]
         for name in damage:
             self._put(name, self.files.get(name))
         return found
@@ -103,19 +111,20 @@ class Specimen:
         elif not any(owner(name) in text for text in said for name in damage):
             yield f"verify names something else: {said[0]}"
 
-    def _read_wrong(self) -> Iterator[str]:
+    def _read(self, reading: str) -> Any:
+        """What a reading gives, or the exception that stops it."""
         try:
-            store = ds.open(self.path)
-        except DissensusError:
-            return
-        for name, read in READINGS.items():
-            try:
-                if read(store) != self._sound[name]:
-                    yield f"{name} is READ WRONG"
-            except DissensusError:
-                continue
-            except Exception as error:  # a refusal, but not one that says what to do
-                yield f"{name} stopped with {type(error).__name__}: {error}"
+            return READINGS[reading](ds.open(self.path))
+        except Exception as error:
+            return error
+
+    def _read_wrong(self, damage: Damage) -> Iterator[str]:
+        for reading in sorted({r for name in damage for r in self._readers[name]}):
+            got = self._read(reading)
+            if isinstance(got, Exception):  # a refusal that is not ours does not say what to do
+                yield from [] if isinstance(got, DissensusError) else [f"{reading}: {type(got).__name__} {got}"]
+            elif got != self._sound[reading]:
+                yield f"{reading} is READ WRONG"
 
     def _skipped_wrong(self) -> Iterator[str]:
         """What is left when damaged models are left out must be right too."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import dissensus as ds
 from dissensus.errors import FingerprintMismatch
+from dissensus.store import files
 
 from .figures import Effort, Figure
 from .processes import Outcome, run
@@ -42,6 +43,8 @@ class Act:
         What was done to the store earlier.
     again : callable
         How a user goes on after the kill; by default with the same act.
+    codec : str
+        Of the store.
     """
 
     fault: str
@@ -49,6 +52,7 @@ class Act:
     seen: Callable[[Path], Any]
     before: Callable[[Path], Any] = bool
     again: Callable[[Path], Any] | None = None
+    codec: str = "raw"
 
 
 # what is done: one function each, given the path of the store, called in a child
@@ -72,6 +76,16 @@ def stage_labels(path: Path) -> None:
 
 def restart_with_other_weights(path: Path) -> None:
     write_model(path, "m", weights="2", restart=True)
+
+
+def replace_model(path: Path) -> None:
+    write_model(path, "m", weights="2", replace=True)
+
+
+def replace_by_two_renames(path: Path) -> None:
+    """As on a system that cannot let two folders change places."""
+    files._rename_exchange = lambda one, other: False
+    replace_model(path)
 
 
 def other_weights(path: Path) -> None:
@@ -114,6 +128,20 @@ def the_model(path: Path) -> Any:
     return model_content(path, "m")
 
 
+def the_new_model(path: Path) -> Any:
+    """Content of weights 2; where weights 1 are still there, nothing is seen of the replacement."""
+    found = model_content(path, "m")
+    if found is None:
+        return "neither the old nor the new model"
+    return found if found["fingerprint"]["weights"] == "2" else None
+
+
+def the_new_model_only(path: Path) -> Any:
+    """By two renames there is a moment in which neither is there; the new one is staged, whole."""
+    found = model_content(path, "m")
+    return found if found and found["fingerprint"]["weights"] == "2" else None
+
+
 def no_model(path: Path) -> Any:
     return None if model_content(path, "m") else "gone"
 
@@ -150,6 +178,21 @@ ACTS = [
         other_weights,
     ),
     Act("kill -9 at every step of add() from memory", add_in_memory, the_model),
+    Act("kill -9 at every step of a commit to an archive", commit_logits, the_model, codec="archive"),
+    Act(
+        "kill -9 at every step of a resume in an archive",
+        commit_logits,
+        the_model,
+        stage_logits,
+        codec="archive",
+    ),
+    Act("kill -9 at every step of a replacement", replace_model, the_new_model, commit_logits),
+    Act(
+        "kill -9 at every step of a replacement by two renames",
+        replace_by_two_renames,
+        the_new_model_only,
+        commit_logits,
+    ),
     Act("kill -9 at every step of a remove", remove, no_model, commit_logits),
     Act("kill -9 at every step of making a store", create, inner_store),
     Act("kill -9 at every step of adding a label set", add_labels, the_labels),
@@ -164,7 +207,7 @@ class Stage:
     def __init__(self, root: Path, act: Act) -> None:
         self.act, self._root, self._copies = act, root, 0
         self._template = root / "template.zoo"
-        new_store(self._template)
+        new_store(self._template, codec=act.codec)
         write_model(self._template, "there", weights="9")
         self.kept = model_content(self._template, "there")
         act.before(self._template)

@@ -12,7 +12,7 @@ from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # pyarrow imports pandas, where it is installed, with the first array it makes: a third of a second in every child.
-CONTEXT.set_forkserver_preload(["__main__", "dissensus.store.create", "pandas"])
+CONTEXT.set_forkserver_preload(["__main__", "dissensus.store.create", "numcodecs", "pandas"])
 
 
 @dataclass(frozen=True)

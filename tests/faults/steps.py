@@ -9,23 +9,14 @@ import signal
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from dissensus.store import files
+
 Fault = Callable[[], None]
 
 # Module and name of each call that changes the disk. A call that is not here is never killed: add new ones.
-CALLS = [
-    (os, name)
-    for name in (
-        "pwrite",
-        "fsync",
-        "open",
-        "mkdir",
-        "rmdir",
-        "rename",
-        "replace",
-        "unlink",
-        "ftruncate",
-    )
-]
+NAMES = ("pwrite", "fsync", "open", "mkdir", "rmdir", "rename", "replace", "unlink", "ftruncate")
+CALLS = [*((os, name) for name in NAMES), (files, "_rename_exchange")]
+RENAMES = ("rename", "replace", "_rename_exchange")
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -62,7 +53,7 @@ class _Steps:
             if name == "pwrite" and len(arguments[1]) > 1:
                 return self._torn(real, *arguments)
             result = real(*arguments, **options)
-            if name in ("rename", "replace") and self._fault is kill:  # an error means that nothing was renamed
+            if name in RENAMES and self._fault is kill:  # an error means that nothing was renamed
                 self.reach()
             return result
 

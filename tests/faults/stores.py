@@ -18,10 +18,10 @@ CLASSES = ["a", "b", "c"]
 ROWS = 9001  # three blocks of at most 4,096 rows
 
 
-def new_store(path: Path, n_rows: int = ROWS) -> None:
+def new_store(path: Path, n_rows: int = ROWS, codec: str = "raw") -> None:
     """Make an empty store."""
     labels = np.random.default_rng(0).integers(0, len(CLASSES), n_rows)
-    ds.create(path, labels, classes=CLASSES)
+    ds.create(path, labels, classes=CLASSES, codec=codec)
 
 
 def rows_of(what: str, kind: str, n_rows: int) -> NDArray[Any]:

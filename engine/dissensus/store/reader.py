@@ -16,9 +16,11 @@ from dissensus.errors import CorruptionError, LabelsOnly
 
 from . import format as fmt
 from .files import read_checked, sha256_of, unseal
-from .header import require_known_version
+from .header import require_fields, require_known_version
 from .logits import Logits
 from .tables import read_arrow
+
+_FIELDS = ("model_id", "kind", "fingerprint", "committed_at", "files", "shape")
 
 
 class StoredModel:
@@ -52,7 +54,8 @@ class StoredModel:
     ) -> None:
         self.folder = folder
         record = unseal(folder / fmt.COMMIT_JSON, f"model in folder {folder.name!r}")
-        require_known_version(record, f"model {record['model_id']!r}")
+        require_known_version(record, f"model in folder {folder.name!r}")
+        require_fields(record, _FIELDS, f"model in folder {folder.name!r}")
         self.model_id: str = record["model_id"]
         self.kind: str = record["kind"]
         self.fingerprint: dict[str, str] = record["fingerprint"]
