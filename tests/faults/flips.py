@@ -122,7 +122,9 @@ class Specimen:
         for reading in sorted({r for name in damage for r in self._readers[name]}):
             got = self._read(reading)
             if isinstance(got, Exception):  # a refusal that is not ours does not say what to do
-                yield from [] if isinstance(got, DissensusError) else [f"{reading}: {type(got).__name__} {got}"]
+                yield from (
+                    [] if isinstance(got, DissensusError) else [f"{reading}: {type(got).__name__} {got}"]
+                )
             elif got != self._sound[reading]:
                 yield f"{reading} is READ WRONG"
 
@@ -240,6 +242,6 @@ def _share(root: Path, effort: Effort, damage: str, share: int, shares: int) -> 
     figure = Figure(fault, PROMISE)
     for name, make in effort.pick(cases(specimen.files), bounded)[share::shares]:
         figure.count(name, specimen.problems(make()))
-    sound = Specimen(specimen.path).files == specimen.files  # mended for certain
-    figure.problems += [] if sound else ["the specimen was not mended"]
+    mended = Specimen(specimen.path).files == specimen.files
+    figure.count("in the end", [] if mended else ["the specimen was not mended"])
     return figure

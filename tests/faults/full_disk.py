@@ -170,4 +170,3 @@ def short_writes(root: Path, effort: Effort) -> Figure:
             problems = [] if ended.said else [f"ended with {ended}"]
             figure.count(f"{act.do.__name__}, seed {seed}", [*problems, *stage.check(path, ended)])
     return figure
-

@@ -166,38 +166,38 @@ def the_group(path: Path) -> Any:
 
 
 ACTS = [
-    Act("kill -9 at every step of a commit of logits", commit_logits, the_model),
-    Act("kill -9 at every step of a commit of hard labels", commit_labels, the_model),
-    Act("kill -9 at every step of a resume of logits", commit_logits, the_model, stage_logits),
-    Act("kill -9 at every step of a resume of hard labels", commit_labels, the_model, stage_labels),
+    Act("kill -9 in a commit of logits", commit_logits, the_model),
+    Act("kill -9 in a commit of hard labels", commit_labels, the_model),
+    Act("kill -9 in a resume of logits", commit_logits, the_model, stage_logits),
+    Act("kill -9 in a resume of hard labels", commit_labels, the_model, stage_labels),
     Act(
-        "kill -9 at every step of a restart with other weights",
+        "kill -9 in a restart with other weights",
         restart_with_other_weights,
         the_model,
         stage_logits,
         other_weights,
     ),
-    Act("kill -9 at every step of add() from memory", add_in_memory, the_model),
-    Act("kill -9 at every step of a commit to an archive", commit_logits, the_model, codec="archive"),
+    Act("kill -9 in add() from memory", add_in_memory, the_model),
+    Act("kill -9 in a commit to an archive", commit_logits, the_model, codec="archive"),
     Act(
-        "kill -9 at every step of a resume in an archive",
+        "kill -9 in a resume in an archive",
         commit_logits,
         the_model,
         stage_logits,
         codec="archive",
     ),
-    Act("kill -9 at every step of a replacement", replace_model, the_new_model, commit_logits),
+    Act("kill -9 in a replacement", replace_model, the_new_model, commit_logits),
     Act(
-        "kill -9 at every step of a replacement by two renames",
+        "kill -9 in a replacement by two renames",
         replace_by_two_renames,
         the_new_model_only,
         commit_logits,
     ),
-    Act("kill -9 at every step of a remove", remove, no_model, commit_logits),
-    Act("kill -9 at every step of making a store", create, inner_store),
-    Act("kill -9 at every step of adding a label set", add_labels, the_labels),
-    Act("kill -9 at every step of adding a column", add_columns, the_group),
-    Act("kill -9 at every step of removing a column", remove_column, no_labels, add_labels),
+    Act("kill -9 in a remove", remove, no_model, commit_logits),
+    Act("kill -9 in making a store", create, inner_store),
+    Act("kill -9 in adding a label set", add_labels, the_labels),
+    Act("kill -9 in adding a column", add_columns, the_group),
+    Act("kill -9 in removing a column", remove_column, no_labels, add_labels),
 ]
 
 
@@ -214,7 +214,6 @@ class Stage:
         unbroken = self.copy()
         self.n_steps: int = run(at_step, NEVER, kill, act.do, unbroken).said
         self.expected = act.seen(unbroken)
-        self.unexpected = [] if self.expected is not None else ["an unbroken run shows nothing"]
 
     def copy(self) -> Path:
         """Copy the store as the act finds it."""
@@ -246,7 +245,7 @@ def _equal(a: Any, b: Any) -> bool:
 def at_every_step(root: Path, effort: Effort, act: Act) -> Figure:
     """Kill an act at each of its steps."""
     stage, figure = Stage(root, act), Figure(act.fault, PROMISE)
-    figure.problems += stage.unexpected
+    figure.count("unbroken", [] if stage.expected is not None else ["an unbroken run shows nothing"])
     for step in effort.pick(range(1, stage.n_steps + 1), 10):
         path = stage.copy()
         ended = run(at_step, step, kill, act.do, path)
@@ -261,7 +260,10 @@ def twice(root: Path, effort: Effort) -> Figure:
     fresh = Stage(root / "fresh", Act(fault, commit_logits, the_model, again=other_weights))
     restart = Stage(root / "restart", Act(fault, restart_with_other_weights, the_model))
     fresh.expected = restart.expected  # that of weights 2
-    rng, figure = random.Random(effort.seed), Figure(fault, "every row is of the weights that the model names")
+    rng, figure = (
+        random.Random(effort.seed),
+        Figure(fault, "every row is of the weights that the model names"),
+    )
     for _ in range(effort.number(12, 150)):
         first, second = rng.randint(1, fresh.n_steps - 8), rng.randint(1, restart.n_steps - 8)
         path = fresh.copy()
@@ -269,4 +271,3 @@ def twice(root: Path, effort: Effort) -> Figure:
         run(at_step, second, kill, rng.choice([restart_with_other_weights, other_weights]), path)
         figure.count(f"steps {first} and {second}", fresh.check(path, Outcome(-9)))
     return figure
-
