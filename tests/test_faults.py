@@ -1,4 +1,4 @@
-"""What the store promises under faults, a sample of each; `python -m tests.faults --full` tries all of them."""
+"""What the store promises under faults, a sample of each; `python -m tests.faults --full` tries all."""
 
 from __future__ import annotations
 

@@ -36,8 +36,11 @@ class Figure:
     KEPT = 20
 
     def count(self, case: str, problems: Iterable[str]) -> None:
-        """Enter one trial."""
-        found = list(problems)
+        """Enter one trial; a check that could not be made has failed."""
+        try:
+            found = list(problems)
+        except Exception as error:
+            found = [f"{type(error).__name__}: {error}"]
         self.tried += 1
         self.lost += bool(found)
         self.problems += [f"{case}: {problem}" for problem in found][: self.KEPT - len(self.problems)]

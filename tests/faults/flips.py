@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +87,16 @@ class Specimen:
         self._put(name, self.files[name])
         return stopped
 
-    def problems(self, damage: Damage) -> list[str]:
-        """What is wrong with how a damage is met; the store is mended afterwards."""
+    def problems(self, damage: Damage) -> Iterator[str]:
+        """Do a damage; yield what is wrong with how it is met."""
         for name, data in damage.items():
             self._put(name, data)
-        found = [*self._unnamed(damage), *self._read_wrong(damage), *self._skipped_wrong()]
+        yield from chain(self._unnamed(damage), self._read_wrong(damage), self._skipped_wrong())
+
+    def mend(self, damage: Damage) -> None:
+        """Put the files back."""
         for name in damage:
-            self._put(name, self.files.get(name))
-        return found
+            self._put(name, self.files[name])
 
     def _put(self, name: str, data: bytes | None) -> None:
         if data is None:
@@ -236,12 +239,14 @@ def damaged(root: Path, effort: Effort, damage: str) -> Figure:
     return figure
 
 
-def _share(root: Path, effort: Effort, damage: str, share: int, shares: int) -> Figure:
-    fault, cases, bounded = DAMAGES[damage]
+def _share(root: Path, effort: Effort, kind: str, share: int, shares: int) -> Figure:
+    fault, cases, bounded = DAMAGES[kind]
     specimen = Specimen(Path(shutil.copytree(root / "sound.zoo", root / f"{share}.zoo")))
     figure = Figure(fault, PROMISE)
     for name, make in effort.pick(cases(specimen.files), bounded)[share::shares]:
-        figure.count(name, specimen.problems(make()))
+        damage = make()
+        figure.count(name, specimen.problems(damage))
+        specimen.mend(damage)
     mended = Specimen(specimen.path).files == specimen.files
     figure.count("in the end", [] if mended else ["the specimen was not mended"])
     return figure

@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,12 @@ def small_tmpfs(root: Path, effort: Effort) -> Figure:
         expected, kept = _two_models(device / "s.zoo")
         room = shutil.disk_usage(device).free // PAGE
         for free in effort.pick(range(min(NEEDED, room)), 16):
-            (device / "ballast").write_bytes(bytes((room - free) * PAGE))
+            ballast = device / "ballast"
+            ballast.write_bytes(bytes((room - free) * PAGE))
             ended = run(_write, device / "s.zoo")
-            problems = list(_refused(device / "s.zoo", ended, kept))
-            (device / "ballast").unlink()
-            figure.count(f"{free} free pages", [*problems, *_goes_on(device / "s.zoo", expected)])
+            figure.count(f"{free} free pages", _refused(device / "s.zoo", ended, kept))
+            ballast.unlink()
+            figure.count(f"{free} free pages, then all", _goes_on(device / "s.zoo", expected))
     return figure
 
 
@@ -69,8 +71,8 @@ def size_limit(root: Path, effort: Effort) -> Figure:
     expected, kept = _two_models(path)
     largest = max(file.stat().st_size for file in ds.open(path).model("there").folder.rglob("*"))
     for limit in effort.pick(range(0, largest + 2 * PAGE, PAGE // 4), 12):
-        problems = list(_refused(path, run(_write_limited, path, limit), kept))
-        figure.count(f"limit of {limit} bytes", [*problems, *_goes_on(path, expected)])
+        refused = _refused(path, run(_write_limited, path, limit), kept)
+        figure.count(f"limit of {limit} bytes", chain(refused, _goes_on(path, expected)))
     return figure
 
 
@@ -142,7 +144,7 @@ def _refused_in(stage: Stage, effort: Effort, fault: Fault, number: int) -> Figu
             wrong |= ended.error != "StoreFull"
         problems = [f"ended with {ended}"] if wrong else []
         case = f"{stage.act.do.__name__}, step {step} of {n_steps}"
-        figure.count(case, [*problems, *stage.check(path, ended)])
+        figure.count(case, chain(problems, stage.check(path, ended)))
     return figure
 
 
@@ -168,5 +170,5 @@ def short_writes(root: Path, effort: Effort) -> Figure:
             path = stage.copy()
             ended = run(with_short_writes, seed, act.do, path)
             problems = [] if ended.said else [f"ended with {ended}"]
-            figure.count(f"{act.do.__name__}, seed {seed}", [*problems, *stage.check(path, ended)])
+            figure.count(f"{act.do.__name__}, seed {seed}", chain(problems, stage.check(path, ended)))
     return figure

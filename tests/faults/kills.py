@@ -1,4 +1,4 @@
-"""SIGKILL at every step of every act that changes a store: before each system call, half-way of writes, after renames.
+"""SIGKILL at every step of every act that changes a store: before calls, half-way of writes, after renames.
 
 Visible is what was acknowledged or what the last rename named, and it is whole; the next run ends as an
 unbroken one. To kill a further act, add a line to `ACTS`.
@@ -6,16 +6,20 @@ unbroken one. To kill a further act, add a line to `ACTS`.
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import dissensus as ds
 from dissensus.errors import FingerprintMismatch
 from dissensus.store import files
+from dissensus.store import format as fmt
+from dissensus.store.header import migrate
 
 from .figures import Effort, Figure
 from .processes import Outcome, run
@@ -101,6 +105,17 @@ def add_in_memory(path: Path) -> None:
     store.add("m", logits=rows_of("1", "logits", store.n_examples))
 
 
+def store_of_format_1(path: Path) -> None:
+    """Take from the record what version 2 added to it."""
+    header = json.loads((path / fmt.STORE_JSON).read_text()) | {"format_version": 1}
+    old = {name: value for name, value in header.items() if name not in ("codec", "label_set")}
+    (path / fmt.STORE_JSON).write_bytes(files.seal(old))
+
+
+def bring_up_to_date(path: Path) -> None:
+    migrate(path)
+
+
 def remove(path: Path) -> None:
     ds.open(path).remove("m")
 
@@ -160,6 +175,10 @@ def no_labels(path: Path) -> Any:
     return None if the_labels(path) else "gone"
 
 
+def newest_version(path: Path) -> Any:
+    return ds.open(path).format_version if ds.open(path).format_version > 1 else None
+
+
 def the_group(path: Path) -> Any:
     examples = ds.open(path).examples()
     return examples["group"] if "group" in examples.column_names else None
@@ -198,6 +217,7 @@ ACTS = [
     Act("kill -9 in adding a label set", add_labels, the_labels),
     Act("kill -9 in adding a column", add_columns, the_group),
     Act("kill -9 in removing a column", remove_column, no_labels, add_labels),
+    Act("kill -9 in a migration from format 1", bring_up_to_date, newest_version, store_of_format_1),
 ]
 
 
@@ -250,20 +270,18 @@ def at_every_step(root: Path, effort: Effort, act: Act) -> Figure:
         path = stage.copy()
         ended = run(at_step, step, kill, act.do, path)
         problems = [] if ended.killed else [f"not killed: {ended}"]
-        figure.count(f"step {step} of {stage.n_steps}", [*problems, *stage.check(path, ended)])
+        figure.count(f"step {step} of {stage.n_steps}", chain(problems, stage.check(path, ended)))
     return figure
 
 
 def twice(root: Path, effort: Effort) -> Figure:
-    """Kill a run of weights 1, then one of weights 2 that resumes or restarts; then weights 2 run: all theirs."""
+    """Kill a run of weights 1, then one of weights 2; what weights 2 end with must be all theirs."""
     fault = "kill -9 twice, weights 1 then 2: rows of other weights taken over"
     fresh = Stage(root / "fresh", Act(fault, commit_logits, the_model, again=other_weights))
     restart = Stage(root / "restart", Act(fault, restart_with_other_weights, the_model))
     fresh.expected = restart.expected  # that of weights 2
-    rng, figure = (
-        random.Random(effort.seed),
-        Figure(fault, "every row is of the weights that the model names"),
-    )
+    rng = random.Random(effort.seed)
+    figure = Figure(fault, "every row is of the weights that the model names")
     for _ in range(effort.number(12, 150)):
         first, second = rng.randint(1, fresh.n_steps - 8), rng.randint(1, restart.n_steps - 8)
         path = fresh.copy()

@@ -1,4 +1,4 @@
-"""Child processes that may be killed: forked from a clean one that has the library, so that each takes no import."""
+"""Child processes that may be killed, forked from a clean one that has imported the library already."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-# pyarrow imports pandas, where it is installed, with the first array it makes: a third of a second in every child.
+# pyarrow imports pandas, where it is there, with the first array it makes: a third of a second in every child
 CONTEXT.set_forkserver_preload(["__main__", "dissensus.store.create", "numcodecs", "pandas"])
 
 

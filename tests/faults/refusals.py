@@ -1,5 +1,6 @@
-"""What a store must refuse, telling both sides and touching nothing: places it may not write, formats it does not
-know, rows of other examples or weights.
+"""What a store must refuse, telling both sides and touching nothing.
+
+Places it may not write, formats and codecs it does not know, rows of other examples or weights.
 """
 
 from __future__ import annotations

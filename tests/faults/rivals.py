@@ -1,8 +1,9 @@
-"""Several processes that want the same: one id, many ids at once, one path for a store, the lock of a killed one."""
+"""Several processes that want the same: an id, many ids, the path of a store, the lock of a killed one."""
 
 from __future__ import annotations
 
 import time
+from itertools import chain
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def many_ids(root: Path, effort: Effort) -> Figure:
         shares = [[f"p{process}-{i}" for i in range(10)] for process in range(RIVALS)]
         ended = _at_once(write_together, [(path, ids) for ids in shares])
         there = set(ds.open(path).model_ids)
-        for model_id in sum(shares, []):
+        for model_id in chain(*shares):
             figure.count(f"round {number}", [] if model_id in there else [f"{model_id} is lost"])
         failed = [f"ended with {e}" for e in ended if not e.said]
         figure.count(f"round {number}", failed + damage(path) + locks(path))

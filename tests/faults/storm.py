@@ -1,4 +1,4 @@
-"""SIGKILL at random times: several writers with several ids each, rivals for the same ids, a reader beside them.
+"""SIGKILL at random times: several writers with several ids each, rivals for the same ids, a reader beside.
 
 What a writer acknowledges it appends to a file, so that a kill takes back no acknowledgement.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import dissensus as ds
@@ -43,7 +45,7 @@ def write_all(path: Path, ids: list[str], acknowledged: Path) -> int:
 
 
 def read_all(path: Path, acknowledged: Path, stop: Path, reference: Path) -> tuple[int, list[str]]:
-    """Look at the store again and again until told to stop; return how many models were read, and what was wrong."""
+    """Look at the store again and again until told to stop; return models read, and problems."""
     expected = {m: content(ds.open(reference), m) for m in ds.open(reference).model_ids}
     looks, problems = 0, []
     while not stop.exists() and not problems:
@@ -77,7 +79,7 @@ class Storm:
         self._rng = random.Random(self.seed)
 
     def blow(self, kills: int) -> int:
-        """Kill that many writers at random times, start each anew; then let them finish. Return models read."""
+        """Kill that many writers at random times, start each anew, let them finish; return models read."""
         reader = Child(read_all, self.path, self.log, self._stop, self.reference)
         jobs = [self._start(ids) for ids in (*IDS, *RIVAL_IDS)]
         for _ in range(kills):
@@ -110,13 +112,16 @@ class Storm:
             self._note(ended)
             self.problems += [] if ended.said == 0 else [f"{ended.said} locks survived their holders"]
 
-    def check(self) -> list[str]:
+    def check(self) -> Iterator[str]:
         """What is wrong in the end."""
+        yield from self.problems
         store, whole = ds.open(self.path), ds.open(self.reference)
-        found = [f"{m} is lost" for m in said_in(self.log) - set(store.model_ids)]
-        found += [f"{m} never came" for m in set(whole.model_ids) - set(store.model_ids)]
-        found += [f"{m} has other bytes" for m in store.model_ids if content(store, m) != content(whole, m)]
-        return [*self.problems, *found, *damage(self.path), *locks(self.path), *store.staged()]
+        yield from (f"{m} is lost" for m in said_in(self.log) - set(store.model_ids))
+        yield from (f"{m} never came" for m in set(whole.model_ids) - set(store.model_ids))
+        for model_id in store.model_ids:
+            if content(store, model_id) != content(whole, model_id):
+                yield f"{model_id} has other bytes"
+        yield from damage(self.path) + locks(self.path) + store.staged()
 
 
 def random_kills(root: Path, effort: Effort) -> Figure:
@@ -124,7 +129,7 @@ def random_kills(root: Path, effort: Effort) -> Figure:
     figure, looks = Figure(FAULT, PROMISE), 0
     reference = root / "reference.zoo"
     new_store(reference, N_ROWS)
-    write_all(reference, sum(IDS, []), root / "written")
+    write_all(reference, list(chain(*IDS)), root / "written")
     for number in range(effort.number(2, 20)):
         (root / str(number)).mkdir()
         storm = Storm(root / str(number), reference, effort.seed + number)

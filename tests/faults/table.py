@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import flips, full_disk, kills, refusals, rivals, storm
+from . import flips, full_disk, kills, power, refusals, rivals, storm
 from .figures import Effort, Figure
 
 Fault = Callable[[Path, Effort], Figure]
 
 KILLED = "kill -9 before each system call, half-way of writes, after renames"
 STORM = "kill -9 at random times"
+POWER = "staged rows lost by a power cut"
 FULL = "no room on the device, disk errors, short writes"
 FLIPPED = "a flipped bit, in every file"
 DAMAGED = "files cut, deleted, longer, foreign"
@@ -26,6 +27,7 @@ STRANGERS = "another format, codec, example set or weights"
 GROUPS: dict[str, dict[str, Fault]] = {
     KILLED: {act.fault: partial(kills.at_every_step, act=act) for act in kills.ACTS} | {"twice": kills.twice},
     STORM: {"storm": storm.random_kills},
+    POWER: {"power": power.power_cuts},
     FULL: {
         "tmpfs": full_disk.small_tmpfs,
         "limit": full_disk.size_limit,
