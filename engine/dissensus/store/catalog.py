@@ -7,9 +7,9 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ from dissensus.errors import (
 )
 
 from . import format as fmt
+from .blocks import Block, read_blocks
+from .cache import top1_matrix
 from .columns import Role, checked_columns, checked_splits, column_name, write_column
 from .examples import SPLIT, Examples
 from .files import bury, writing
@@ -37,6 +39,9 @@ from .tables import table_of_rows
 from .truth import Truth
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
+
+if TYPE_CHECKING:
+    import xarray
 
 
 class Store:
@@ -342,13 +347,55 @@ class Store:
         """
         return self.model(model_id).logits()
 
-    def top1(self, models: Sequence[str] | None = None) -> NDArray[np.int32]:
-        """Predicted classes, (M, N) int32, of the given models (all by default, in `model_ids` order)."""
-        ids = self.resolve(models)
-        out = np.empty((len(ids), self.n_examples), np.int32)
-        for row, model_id in zip(out, ids, strict=True):
-            row[:] = self.model(model_id).column("top1")
-        return out
+    def top1(self, models: Sequence[str] | None = None) -> NDArray[Any]:
+        """Predicted classes, (M, N) int16 or int32, of the given models (all by default, as `model_ids`).
+
+        Read-only. Of many models they come from a cache beside them, which is checked row by row.
+        """
+        catalog = self._catalog()
+        ids = list(catalog) if models is None else self.resolve(models)
+        chosen = [catalog[m] if m in catalog else self.model(m) for m in ids]
+        return top1_matrix(self.path, chosen, self.geometry, len(catalog))
+
+    def blocks(self, models: Sequence[str] | None = None, rows: Rows | None = None) -> Iterator[Block]:
+        """Read rows of many models block by block, the next ones meanwhile: see `Block`.
+
+        Parameters
+        ----------
+        models : sequence of str, optional
+            Models with logits or probabilities; all by default.
+        rows : (n,) intp, optional
+            Sorted row numbers; all by default.
+
+        Raises
+        ------
+        UnknownName, LabelsOnly, CorruptionError
+        """
+        chosen = [self.logits(m) for m in self.resolve(models)]
+        return read_blocks(chosen, np.arange(self.n_examples) if rows is None else rows)
+
+    def to_xarray(self, models: Sequence[str] | None = None) -> xarray.Dataset:
+        """Lazy xarray view over model, example and class; nothing is read before it is computed.
+
+        Parameters
+        ----------
+        models : sequence of str, optional
+            Models in the order wanted; all by default.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``logits`` (model, example, class) float32, a dask array of one chunk a block, NaN for models with
+            hard labels only; ``top1`` and ``correct`` (model, example); ids, split and labels as coordinates.
+
+        Raises
+        ------
+        MissingDependency
+            xarray is not installed.
+        """
+        from .views import dataset
+
+        return dataset(self, self.resolve(models))
 
     def correct(self, models: Sequence[str] | None = None) -> NDArray[np.bool_]:
         """Whether each prediction is right, (M, N) bool; False where the truth does not count an example."""
