@@ -27,7 +27,7 @@ def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: b
     import dissensus as ds
     from dissensus.run.progress import Progress
 
-    sink, opened = Sink(fmt, out, force), ds.open(store, damaged="skip")
+    sink, opened = Sink(fmt, out, force), ds.open(store)
     with Progress(opened.size_bytes(), "bytes verified", enabled=not quick) as bar:
         report = opened.verify(quick=quick, advance=bar.advance)
     rows = {name: [getattr(f, name) for f in report.findings] for name in ("model", "problem")}
@@ -78,8 +78,8 @@ def repair(store: Path, clear_staging: bool, fmt: str | None, out: Path | None, 
     """Mend what can be proven right, set aside what cannot, tidy up after killed writers.
 
     Zarr metadata, block indices and checksums between blocks are rebuilt and must then have their committed
-    checksum. A model that still does not verify moves to STORE/quarantine, with a note of its sound rows. Exit
-    status 1 if the store does not verify afterwards.
+    checksum. A model that still does not verify moves to STORE/quarantine, with a note of its sound rows.
+    Exit status 1 if the store does not verify afterwards.
 
     \b
     Example:

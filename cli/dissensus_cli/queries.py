@@ -15,20 +15,23 @@ STORE = click.argument("store", type=click.Path(path_type=Path))
 
 @click.command()
 @STORE
+@click.option("--model", help="Where one model comes from: fingerprint, versions, times, metadata.")
 @output_options
-def info(store: Path, fmt: str | None, out: Path | None, force: bool) -> None:
-    """What a store holds.
+def info(store: Path, model: str | None, fmt: str | None, out: Path | None, force: bool) -> None:
+    """What a store holds, or where one of its models comes from.
 
     \b
-    Example:
+    Examples:
       dissensus info demo-digits/digits.zoo
+      dissensus info demo-digits/digits.zoo --model base
     """
     import pyarrow as pa
 
     import dissensus as ds
 
     sink = Sink(fmt, out, force)
-    facts = ds.open(store).info()
+    opened = ds.open(store)
+    facts = opened.info() if model is None else opened.model(model).describe()
     show = _text if sink.fmt == "table" else _plain
     rows = {"property": list(facts), "value": [show(v) for v in facts.values()]}
     sink.table(pa.table(rows), record=facts)

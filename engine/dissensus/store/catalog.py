@@ -522,8 +522,8 @@ class Store:
         }
 
     def size_bytes(self) -> int:
-        """Bytes of all committed models."""
-        return sum(f["bytes"] for m in self._models.all().values() for f in m.files.values())
+        """Bytes of all files of committed models, damaged ones too."""
+        return sum(p.stat().st_size for p in (self.path / fmt.MODELS).rglob("*") if p.is_file())
 
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""
