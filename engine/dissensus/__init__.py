@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .pairs import pairwise as pairwise
     from .store.catalog import Store as Store
     from .store.create import create as create
+    from .store.header import migrate as migrate
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOME = {
     "create_from": "ingest",
     "greedy": "ensemble",
     "infer": "ingest",
+    "migrate": "store.header",
     "open": "store.catalog",
     "pairwise": "pairs",
     "run_demo": "demo",

@@ -148,7 +148,9 @@ def new_folder(path: Path, place: Path) -> Iterator[Path]:
     temporary = place / f"{MAKING}{path.name}~{secrets.token_hex(8)}"
     with writing(path):
         temporary.mkdir(parents=True)
+        held = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
         try:
+            fcntl.flock(held, fcntl.LOCK_EX)  # tells a repair that somebody is at work here
             yield temporary
             for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
                 sync_folder(folder)
@@ -157,6 +159,8 @@ def new_folder(path: Path, place: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        finally:
+            os.close(held)
 
 
 def _take_place(temporary: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,15 @@ def require_fields(record: Header, fields: Sequence[str], what: str) -> None:
         )
 
 
-def migrate(path: Path) -> tuple[int, int]:
+def migrate(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Bring a store's record up to today's version, in one durable replacement; models are left as they are.
+
+    Older stores can be read without this, but not written, so that no older program meets newer records.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of the store.
 
     Returns
     -------
@@ -99,6 +107,7 @@ def migrate(path: Path) -> tuple[int, int]:
     ------
     NotAStore, CorruptionError, IncompatibleFormat, NotWritable, StoreFull
     """
+    path = Path(os.path.abspath(path))
     header, before = read_header(path)
     if before < fmt.FORMAT_VERSION:
         write_file(path / fmt.STORE_JSON, seal(header | {"format_version": fmt.FORMAT_VERSION}))

@@ -141,8 +141,20 @@ class Logits:
             return np.empty((0, self.shape[1]), self._geometry.dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block."""
+        return self._geometry.block_rows
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a stored row in memory."""
+        return self._geometry.data_bytes // self._geometry.block_rows
+
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         """Stored rows of given sorted numbers, (n, C) in the store's dtype: logit - row maximum."""
+        if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+            return self.centred(int(rows[0]), int(rows[-1]) + 1)  # side by side: no copy within a block
         out = np.empty((len(rows), self.shape[1]), self._geometry.dtype)
         edges = np.searchsorted(rows, np.arange(self._geometry.n_blocks + 1) * self._geometry.block_rows)
         for number in np.flatnonzero(np.diff(edges)):

@@ -111,6 +111,19 @@ class StoredModel:
         """Metadata given when it was stored."""
         return dict(json.loads(self.read_file(fmt.MODEL_JSON)))
 
+    def describe(self) -> dict[str, Any]:
+        """Where it comes from, as plain JSON: fingerprint, software, times, metadata, size."""
+        return {
+            "model": self.model_id,
+            "kind": self.kind,
+            "committed_at": self.committed_at,
+            **self.provenance,
+            "fingerprint": self.fingerprint,
+            "metadata": self.metadata,
+            "size_bytes": sum(int(f["bytes"]) for f in self.files.values()),
+            "commit_sha256": self.digest,
+        }
+
     def derived(self) -> pa.Table:
         """Derived columns, one row an example: top1, and for scored models rowmax and lse."""
         return read_arrow(self.read_file(fmt.DERIVED))

@@ -51,6 +51,8 @@ class ModelWriter:
         Whether an error leaves the staged rows for a later writer, or drops them.
     replace : bool
         Whether a model of this id that is there stays until this one takes its place, or forbids it.
+    copied : mapping, optional
+        Provenance of the model that this is a copy of.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class ModelWriter:
         restart: bool = False,
         resumable: bool = True,
         replace: bool = False,
+        copied: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(model_id, str) or not model_id.strip():
             raise ArgumentError(f"model_id must be a non-empty string, got {model_id!r}")
@@ -78,6 +81,7 @@ class ModelWriter:
         self._resumable, self._broken, self._finished, self._committed = resumable, False, False, False
         self._pending = 0
         self._metadata: dict[str, Any] = {}
+        self._copied = {} if copied is None else {"copied": dict(copied)}
         self.describe(**dict(metadata or {}))
         self.fingerprint = complete(fingerprint, self._geometry.dtype, context.examples_hash, kind)
         self._rows = RowMaker(context, model_id, kind)
@@ -228,7 +232,7 @@ class ModelWriter:
         return files
 
     def _provenance(self) -> dict[str, Any]:
-        return {"begun_at": self._staging.begun_at, "software": software()}
+        return {"begun_at": self._staging.begun_at, "software": software(), **self._copied}
 
     def close(self) -> None:
         """Let go of files and lock; uncommitted rows stay staged."""
