@@ -17,8 +17,9 @@ from typing import Any
 
 import dissensus as ds
 
+from .acts import ACTS, commit_labels, commit_logits
 from .figures import Effort, Figure
-from .kills import ACTS, NEVER, Stage, commit_labels, commit_logits
+from .kills import NEVER, Stage
 from .processes import Outcome, run
 from .steps import Fault, at_step, disk_error, no_room, with_short_writes
 from .stores import damage, locks, model_content, new_store, write_model

@@ -12,8 +12,9 @@ from pathlib import Path
 from dissensus.errors import CorruptionError
 from dissensus.store import format as fmt
 
+from .acts import Act, commit_logits, stage_logits, the_model
 from .figures import Effort, Figure
-from .kills import PROMISE, Act, Stage, commit_logits, stage_logits, the_model
+from .kills import PROMISE, Stage
 from .processes import Outcome
 from .stores import write_model
 

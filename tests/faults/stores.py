@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dissensus as ds
+from dissensus.errors import UnknownName
 from dissensus.store import format as fmt
 
 CLASSES = ["a", "b", "c"]
@@ -61,8 +62,10 @@ def content(store: ds.Store, model_id: str) -> dict[str, Any]:
 
 def model_content(path: Path, model_id: str) -> dict[str, Any] | None:
     """Content of a model, None where it is not visible."""
-    store = ds.open(path)
-    return content(store, model_id) if model_id in store.model_ids else None
+    try:
+        return content(ds.open(path), model_id)
+    except UnknownName:
+        return None
 
 
 def damage(path: Path) -> list[str]:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import flips, full_disk, kills, power, refusals, rivals, storm
+from . import caches, flips, full_disk, kills, power, refusals, rivals, storm
+from .acts import ACTS
 from .figures import Effort, Figure
 
 Fault = Callable[[Path, Effort], Figure]
@@ -20,12 +21,13 @@ POWER = "staged rows lost by a power cut"
 FULL = "no room on the device, disk errors, short writes"
 FLIPPED = "a flipped bit, in every file"
 DAMAGED = "files cut, deleted, longer, foreign"
+CACHE = "a damaged or foreign cache of predictions"
 RIVALS = "several processes at once"
 READ_ONLY = "a place that may only be read"
 STRANGERS = "another format, codec, example set or weights"
 
 GROUPS: dict[str, dict[str, Fault]] = {
-    KILLED: {act.fault: partial(kills.at_every_step, act=act) for act in kills.ACTS} | {"twice": kills.twice},
+    KILLED: {act.fault: partial(kills.at_every_step, act=act) for act in ACTS} | {"twice": kills.twice},
     STORM: {"storm": storm.random_kills},
     POWER: {"power": power.power_cuts},
     FULL: {
@@ -37,6 +39,7 @@ GROUPS: dict[str, dict[str, Fault]] = {
     },
     FLIPPED: {"flips": partial(flips.damaged, damage="flips")},
     DAMAGED: {name: partial(flips.damaged, damage=name) for name in flips.DAMAGES if name != "flips"},
+    CACHE: {"cache": caches.damaged},
     RIVALS: {
         "one id": rivals.one_id,
         "one store": rivals.one_store,
