@@ -1,9 +1,9 @@
-"""What `store_speed.py` compares: ways to write one model, and ways to read rows a:b of many models."""
+"""Ways to write one model that `store_speed.py` compares, and the data that they write."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -15,11 +15,8 @@ import numpy as np
 import dissensus as ds
 from dissensus.store.encoding import Encoded, encode
 
-Blocks = Iterator[Sequence[np.ndarray]]
 OURS, OURS_ENCODING, OURS_ARCHIVE = "dissensus", "dissensus, encoding included", "dissensus, archive codec"
 FLOOR = "raw pwrite + fsync"
-READ_FLOOR = "raw preadv into reused buffers"
-NPY_HEADER = 128
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,19 @@ class Data:
         labels = rng.integers(0, n_classes, n_examples)
         logits = rng.standard_normal((n_examples, n_classes), np.float32)
         logits[np.arange(n_examples), labels] += rng.normal(6, 3, n_examples).astype(np.float32)
-        names = {"example_ids": [str(i) for i in range(n_examples)], "class_names": list(map(str, range(n_classes)))}
-        return cls(labels, logits, encode(logits, "float16", model_id="m", **names))
+        ids, classes = ([str(i) for i in range(n)] for n in logits.shape)
+        names = {"model_id": "m", "example_ids": ids, "class_names": classes}
+        return cls(labels, logits, encode(logits, "float16", **names))
 
     @property
     def rows(self) -> np.ndarray:
         """Stored rows, (N, C) float16."""
         return self.encoded.centred
+
+    @property
+    def parts(self) -> tuple[np.ndarray, ...]:
+        """All arrays that are stored of the model."""
+        return self.encoded.centred, self.encoded.top1, self.encoded.rowmax, self.encoded.lse
 
     def new_store(self, path: Path, **options: Any) -> ds.Store:
         """Make an empty store for it."""
@@ -86,6 +89,11 @@ class Way:
     once: bool = False
     needs: str = "numpy"
 
+    def files(self, place: Path) -> list[Path]:
+        """Files that hold the model; of a store, not those that it shares with others."""
+        inside = place / "s.zoo/models/m"
+        return [p for p in (inside if inside.exists() else place).rglob("*") if p.is_file()]
+
 
 def prepare_store(data: Data, place: Path, **options: Any) -> ds.Store:
     store = data.new_store(place / "s.zoo", **options)
@@ -107,10 +115,9 @@ def read_store(place: Path) -> Any:
 
 def write_raw(_: Any, data: Data, place: Path) -> None:
     """Write the same bytes, in blocks of a MiB, durably."""
-    encoded = data.encoded
     fd = os.open(place / "rows", os.O_WRONLY | os.O_CREAT)
     offset = 0
-    for array in (encoded.centred, encoded.top1, encoded.rowmax, encoded.lse):
+    for array in data.parts:
         raw = array.reshape(-1).view(np.uint8).data
         for start in range(0, len(raw), 1 << 20):
             offset += os.pwrite(fd, raw[start : start + (1 << 20)], offset)
@@ -135,8 +142,8 @@ def write_sharded(_: Any, data: Data, place: Path) -> None:
 
     n, c = data.rows.shape
     block = max(1, min((1 << 20) // (2 * c), 4096, n))
-    layout = {"chunks": (block, c), "shards": (-(-n // block) * block, c)}
-    _zarr(place, data, compressors=[zarr.codecs.Crc32cCodec()], fill_value=float("nan"), **layout)[:] = data.rows
+    layout = {"chunks": (block, c), "shards": (-(-n // block) * block, c), "fill_value": float("nan")}
+    _zarr(place, data, compressors=[zarr.codecs.Crc32cCodec()], **layout)[:] = data.rows
 
 
 def write_chunked(_: Any, data: Data, place: Path) -> None:
@@ -201,93 +208,3 @@ def ways() -> dict[str, Way]:
         if find_spec(way.needs) is None:
             print(f"{name}: skipped, {way.needs} is not installed")
     return {name: way for name, way in WAYS.items() if find_spec(way.needs)}
-
-
-# ways to read rows a:b of many models
-
-
-@dataclass(frozen=True)
-class Zoo:
-    """The same models as a store, as .npy files and as arrays of zarr-python.
-
-    Attributes
-    ----------
-    root : Path
-        Folder of all three.
-    ids : list of str
-        Models.
-    shape : tuple of int
-        Examples and classes.
-    step : int
-        Rows of a block that is read of every model at a time.
-    """
-
-    root: Path
-    ids: list[str]
-    shape: tuple[int, int]
-    step: int
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all logits."""
-        return 2 * len(self.ids) * self.shape[0] * self.shape[1]
-
-    def spans(self) -> Iterator[tuple[int, int]]:
-        n = self.shape[0]
-        return ((start, min(start + self.step, n)) for start in range(0, n, self.step))
-
-
-def make_zoo(root: Path, data: Data, n_models: int) -> Zoo:
-    """Write models that are the same rows in other orders."""
-    store = prepare_store(data, root)
-    ids = [f"m{i:03d}" for i in range(n_models)]
-    for place, model_id in enumerate(ids):
-        rows = np.roll(data.rows, 97 * place, axis=0)
-        parts = (np.roll(part, 97 * place) for part in (data.encoded.top1, data.encoded.rowmax, data.encoded.lse))
-        with store.writer(model_id, fingerprint={"weights": model_id}) as writer:
-            writer.append(Encoded(rows, *parts))
-        np.save(root / f"{model_id}.npy", rows)
-        (root / "zarr" / model_id).mkdir(parents=True)
-        write_sharded(None, Data(data.labels, data.logits, Encoded(rows, *(None,) * 3)), root / "zarr" / model_id)
-    return Zoo(root, ids, data.rows.shape, store.block_rows)
-
-
-def open_store(zoo: Zoo) -> Callable[[], Blocks]:
-    """Open the store under test; the one place that knows how it is read."""
-    store = ds.open(zoo.root / "s.zoo")
-    logits = [store.logits(m) for m in zoo.ids]
-    return lambda: ([z.centred(start, stop) for z in logits] for start, stop in zoo.spans())
-
-
-def open_raw(zoo: Zoo) -> Callable[[], Blocks]:
-    fds = [os.open(zoo.root / f"{m}.npy", os.O_RDONLY) for m in zoo.ids]
-    buffers = [np.empty((zoo.step, zoo.shape[1]), np.float16) for _ in zoo.ids]
-
-    def blocks() -> Blocks:
-        for start, stop in zoo.spans():
-            for fd, buffer in zip(fds, buffers, strict=True):
-                os.preadv(fd, [buffer[: stop - start]], NPY_HEADER + 2 * zoo.shape[1] * start)
-            yield [buffer[: stop - start] for buffer in buffers]
-
-    return blocks
-
-
-def open_zarr(zoo: Zoo) -> Callable[[], Blocks]:
-    import zarr
-
-    arrays = [zarr.open_array(zoo.root / "zarr" / m / "z", mode="r") for m in zoo.ids]
-    return lambda: ([array[start:stop] for array in arrays] for start, stop in zoo.spans())
-
-
-def open_npy(zoo: Zoo) -> Callable[[], Blocks]:
-    arrays = [np.load(zoo.root / f"{m}.npy", mmap_mode="r") for m in zoo.ids]
-    return lambda: ([array[start:stop] for array in arrays] for start, stop in zoo.spans())
-
-
-READERS: dict[str, Callable[[Zoo], Callable[[], Blocks]]] = {
-    READ_FLOOR: open_raw,
-    OURS: open_store,
-    "zarr-python, same sharded array": open_zarr,
-    "np.load(mmap_mode='r')": open_npy,
-}
-
