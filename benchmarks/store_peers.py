@@ -16,6 +16,7 @@ import dissensus as ds
 from dissensus.store.encoding import Encoded, encode
 
 OURS, OURS_ENCODING, OURS_ARCHIVE = "dissensus", "dissensus, encoding included", "dissensus, archive codec"
+OURS_FLOAT32 = "dissensus, float32 store"
 FLOOR = "raw pwrite + fsync"
 
 
@@ -113,6 +114,11 @@ def read_store(place: Path) -> Any:
     return store.logits("m").centred(0, store.n_examples)
 
 
+def read_narrowed(place: Path) -> Any:
+    """Rows of a store of float32, as one of float16 keeps them."""
+    return read_store(place).astype(np.float16)
+
+
 def write_raw(_: Any, data: Data, place: Path) -> None:
     """Write the same bytes, in blocks of a MiB, durably."""
     fd = os.open(place / "rows", os.O_WRONLY | os.O_CREAT)
@@ -187,6 +193,9 @@ WAYS: dict[str, Way] = {
     OURS: Way(write_store, read_store, prepare_store),
     OURS_ENCODING: Way(partial(write_store, encoded=False), read_store, prepare_store),
     OURS_ARCHIVE: Way(write_store, read_store, partial(prepare_store, codec="archive"), once=True),
+    OURS_FLOAT32: Way(
+        partial(write_store, encoded=False), read_narrowed, partial(prepare_store, dtype="float32"), once=True
+    ),
     "zarr-python, same sharded array": Way(write_sharded, read_zarr),
     "zarr-python, plain chunks": Way(write_chunked, read_zarr),
     "np.save": Way(

@@ -358,6 +358,20 @@ def test_many_models_open_at_once(tmp_path):
     assert done.stdout == "60\n", done.stderr
 
 
+def test_predictions_come_without_pandas(small_zoo):
+    """Arrow's `to_numpy` imports it, if it is installed: a third of a second before the first answer."""
+    code = """
+        import sys
+        import dissensus as ds
+        store = ds.open(sys.argv[1])
+        store.top1(), store.correct(), store.logits("model-0")[:]
+        print("pandas" in sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(small_zoo.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_logits_travel_to_a_worker(small_zoo):
     z = small_zoo.logits("model-1")
     assert np.array_equal(pickle.loads(pickle.dumps(z))[3:7], z[3:7])
