@@ -76,11 +76,12 @@ def _mend_model(
     folder, name = path / place, findings[0].model
     try:
         model = StoredModel(folder, geometry, examples_hash, sizes=False)
+    except (DissensusError, KeyError, TypeError):
+        return [_quarantine(path, place, findings, _salvage_without_record(folder, geometry))]
+    try:
         lock = model_lock(path, model.model_id)
     except WriterBusy as error:
         return [Action(name, "left", str(error))]
-    except (DissensusError, KeyError, TypeError):
-        return [_quarantine(path, place, findings, _salvage_without_record(folder, geometry))]
     try:
         for finding in findings:
             _mend_file(path, model, finding)
