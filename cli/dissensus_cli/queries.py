@@ -32,9 +32,18 @@ def info(store: Path, model: str | None, fmt: str | None, out: Path | None, forc
     sink = Sink(fmt, out, force)
     opened = ds.open(store)
     facts = opened.info() if model is None else opened.model(model).describe()
-    show = _text if sink.fmt == "table" else _plain
-    rows = {"property": list(facts), "value": [show(v) for v in facts.values()]}
+    flat, show = (facts, _plain) if sink.fmt != "table" else (_flat(facts) if model else facts, _text)
+    rows = {"property": list(flat), "value": [show(v) for v in flat.values()]}
     sink.table(pa.table(rows), record=facts)
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+    """Mappings within, one entry a line."""
+    return {
+        f"{name} {key}".strip(): value
+        for name, entry in facts.items()
+        for key, value in (entry.items() if isinstance(entry, dict) else [("", entry)])
+    }
 
 
 def _plain(value: Any) -> str:
