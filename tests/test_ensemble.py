@@ -226,7 +226,7 @@ def test_bad_input(small_zoo):
         (
             {"combine": "logits"},
             errors.ArgumentError,
-            "combine must be 'probabilities', .* or 'votes', .*got",
+            r"combine must be 'probabilities' .* or 'votes' .*got",
         ),
         ({"combine": ["votes"]}, errors.ArgumentError, r"combine must be .* got \['votes'\]"),
         (

@@ -66,8 +66,9 @@ def ensemble(
 ) -> None:
     """Choose an ensemble by greedy selection on one split and report it on another.
 
-    Models with hard labels only take part with --combine votes: the class that most members put first, the lowest
-    on ties, judged by accuracy. With --labels another label set of the store decides what is right.
+    Models with hard labels only take part with --combine votes: the class that most members put first wins,
+    the lowest on ties; judged by accuracy. A member chosen again and again may outvote all others there
+    (--no-replacement). With --labels another label set of the store decides what is right.
 
     \b
     Examples:

@@ -59,8 +59,8 @@ def pairs(
 
     Error inconsistency is the share of examples that exactly one of the two gets right; error consistency
     (kappa) corrects for what their accuracies alone would give. A weak model differs from everybody: compare
-    models of like accuracy (--min-accuracy). All measures: `dissensus matrix --help`. With --labels another label
-    set of the store decides what is right; examples without a right class in it are left out.
+    models of like accuracy (--min-accuracy). All measures: `dissensus matrix --help`. With --labels another
+    label set of the store decides what is right; examples without a right class in it are left out.
 
     \b
     Examples:

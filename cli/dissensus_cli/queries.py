@@ -74,9 +74,9 @@ def models(
 ) -> None:
     """Models of a store, the most accurate first.
 
-    JSON, CSV and Parquet hold all recorded metadata; the screen shows the main columns. With --labels the
-    accuracy is that under another label set of the store (`dissensus info` lists them); examples without a right
-    class in it are not counted.
+    JSON, CSV and Parquet hold all recorded metadata; the screen shows the main columns. With --labels
+    another label set of the store decides what is right (`dissensus info` lists them); examples without a
+    right class in it are not counted.
 
     \b
     Examples:
@@ -88,7 +88,7 @@ def models(
     sink = Sink(fmt, out, force)
     opened = ds.open(store).under(labels)
     table = opened.models(split=split).sort_by([("accuracy", "descending"), ("model", "ascending")])
-    counted = f"{under(opened)}, {len(opened.rows(split)):,} examples counted" if under(opened) else ""
+    counted = f"{under(opened)} ({len(opened.rows(split)):,} examples counted)" if under(opened) else ""
     title = f"{table.num_rows} models, accuracy on {split or 'all examples'}{counted}"
     if sink.fmt == "table" and not all_columns:
         main = ("model", "kind", "accuracy", "category", "architecture", "params", "examples_per_s")

@@ -62,7 +62,7 @@ def combine_of(combine: str, metric: str, calibrate: bool | None) -> Combine:
     ArgumentError, UnknownName
     """
     if not isinstance(combine, str) or combine not in COMBINE:
-        ways = " or ".join(f"{way.name!r}, {way.summary}" for way in COMBINE.values())
+        ways = " or ".join(f"{way.name!r} ({way.summary})" for way in COMBINE.values())
         raise ArgumentError(f"combine must be {ways}; got {combine!r}")
     way = COMBINE[combine]
     if metric not in METRICS:

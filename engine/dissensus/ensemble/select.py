@@ -57,7 +57,8 @@ def greedy(
     start : sequence of str, optional
         Members given beforehand; selection goes on from them.
     replacement : bool
-        Whether a member may be chosen again, which raises its weight.
+        Whether a member may be chosen again, which raises its weight. Of votes, a member that has half of the
+        weight decides alone, and selection may stay with it.
     calibrate : bool, optional
         Fit one temperature a model on the selection split first: done by default, and refused with votes,
         which no temperature changes.

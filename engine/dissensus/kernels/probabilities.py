@@ -4,8 +4,8 @@ A probability p is held as q = rint(p * 2**31). Sums of q are exact integers: no
 threads changes a bit, a member can be taken out again, and a tie is a tie. Exponentials of float16 logits are
 looked up by bit pattern: centred logits are at most 0, so 15 bits name them all, and each is computed once.
 
-Right classes of example n are ``classes[offsets[n]:offsets[n + 1]]``, ascending, at least one; where it is one,
-every number is that of a plain label to the last bit.
+Right classes of example n are ``classes[offsets[n]:offsets[n + 1]]``, ascending, at least one; where it is
+one, every number is that of a plain label to the last bit.
 """
 
 from __future__ import annotations
