@@ -92,7 +92,7 @@ def greedy(
     check_size(size, names, first, replacement)
     fit, held = select_and_report(store, select, report, allow_same_split)
     pool = [*names, *dict.fromkeys(m for m in first if m not in names)]
-    calibrated = way.probabilities and calibrate is not False
+    calibrated = way.probabilities if calibrate is None else calibrate
     temperatures = calibration.temperatures(store, pool, fit) if calibrated else dict.fromkeys(pool, 1.0)
     state = Selection(way.scores(store, pool, fit, temperatures))
     allowed = np.arange(len(names))
