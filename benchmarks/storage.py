@@ -1,8 +1,8 @@
 """What does the way logits are stored change in predictions, NLL, kappa and bytes, on real models?
 
-The demo's trained models run once into a float32 store; its copies in float16 and in the archive codec, and plain
-float16 of the same logits (what is usually done), are compared with it: classes predicted, rows whose largest
-logit became a tie, mean negative log-likelihood, Cohen's kappa on correctness of every pair, bytes on disk.
+The demo's trained models run once into a float32 store; its copies in float16 and in the archive codec, and
+plain float16 of the same logits (what is usually done), are compared with it: classes predicted, rows whose
+largest logit became a tie, mean NLL, Cohen's kappa on correctness of every pair, bytes on disk.
 
     dissensus demo --data fashion-mnist      # once; or digits
     python benchmarks/storage.py [--demo demo-fashion-mnist] [--data fashion-mnist]
@@ -135,10 +135,9 @@ def show(report: dict[str, Any]) -> None:
         f"{report['models']} models of {report['data']} x {report['examples']} examples, {report['machine']}"
     )
     for name, e in report["effects"].items():
-        print(
-            f"{name:34}{e['argmax_flips']:6} flips {e['new_ties']:6} ties  NLL {e['largest_nll_difference']:.2g}"
-            f"  kappa {e['largest_kappa_difference']:.2g}  bytes x{e['bytes_of_float32']:.3f}"
-        )
+        changes = f"{e['argmax_flips']:6} flips {e['new_ties']:6} ties"
+        numbers = f"NLL {e['largest_nll_difference']:.2g}  kappa {e['largest_kappa_difference']:.2g}"
+        print(f"{name:34}{changes}  {numbers}  bytes x{e['bytes_of_float32']:.3f}")
 
 
 if __name__ == "__main__":
