@@ -18,7 +18,7 @@ import dissensus as ds
 from dissensus import errors
 from dissensus.store import files, header
 from dissensus.store import format as fmt
-from dissensus.store.files import seal, unseal
+from dissensus.store.sealed import seal, unseal
 
 
 def flip(path, where=0):

@@ -106,7 +106,7 @@ def test_damage_is_found_by_block(archive):
 
 
 def test_unknown_codecs_are_refused(tmp_path, archive):
-    from dissensus.store.files import seal, unseal
+    from dissensus.store.sealed import seal, unseal
 
     with pytest.raises(errors.ArgumentError, match="codec must be one of raw, archive; got 'zip'"):
         ds.create(tmp_path / "z.zoo", [0, 1], codec="zip")

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .output import Sink, output_options
 
+if TYPE_CHECKING:
+    from dissensus import Store
+
 STORE = click.argument("store", type=click.Path(path_type=Path))
+LABELS = click.option("--labels", help="Label set that decides what is right. [default: the store's own]")
+
+
+def under(store: Store) -> str:
+    """Label set that a view of a store goes by, for titles; nothing where it is the store's own."""
+    name = store.truth.name
+    return "" if name == store.label_sets[0] else f" under labels {name!r}"
 
 
 @click.command()
@@ -32,9 +42,18 @@ def info(store: Path, model: str | None, fmt: str | None, out: Path | None, forc
     sink = Sink(fmt, out, force)
     opened = ds.open(store)
     facts = opened.info() if model is None else opened.model(model).describe()
-    show = _text if sink.fmt == "table" else _plain
-    rows = {"property": list(facts), "value": [show(v) for v in facts.values()]}
+    flat, show = (facts, _plain) if sink.fmt != "table" else (_flat(facts) if model else facts, _text)
+    rows = {"property": list(flat), "value": [show(v) for v in flat.values()]}
     sink.table(pa.table(rows), record=facts)
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+    """Mappings within, one entry a line."""
+    return {
+        f"{name} {key}".strip(): value
+        for name, entry in facts.items()
+        for key, value in (entry.items() if isinstance(entry, dict) else [("", entry)])
+    }
 
 
 def _plain(value: Any) -> str:
@@ -52,14 +71,23 @@ def _text(value: Any) -> str:
 @click.command()
 @STORE
 @click.option("--split", help="Accuracy on this split only.")
+@LABELS
 @click.option("--all-columns", is_flag=True, help="Show all recorded metadata on the screen too.")
 @output_options
 def models(
-    store: Path, split: str | None, all_columns: bool, fmt: str | None, out: Path | None, force: bool
+    store: Path,
+    split: str | None,
+    labels: str | None,
+    all_columns: bool,
+    fmt: str | None,
+    out: Path | None,
+    force: bool,
 ) -> None:
     """Models of a store, the most accurate first.
 
-    JSON, CSV and Parquet hold all recorded metadata; the screen shows the main columns.
+    JSON, CSV and Parquet hold all recorded metadata; the screen shows the main columns. With --labels
+    another label set of the store decides what is right (`dissensus info` lists them); examples without a
+    right class in it are not counted.
 
     \b
     Examples:
@@ -69,8 +97,10 @@ def models(
     import dissensus as ds
 
     sink = Sink(fmt, out, force)
-    table = ds.open(store).models(split=split).sort_by([("accuracy", "descending"), ("model", "ascending")])
-    title = f"{table.num_rows} models, accuracy on {split or 'all examples'}"
+    opened = ds.open(store).under(labels)
+    table = opened.models(split=split).sort_by([("accuracy", "descending"), ("model", "ascending")])
+    counted = f"{under(opened)} ({len(opened.rows(split)):,} examples counted)" if under(opened) else ""
+    title = f"{table.num_rows} models, accuracy on {split or 'all examples'}{counted}"
     if sink.fmt == "table" and not all_columns:
         main = ("model", "kind", "accuracy", "category", "architecture", "params", "examples_per_s")
         table = table.select([name for name in main if name in table.column_names])

@@ -18,6 +18,7 @@ from dissensus.errors import FingerprintMismatch, StoreFull
 from dissensus.store import files
 from dissensus.store import format as fmt
 from dissensus.store.cache import FEWEST
+from dissensus.store.sealed import seal
 
 from .stores import damage, model_content, new_store, rows_of, stage_model, write_model
 
@@ -105,7 +106,7 @@ def store_of_format_1(path: Path) -> None:
     """Take from the record what version 2 added to it."""
     header = json.loads((path / fmt.STORE_JSON).read_text()) | {"format_version": 1}
     old = {name: value for name, value in header.items() if name not in ("codec", "label_set")}
-    (path / fmt.STORE_JSON).write_bytes(files.seal(old))
+    (path / fmt.STORE_JSON).write_bytes(seal(old))
 
 
 def bring_up_to_date(path: Path) -> None:

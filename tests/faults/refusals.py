@@ -19,7 +19,8 @@ import numpy as np
 
 import dissensus as ds
 from dissensus.store import format as fmt
-from dissensus.store.files import crc32c, seal
+from dissensus.store.files import crc32c
+from dissensus.store.sealed import seal
 
 from .figures import Effort, Figure
 from .full_disk import small_device
@@ -72,7 +73,7 @@ def _count_only_reads(figure: Figure, path: Path, user: int | None) -> None:
     figure.count("reading", wrong)
     for what, error in got["refused"].items():
         figure.count(what, [] if error == "NotWritable" else [f"gave {error}"])
-    figure.count("in the end", [] if tree_hash(path) == before else ["the disk changed"])
+    figure.demand("in the end", [] if tree_hash(path) == before else ["the disk changed"])
 
 
 def no_permission(root: Path, effort: Effort) -> Figure:

@@ -18,8 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from . import format as fmt
-from .files import crc32c, open_map, seal, unseal
+from .files import crc32c, open_map
 from .reader import StoredModel
+from .sealed import seal, unseal
 from .tables import arrow_bytes, read_arrow
 
 TOP1, TOP1_JSON = "top1.arrow", "top1.json"

@@ -333,9 +333,13 @@ class Store:
         return self.truth.correct(self.top1(models))
 
     def models(self, *, split: str | None = None) -> pa.Table:
-        """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata."""
+        """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata.
+
+        Accuracy is over the examples that the truth counts; NaN where it counts none.
+        """
         ids, chosen = self.model_ids, self.rows(split)
-        accuracy = self.correct(ids)[:, chosen].mean(axis=1) if ids else np.empty(0)
+        right = self.correct(ids)[:, chosen]
+        accuracy = right.mean(axis=1) if right.size else np.full(len(ids), np.nan)
         rows = [
             {"model": m, "kind": self.model(m).kind, "accuracy": float(a)} | self.model(m).metadata
             for m, a in zip(ids, accuracy, strict=True)

@@ -15,8 +15,9 @@ import pyarrow as pa
 from dissensus.errors import ArgumentError, CorruptionError
 
 from . import format as fmt
-from .files import new_folder, read_checked, seal, unseal, write_file, writing
+from .files import new_folder, read_checked, write_file, writing
 from .header import require_fields, require_known_version
+from .sealed import seal, unseal
 from .splits import ALL
 from .tables import arrow_bytes, read_arrow
 from .times import now

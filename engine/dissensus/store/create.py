@@ -14,8 +14,9 @@ from dissensus.errors import ArgumentError, StoreExists
 from . import format as fmt
 from .catalog import Store
 from .columns import checked_columns, checked_splits, column_name
-from .files import new_folder, seal, write_file
+from .files import new_folder, write_file
 from .identity import id_strings
+from .sealed import seal
 from .tables import arrow_bytes
 from .times import now, software
 from .truth import Truth, n_classes_of

@@ -1,4 +1,4 @@
-"""File primitives: durable writes, sealed JSON, checksums, locks. Knows nothing of models."""
+"""File primitives: durable writes, checksums, locks. Knows nothing of models."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import ctypes
 import errno
 import fcntl
 import glob
-import hashlib
-import json
 import mmap
 import os
 import resource
@@ -30,8 +28,6 @@ from dissensus.errors import (
     StoreFull,
     WriterBusy,
 )
-
-from .format import canonical_json
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISPLACED = {errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR}
@@ -205,14 +201,6 @@ def write_file(path: Path, data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "crc32c": f"{crc32c(data):08x}"}
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a small file in hexadecimal; empty where there is none."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
-
-
 def read_checked(path: Path, expected: Mapping[str, Any], what: str) -> bytes:
     """Read a file whose size and checksum were recorded; refuse it damaged or missing."""
     try:
@@ -226,32 +214,6 @@ def read_checked(path: Path, expected: Mapping[str, Any], what: str) -> bytes:
     if f"{crc32c(data):08x}" != expected["crc32c"]:
         raise CorruptionError(f"{what}: {path.name} fails its checksum")
     return data
-
-
-def seal(document: Mapping[str, Any]) -> bytes:
-    """Canonical JSON that carries its own checksum under ``crc32c``."""
-    try:
-        body = canonical_json({k: v for k, v in document.items() if k != "crc32c"})
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"metadata must be plain JSON (text, finite numbers, lists, mappings): {error}"
-        ) from error
-    return canonical_json({**document, "crc32c": f"{crc32c(body):08x}"})
-
-
-def unseal(path: Path, what: str) -> dict[str, Any]:
-    """Read sealed JSON; every byte counts, since the one spelling is rebuilt and compared."""
-    try:
-        raw = path.read_bytes()
-        document = json.loads(raw)
-        sound = isinstance(document, dict) and seal(document) == raw
-    except OSError as error:
-        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise CorruptionError(f"{what}: {path.name} is not valid JSON ({error})") from error
-    if not sound:
-        raise CorruptionError(f"{what}: {path.name} fails its checksum")
-    return dict(document)
 
 
 class FileLock:

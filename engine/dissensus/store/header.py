@@ -10,7 +10,8 @@ from typing import Any
 from dissensus.errors import CorruptionError, IncompatibleFormat, NotAStore
 
 from . import format as fmt
-from .files import seal, sync_folder, unseal, write_file, writing
+from .files import sync_folder, write_file, writing
+from .sealed import seal, unseal
 
 Header = dict[str, Any]
 

@@ -43,7 +43,7 @@ class Models:
     def _open(self, name: str) -> StoredModel:
         folder = self._root / name
         try:
-            status = os.stat(folder / fmt.COMMIT_JSON)
+            status = os.stat(f"{folder}/{fmt.COMMIT_JSON}")
             stamp = status.st_mtime_ns, status.st_ino
         except OSError:
             stamp = -1, -1  # StoredModel names the missing record

@@ -15,9 +15,10 @@ from pathlib import Path
 from dissensus.errors import CorruptionError, DissensusError, WriterBusy
 
 from . import format as fmt
-from .files import crc32c, crc_bytes, read_checked, seal, sync_folder, write_at, write_file, writing
+from .files import crc32c, crc_bytes, read_checked, sync_folder, write_at, write_file, writing
 from .header import read_header
 from .reader import StoredModel
+from .sealed import seal
 from .staging import model_lock
 from .sweep import Action, sweep_staging
 from .times import now

@@ -14,8 +14,9 @@ from typing import Any
 from dissensus.errors import CorruptionError, ModelExists, NotWritable
 
 from . import format as fmt
-from .files import FileLock, bury, exchange, seal, sha256_of, sync_folder, unseal, write_file, writing
+from .files import FileLock, bury, exchange, sync_folder, write_file, writing
 from .fingerprint import require_same_fingerprint
+from .sealed import seal, sha256_of, unseal
 from .times import now
 
 FINGERPRINT = "fingerprint.json"

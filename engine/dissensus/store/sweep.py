@@ -13,7 +13,8 @@ from pathlib import Path
 from dissensus.errors import WriterBusy
 
 from . import format as fmt
-from .files import FileLock, bury, sha256_of
+from .files import FileLock, bury
+from .sealed import sha256_of
 from .staging import FINGERPRINT, finished_record, is_replaced, publish
 from .verify import verify_model
 

@@ -18,10 +18,11 @@ from dissensus.errors import ArgumentError, IncompleteModel
 from . import format as fmt
 from .codecs import BY_NAME
 from .encoding import Encoded
-from .files import seal, write_file, writing
+from .files import write_file, writing
 from .fingerprint import complete
 from .records import commit_record, derived_arrow, documents, finish_shard
 from .rows import RowMaker, WriterContext
+from .sealed import seal
 from .staged import BlockFile, PackedFile
 from .staging import DERIVED_PART, SIZES_PART, Staging
 from .times import software
