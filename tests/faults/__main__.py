@@ -36,7 +36,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").strip())
-    parser.add_argument("--full", action="store_true", help="all cases, some ten minutes on two cores")
+    parser.add_argument("--full", action="store_true", help="all cases, a quarter of an hour on two cores")
     parser.add_argument("--only", nargs="+", metavar="FAULT", help=f"some of: {', '.join(FAULTS)}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dir", type=Path, help="where to make stores; the temporary folder by default")

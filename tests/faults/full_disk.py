@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,8 @@ def refused_everywhere(root: Path, effort: Effort, fault: Fault, name: str, numb
     """Let each system call that changes the disk fail once, in every act."""
     promise = PROMISE if number == errno.ENOSPC else PROMISE.replace("StoreFull (ENOSPC)", "an OSError")
     figure = Figure(f"{name} at every system call of every act", promise)
-    for place, act in enumerate(ACTS):
+    acts = replace(effort, seed=effort.seed + number).pick(ACTS, 10)  # other acts for another error
+    for place, act in enumerate(acts):
         (root / str(place)).mkdir()
         figure.add(_refused_in(Stage(root / str(place), act), effort, fault, number))
     return figure
@@ -137,7 +139,7 @@ def refused_everywhere(root: Path, effort: Effort, fault: Fault, name: str, numb
 def _refused_in(stage: Stage, effort: Effort, fault: Fault, number: int) -> Figure:
     figure = Figure(stage.act.fault, "")
     n_steps = run(at_step, NEVER, fault, stage.act.do, stage.copy()).said
-    for step in effort.pick(range(1, n_steps + 1), 6):
+    for step in effort.pick(range(1, n_steps + 1), 5):
         path = stage.copy()
         ended = run(at_step, step, fault, stage.act.do, path)
         wrong = ended.exitcode != 0 or (ended.said is None and ended.errno != number)

@@ -70,7 +70,7 @@ def at_every_step(root: Path, effort: Effort, act: Act) -> Figure:
     """Kill an act at each of its steps."""
     stage, figure = Stage(root, act), Figure(act.fault, PROMISE)
     figure.demand("unbroken", [] if stage.expected is not None else ["an unbroken run shows nothing"])
-    for step in effort.pick(range(1, stage.n_steps + 1), 10):
+    for step in effort.pick(range(1, stage.n_steps + 1), 8):
         path = stage.copy()
         ended = run(at_step, step, kill, act.do, path)
         problems = [] if ended.killed else [f"not killed: {ended}"]
@@ -86,7 +86,7 @@ def twice(root: Path, effort: Effort) -> Figure:
     fresh.expected = restart.expected  # that of weights 2
     rng = random.Random(effort.seed)
     figure = Figure(fault, "every row is of the weights that the model names")
-    for _ in range(effort.number(12, 150)):
+    for _ in range(effort.number(10, 150)):
         first, second = rng.randint(1, fresh.n_steps - 8), rng.randint(1, restart.n_steps - 8)
         path = fresh.copy()
         run(at_step, first, kill, commit_logits, path)

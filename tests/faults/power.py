@@ -60,7 +60,7 @@ def _cuts(stage: Stage, effort: Effort) -> Figure:
     figure, staged = Figure(stage.act.fault, PROMISE), stage.copy() / fmt.STAGING / "m"
     files = {p.relative_to(staged): p.read_bytes() for p in sorted(staged.rglob("*")) if p.is_file()}
     places = [(name, share * len(data) // 20) for name, data in files.items() for share in range(20)]
-    for (name, at), loss in effort.pick(list(product(places, LOSSES)), 20):
+    for (name, at), loss in effort.pick(list(product(places, LOSSES)), 12):
         path = stage.copy()
         (path / fmt.STAGING / "m" / name).write_bytes(loss(files[name], at))
         case = f"{stage.act.fault}: {loss.__name__} at {at} of {name}"
