@@ -77,6 +77,30 @@ def storage() -> str:
     )
 
 
+def faults() -> str:
+    """What was tried against the store, one row a group of faults."""
+    result = newest("faults")
+    groups = result["groups"].items()
+    rows = [
+        f"| {group} | {sum(f['tried'] for f in found):,} | {sum(f['held'] for f in found):,} "
+        f"| {sum(f['lost'] for f in found):,} |"
+        for group, found in groups
+    ]
+    where = f"{result['machine']}, {result['date']}, {result['seconds'] / 60:.0f} minutes"
+    return "\n".join(
+        [
+            f"`{result['command']}` ({where}). Held means: what was acknowledged was there",
+            "and whole, nothing half was visible, damage was found and refused by name and never read as",
+            "a number, and the next run ended with the bytes of an unbroken one.",
+            "`python -m pytest tests/test_faults.py` tries a sample.",
+            "",
+            "| fault | tried | held | lost |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
 def demo() -> str:
     """What the demo printed about categories and the ensemble, and when and where."""
     record = newest("demo-fashion-mnist")
@@ -103,7 +127,13 @@ def _section(text: str, start: str, stop: str) -> str:
     return text[text.index(start) : text.index(stop)].rstrip()
 
 
-BLOCKS = {"demo": demo, "pair-counts": pair_counts, "ingest-memory": ingest_memory, "storage": storage}
+BLOCKS = {
+    "demo": demo,
+    "faults": faults,
+    "pair-counts": pair_counts,
+    "ingest-memory": ingest_memory,
+    "storage": storage,
+}
 
 
 def rendered(readme: str) -> str:

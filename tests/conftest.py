@@ -11,6 +11,25 @@ import numpy as np
 import pytest
 
 import dissensus as ds
+from faults.figures import HEADING
+
+FIGURES = pytest.StashKey[list]()
+
+
+@pytest.fixture
+def figures(request):
+    """Where a test of `tests/faults` leaves its figure for the summary."""
+    return request.config.stash.setdefault(FIGURES, [])
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print what the suite of faults tried and what was lost."""
+    found = config.stash.get(FIGURES, [])
+    if found:
+        terminalreporter.section("faults: a sample; all of them by `python -m tests.faults --full`")
+        terminalreporter.write_line(HEADING)
+    for figure in found:
+        terminalreporter.write_line(figure.line())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dissensus.errors import ArgumentError, CorruptionError
 
 from . import format as fmt
 from .files import new_folder, read_checked, write_file, writing
-from .header import require_known_version
+from .header import require_fields, require_known_version
 from .sealed import seal, unseal
 from .splits import ALL
 from .tables import arrow_bytes, read_arrow
@@ -49,6 +49,7 @@ class StoredColumn:
         self._what = f"column in folder {folder.name!r}"
         record = unseal(folder / fmt.COMMIT_JSON, self._what)
         require_known_version(record, self._what)
+        require_fields(record, ("name", "role", "committed_at", "files", "examples"), self._what)
         self.name: str = record["name"]
         self.role: Role = record["role"]
         self.committed_at: str = record["committed_at"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dissensus.errors import IncompatibleFormat, NotAStore
+from dissensus.errors import CorruptionError, IncompatibleFormat, NotAStore
 
 from . import format as fmt
 from .files import sync_folder, write_file
@@ -71,6 +71,21 @@ def require_known_version(record: dict[str, Any], what: str) -> None:
         raise IncompatibleFormat(
             f"{what} has format version {version!r}; this dissensus reads versions "
             f"{fmt.OLDEST_VERSION} to {fmt.FORMAT_VERSION}: install a matching one"
+        )
+
+
+def require_fields(record: Header, fields: Sequence[str], what: str) -> None:
+    """Refuse a commit record that is sound by itself but of another kind of thing.
+
+    Raises
+    ------
+    CorruptionError
+        Naming the fields it lacks.
+    """
+    lacking = [name for name in fields if name not in record]
+    if lacking:
+        raise CorruptionError(
+            f"{what}: its commit record lacks {', '.join(lacking)}; it belongs to something else"
         )
 
 

@@ -14,7 +14,7 @@ from dissensus.errors import CorruptionError, IncompatibleFormat
 from . import format as fmt
 from .codecs import BY_NAME
 from .files import crc32c, crc_bytes, open_map, populate, read_checked
-from .tables import read_arrow
+from .tables import numbers, read_arrow
 
 if TYPE_CHECKING:
     import dask.array
@@ -184,7 +184,7 @@ class Logits:
         if self._rowmax is None:
             what = f"model {self._model_id!r}"
             table = read_arrow(read_checked(self._folder / fmt.DERIVED, self._files[fmt.DERIVED], what))
-            self._rowmax = np.asarray(table["rowmax"].combine_chunks().to_numpy())
+            self._rowmax = numbers(table["rowmax"])
         restored: NDArray[np.float32] = self.centred(start, stop).astype(np.float32)
         restored += self._rowmax[start:stop, None]
         return restored

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -16,10 +15,12 @@ from dissensus.errors import CorruptionError, LabelsOnly
 
 from . import format as fmt
 from .files import read_checked
-from .header import require_known_version
+from .header import require_fields, require_known_version
 from .logits import Logits
 from .sealed import unseal_with_digest
-from .tables import read_arrow
+from .tables import numbers, read_arrow
+
+_FIELDS = ("model_id", "kind", "fingerprint", "committed_at", "files", "shape")
 
 
 class StoredModel:
@@ -54,7 +55,9 @@ class StoredModel:
         self.folder = folder
         # read once: a replacement between two reads would give an old record the new one's digest
         record, self.digest = unseal_with_digest(folder / fmt.COMMIT_JSON, f"model in folder {folder.name!r}")
-        require_known_version(record, f"model {record['model_id']!r}")
+        what = f"model {record.get('model_id', folder.name)!r}"
+        require_known_version(record, what)
+        require_fields(record, _FIELDS, what)
         self.model_id: str = record["model_id"]
         self.kind: str = record["kind"]
         self.fingerprint: dict[str, str] = record["fingerprint"]
@@ -131,7 +134,7 @@ class StoredModel:
         """One derived column as a read-only array of length N."""
         if name not in self.derived().column_names:
             raise LabelsOnly(self._labels_only(f"the column {name!r}"))
-        return np.asarray(self.derived()[name].combine_chunks().to_numpy(zero_copy_only=True))
+        return numbers(self.derived()[name])
 
     def logits(self) -> Logits:
         """Open its logits.

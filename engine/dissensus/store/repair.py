@@ -101,9 +101,10 @@ def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
     }
     target = model.folder / finding.file
     if finding.file not in model.files:
-        place = _place(path, model.folder.name)
-        place.mkdir(parents=True)
-        os.rename(target, place / Path(finding.file).name)
+        if target.exists():  # the remains of a killed repair went when their file was mended
+            place = _place(path, model.folder.name)
+            place.mkdir(parents=True)
+            os.rename(target, place / Path(finding.file).name)
     elif finding.file in rebuilt:
         data = rebuilt[finding.file]
         if f"{crc32c(data):08x}" == model.files[finding.file]["crc32c"]:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 
+from .tables import numbers
+
 Labels = NDArray[np.int32]
 MOST_UNNAMED = 100_000  # classes; a larger label is taken for a mistake
 
@@ -72,9 +74,9 @@ class Truth:
         """Truth of a stored column, int32 or list of int32."""
         array = column.combine_chunks()
         if pa.types.is_integer(array.type):
-            labels = np.asarray(array.to_numpy())
+            labels = numbers(array)
             return cls(name, np.arange(len(labels) + 1), labels)
-        return cls(name, array.offsets.to_numpy().astype(np.int64), np.asarray(array.flatten().to_numpy()))
+        return cls(name, numbers(array.offsets).astype(np.int64), numbers(array.flatten()))
 
     def to_column(self) -> pa.Array:
         """Arrow column: int32 where every example has one class, else lists of int32."""

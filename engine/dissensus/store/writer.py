@@ -18,7 +18,7 @@ from dissensus.errors import ArgumentError, IncompleteModel
 from . import format as fmt
 from .codecs import BY_NAME
 from .encoding import Encoded
-from .files import write_file
+from .files import write_file, writing
 from .fingerprint import complete
 from .records import commit_record, derived_arrow, documents, finish_shard
 from .rows import RowMaker, WriterContext
@@ -224,7 +224,8 @@ class ModelWriter:
             fmt.DERIVED: write_file(folder / fmt.DERIVED, derived_arrow(rows, self._columns, self._geometry))
         }
         if self.kind == "labels":
-            (folder / fmt.LOGITS).rmdir()
+            with writing(folder):
+                (folder / fmt.LOGITS).rmdir()
         else:
             files[fmt.SHARD] = finish_shard(self._files[1], self._geometry)
         for name, data in documents(self.model_id, self.kind, self._metadata, self._geometry).items():
