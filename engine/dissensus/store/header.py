@@ -10,7 +10,7 @@ from typing import Any
 from dissensus.errors import CorruptionError, IncompatibleFormat, NotAStore
 
 from . import format as fmt
-from .files import sync_folder, write_file
+from .files import sync_folder, write_file, writing
 from .sealed import seal, unseal
 
 Header = dict[str, Any]
@@ -112,5 +112,6 @@ def migrate(path: str | os.PathLike[str]) -> tuple[int, int]:
     header, before = read_header(path)
     if before < fmt.FORMAT_VERSION:
         write_file(path / fmt.STORE_JSON, seal(header | {"format_version": fmt.FORMAT_VERSION}))
-        sync_folder(path)
+        with writing(path):
+            sync_folder(path)
     return before, fmt.FORMAT_VERSION
