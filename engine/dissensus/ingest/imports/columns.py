@@ -146,17 +146,20 @@ def _given(
 
 def _score_sets(names: Sequence[str], classes: Sequence[str]) -> dict[str, Picked]:
     """Sets of one column a class, by their prefix: the class's name or its number follows it."""
-    there, found = set(names), {}
-    for naming in (list(classes), [str(i) for i in range(len(classes))]):
-        for name in names:
-            prefix = name[: len(name) - len(naming[0])]
-            if (
-                name.endswith(naming[0])
-                and prefix not in found
-                and there.issuperset(prefix + n for n in naming)
-            ):
-                found[prefix] = Picked([prefix + n for n in naming], hint_of(prefix))
-    return found
+    numbers = [str(i) for i in range(len(classes))]
+    named, numbered = _complete_sets(names, list(classes)), _complete_sets(names, numbers)
+    more = {prefix for prefix in numbered if prefix + str(len(classes)) in names}  # for other classes
+    return {prefix: s for prefix, s in numbered.items() if prefix not in more} | named
+
+
+def _complete_sets(names: Sequence[str], endings: Sequence[str]) -> dict[str, Picked]:
+    there, first = set(names), endings[0]
+    prefixes = [name[: len(name) - len(first)] for name in names if name.endswith(first)]
+    return {
+        prefix: Picked([prefix + ending for ending in endings], hint_of(prefix))
+        for prefix in prefixes
+        if there.issuperset(prefix + ending for ending in endings)
+    }
 
 
 def _best(table: TableFile, names: list[str]) -> str:

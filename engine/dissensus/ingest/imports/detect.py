@@ -74,8 +74,8 @@ class Survey:
     def _add_labels(self, block: NDArray[Any]) -> None:
         if block.dtype.kind == "f":
             self.is_whole &= bool((np.isfinite(block) & (np.floor(block) == block)).all())
-        self.lowest = min(self.lowest, float(block.min(initial=0)))
-        self.highest = max(self.highest, float(block.max(initial=0)))
+        self.lowest = min(self.lowest, float(np.fmin.reduce(block)))
+        self.highest = max(self.highest, float(np.fmax.reduce(block)))
 
     def _add_scores(self, x: NDArray[np.float64]) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
