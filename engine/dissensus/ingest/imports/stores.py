@@ -103,7 +103,12 @@ def _columns_and_splits(
     if split_column is not None and split_column not in columns:
         raise UnknownName.of("split column", split_column, columns)
     splits = columns.pop(split_column or SPLIT, None)
-    return columns, None if splits is None else [None if v is None else str(v) for v in splits.to_pylist()]
+    return columns, None if splits is None else _splits(splits)
+
+
+def _splits(column: pa.ChunkedArray) -> list[str | None]:
+    """Splits as text; in a CSV file an empty cell means none."""
+    return [None if value in (None, "") else str(value) for value in column.to_pylist()]
 
 
 def _columns_of(file: AnyPath, ids: Sequence[str], has_ids: bool, id_column: str | None) -> Mapping[str, Any]:
@@ -208,6 +213,9 @@ def _table(
     ids = None if id_name is None else [str(v) for v in table[id_name].to_pylist()]
     ids = _ids(store, ids, path, rows, row_ids, table.num_rows)
     rest = table.select([name for name in table.column_names if name != id_name])
+    if SPLIT in rest.column_names:
+        place = rest.column_names.index(SPLIT)
+        rest = rest.set_column(place, SPLIT, pa.array(_splits(rest[SPLIT]), pa.string()))
     if not rest.column_names:
         raise ArgumentError(f"{path} has no columns beside the ids; there is nothing to add")
     return rest.column_names, rest, ids
