@@ -142,13 +142,48 @@ def softmax(centred, temperature=1.0):
     return [power / total for power in powers]
 
 
+def classes_of(right):
+    """Classes that count as right, ascending: of one class, or of a collection of them."""
+    return [right] if isinstance(right, int) else sorted(set(right))
+
+
+def truth_probability(centred, right, temperature=1.0):
+    """Probability of the right classes together: their powers in ascending order, over the sum of all."""
+    powers, total, some = [math.exp(z / temperature) for z in centred], 0.0, 0.0
+    for power in powers:
+        total += power
+    for c in classes_of(right):
+        some += powers[c]
+    return some / total
+
+
 def nll(logits, labels, temperature=1.0):
-    """Mean of -log p(truth) at a temperature."""
+    """Mean of -log p(truth) at a temperature; a label is a class or a collection of right ones."""
     total = 0.0
     for row, label in zip(logits, labels, strict=True):
         scaled = [z / temperature for z in row]
-        total += log_sum_exp(scaled) - scaled[label]
+        total += log_sum_exp(scaled) - log_sum_exp([scaled[c] for c in classes_of(label)])
     return total / len(labels)
+
+
+def mean_and_variance(values, temperature):
+    """Mean and variance of values under their softmax, as distances from the largest."""
+    top, total, mean, spread = max(values), 0.0, 0.0, 0.0
+    powers = [math.exp((z - top) / temperature) for z in values]
+    for z, power in zip(values, powers, strict=True):
+        total += power
+        mean += power * (z - top)
+    mean = top + mean / total
+    for z, power in zip(values, powers, strict=True):
+        spread += power * (z - mean) ** 2
+    return mean, spread / total
+
+
+def nll_slopes(centred, right, temperature=1.0):
+    """First and second derivative of -log p(truth) by the inverse temperature."""
+    mean, spread = mean_and_variance(centred, temperature)
+    mean_right, spread_right = mean_and_variance([centred[c] for c in classes_of(right)], temperature)
+    return mean - mean_right, spread - spread_right
 
 
 # What the store writes
@@ -206,15 +241,15 @@ def hits_with(sums, member, labels):
     """Examples right when a member's fixed-point rows are added to the ensemble's."""
     hits = 0
     for total, row, label in zip(sums, member, labels, strict=True):
-        hits += argmax([t + q for t, q in zip(total, row, strict=True)]) == label
+        hits += argmax([t + q for t, q in zip(total, row, strict=True)]) in classes_of(label)
     return hits
 
 
-def nll_with(truth, member, labels, size):
+def nll_with(truth, member, size):
     """Sum over examples of -log(mean p(truth)) * 2**32, each rounded, with a member added as the size-th."""
     total = 0
-    for running, row, label in zip(truth, member, labels, strict=True):
-        value = math.log(size) - math.log(max(running + row[label], 2.0**-1022))
+    for running, p in zip(truth, member, strict=True):
+        value = math.log(size) - math.log(max(running + p, 2.0**-1022))
         total += round(value * 2**32)
     return total
 
@@ -226,10 +261,14 @@ def rank(step, members, metric):
 
 
 def greedy(logits, labels, temperatures, size, metric="accuracy", start=(), replacement=True):
-    """Steps of greedy selection over logits[model][example][class], given centred; `start` comes first."""
-    p = [[softmax(row, t) for row in z] for z, t in zip(logits, temperatures, strict=True)]
-    q = [[fixed_point(row) for row in rows] for rows in p]
-    sums, truth = [[0] * len(p[0][0]) for _ in labels], [0.0] * len(labels)
+    """Steps of greedy selection over logits[model][example][class], given centred; `start` comes first.
+
+    A label is the right class of an example, or a collection of right ones.
+    """
+    models = list(zip(logits, temperatures, strict=True))
+    q = [[fixed_point(softmax(row, t)) for row in z] for z, t in models]
+    p = [[truth_probability(row, y, t) for row, y in zip(z, labels, strict=True)] for z, t in models]
+    sums, truth = [[0] * len(q[0][0]) for _ in labels], [0.0] * len(labels)
     steps: list[Step] = []
     while len(steps) < size:
         members, k = [step.model for step in steps], len(steps) + 1
@@ -237,11 +276,38 @@ def greedy(logits, labels, temperatures, size, metric="accuracy", start=(), repl
         pool = list(start[k - 1 : k]) or pool
         if not pool:
             break
-        tried = [Step(m, hits_with(sums, q[m], labels), nll_with(truth, p[m], labels, k)) for m in pool]
+        tried = [Step(m, hits_with(sums, q[m], labels), nll_with(truth, p[m], k)) for m in pool]
         best = min(tried, key=lambda step: rank(step, members, metric))
         sums = [[t + v for t, v in zip(*rows, strict=True)] for rows in zip(sums, q[best.model], strict=True)]
-        truth = [s + row[y] for s, row, y in zip(truth, p[best.model], labels, strict=True)]
+        truth = [s + t for s, t in zip(truth, p[best.model], strict=True)]
         steps.append(best)
+    return steps
+
+
+def plurality(votes, n_classes):
+    """Class with most votes, the lowest on ties."""
+    return argmax([sum(vote == c for vote in votes) for c in range(n_classes)])
+
+
+def votes_right(top1, members, labels, n_classes):
+    """Examples whose plurality vote of members' top1[model][example] is right."""
+    hits = 0
+    for n, label in enumerate(labels):
+        hits += plurality([top1[m][n] for m in members], n_classes) in classes_of(label)
+    return hits
+
+
+def greedy_votes(top1, labels, n_classes, size, start=(), replacement=True):
+    """(model, hits) of each step; ties go to a member already used, then to the lower index."""
+    members: list[int] = []
+    steps = []
+    while len(steps) < size:
+        pool = [m for m in range(len(top1)) if replacement or m not in members]
+        pool = list(start[len(steps) : len(steps) + 1]) or pool
+        tried = [(-votes_right(top1, [*members, m], labels, n_classes), m not in members, m) for m in pool]
+        lost, _, best = min(tried)
+        members.append(best)
+        steps.append((best, -lost))
     return steps
 
 

@@ -40,6 +40,13 @@ def imagenet() -> tuple[list[str], dict[str, dict[str, int]], dict[str, int]]:
     return sorted(labels), {m: _column(path / f"{m}.csv", "predicted_class") for m in FRAMEWORKS}, labels
 
 
+def imagenet_real() -> dict[str, list[int]]:
+    """ReaL's right classes by example id, none where an image is not to be counted."""
+    path = folder("imagenet-val-four-frameworks")
+    sets = json.loads((path / "real-labels.jsonl").read_text())
+    return dict(zip(sorted(_column(path / "labels.csv", "label")), sets, strict=True))
+
+
 def _column(path: Path, name: str) -> dict[str, int]:
     with path.open(newline="") as file:
         return {row["file_name"]: int(row[name]) for row in csv.DictReader(file)}

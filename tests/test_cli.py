@@ -105,6 +105,68 @@ def test_ensemble_record_equals_the_library(zoo):
     assert "Caution: selected and reported on shared examples" in marked
 
 
+@pytest.fixture(scope="module")
+def twice_labelled(zoo, tmp_path_factory):
+    """The zoo with a second label set, of which every third example is not counted."""
+    import shutil
+
+    path = tmp_path_factory.mktemp("twice") / "twice.zoo"
+    shutil.copytree(zoo.path, path)
+    store = ds.open(path)
+    store.add_labels("real", [[int(c), 0] if row % 3 else [] for row, c in enumerate(zoo.labels)])
+    return store
+
+
+def test_queries_under_another_label_set(twice_labelled):
+    """Records equal the library's; the screen names the label set and how many examples it counts."""
+    path, real = twice_labelled.path, twice_labelled.under("real")
+    records = {
+        command: json.loads(run(command, path, "--labels", "real", "--format", "json").stdout)
+        for command in ("models", "pairs", "matrix", "ensemble")
+    }
+    accuracy = {row["model"]: row["accuracy"] for row in real.models().to_pylist()}
+    assert {row["model"]: row["accuracy"] for row in records["models"]} == accuracy
+    pairs = ds.pairwise(real, ["error_inconsistency", "error_consistency"])
+    assert records["pairs"] == pairs.top(20).to_pylist()
+    assert records["matrix"]["matrix"] == pairs["error_inconsistency"].tolist()
+    assert records["ensemble"] == json.loads(json.dumps(ds.greedy(real).to_dict()))
+    assert records["ensemble"]["labels"] == "real"
+    for command, words in (
+        ("models", "6 models, accuracy on all examples under labels 'real' (200 examples counted)\n"),
+        ("pairs", "15 pairs of 6 models on 200 examples under labels 'real'\n"),
+        ("matrix", "error inconsistency of 6 models on 200 examples under labels 'real'\n"),
+        ("ensemble", "on split 'fit' under labels 'real' (100 examples counted)"),
+        ("ensemble", "On split 'report', 100 examples under labels 'real' that took no part in the choice:"),
+    ):
+        assert words in run(command, path, "--labels", "real").stdout
+        assert "under" not in run(command, path, "--labels", "original").stdout
+    assert "label_sets      original, real\n" in run("info", path).stdout
+
+
+def test_ensembles_by_vote(zoo, tmp_path):
+    options = ("--combine", "votes", "--size", 3, "--no-replacement")
+    best = ds.greedy(zoo, 3, combine="votes", replacement=False)
+    record = json.loads(run("ensemble", zoo.path, *options, "--format", "json").stdout)
+    assert record == json.loads(json.dumps(best.to_dict()))
+    assert (record["combine"], record["left_out"]) == ("votes", [])
+    screen = run("ensemble", zoo.path, *options).stdout
+    assert "Greedy selection by accuracy of votes on split 'fit'" in screen
+    assert f"  ensemble           accuracy {best.report['accuracy']:.4f}\n" in screen
+    assert "nll" not in screen.lower()
+    assert "--combine votes takes them): truth" in run("ensemble", zoo.path, "--size", 2).stdout
+
+
+def test_a_store_of_hard_labels_points_to_votes(tmp_path):
+    store = ds.create(tmp_path / "h.zoo", [0, 1] * 5)
+    store.add("m", predictions=[0, 1] * 5)
+    done = run("ensemble", store.path, status=1)
+    assert (
+        "pair statistics work, and so do ensembles by vote: pass combine='votes' (--combine votes)"
+        in done.stderr
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_verify_and_remove(zoo, tmp_path):
     import shutil
 
@@ -154,6 +216,10 @@ def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
         (["ensemble", "ZOO", "--report", "fit"], 1, "--allow-same-split"),
         (["ensemble", "ZOO", "--size", "0"], 2, "Invalid value for '--size'"),
         (["ensemble", "ZOO", "--candidate", "truth"], 1, "have hard labels only"),
+        (["ensemble", "ZOO", "--combine", "vote"], 1, "combine must be 'probabilities'"),
+        (["ensemble", "ZOO", "--combine", "votes", "--metric", "nll"], 1, "metric='nll' needs probabilities"),
+        (["ensemble", "ZOO", "--combine", "votes", "--calibrate"], 1, "calibrate=True changes no vote"),
+        (["pairs", "ZOO", "--labels", "real"], 1, "unknown label set 'real'; did you mean original"),
         (["ensemble", "ZOO", "--size", "9", "--no-replacement"], 1, "without replacement need as many"),
         (["remove", "ZOO", "nobody"], 1, "unknown model 'nobody'"),
         (["nonsense"], 2, "No such command 'nonsense'"),

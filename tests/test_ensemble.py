@@ -116,7 +116,7 @@ def test_probabilities_are_the_naive_ones_and_sum_to_one(rng):
     for stored, t in ((z, 1.0), (z, 0.31), (z.astype("f4"), 2.5)):
         codes = kernel.codes_of(stored)
         q, truth = np.empty((50, 6), np.uint32), np.empty(50)
-        kernel.fixed_point(codes, kernel.exponentials(codes.dtype, t), labels, q, truth)
+        kernel.fixed_point(codes, kernel.exponentials(codes.dtype, t), np.arange(51), labels, q, truth)
         expected = [naive.softmax([float(v) for v in row], t) for row in stored]
         assert q.tolist() == [naive.fixed_point(p) for p in expected]
         assert truth.tolist() == [p[y] for p, y in zip(expected, labels, strict=True)]
@@ -223,7 +223,19 @@ def test_bad_input(small_zoo):
         ({"start": "model-1"}, errors.ArgumentError, r"pass \['model-1'\]"),
         ({"candidates": 5}, errors.ArgumentError, "models must be a list of model ids, got 5"),
         ({"size": 0}, errors.ArgumentError, "size must be a whole number of members, at least 1; got 0"),
-        ({"combine": "logits"}, errors.ArgumentError, "combine must be 'probabilities'"),
+        (
+            {"combine": "logits"},
+            errors.ArgumentError,
+            r"combine must be 'probabilities' .* or 'votes' .*got",
+        ),
+        ({"combine": ["votes"]}, errors.ArgumentError, r"combine must be .* got \['votes'\]"),
+        (
+            {"combine": "votes", "metric": "nll"},
+            errors.ArgumentError,
+            "metric='nll' needs probabilities, and",
+        ),
+        ({"combine": "votes", "calibrate": True}, errors.ArgumentError, "calibrate=True changes no vote"),
+        ({"labels": "real"}, errors.UnknownName, "unknown label set 'real'; did you mean original"),
         ({"select": "train"}, errors.UnknownName, "unknown split 'train'"),
         ({"select": "report"}, errors.ArgumentError, "share 101 examples.*allow_same_split=True"),
         ({"select": "all"}, errors.ArgumentError, "share 101 examples"),
@@ -250,7 +262,9 @@ def test_stores_too_small_to_choose_on(tmp_path):
         ds.greedy(empty, 1)
     one = ds.create(tmp_path / "o.zoo", [0], classes=["a", "b"])
     one.add("m", logits=[[1.0, 0.0]])
-    with pytest.raises(errors.ArgumentError, match="report='report' has 0 examples; it needs at least 1"):
+    with pytest.raises(
+        errors.ArgumentError, match="report='report' has 0 examples counted under .*; it needs at least 1"
+    ):
         ds.greedy(one, 1)
 
 

@@ -762,7 +762,7 @@ def test_a_store_made_meanwhile_is_opened(tmp_path, rows, monkeypatch):
 
     made = ds.create_from(tmp_path / "zoo", rows)
     monkeypatch.setattr(Path, "exists", lambda path: False)  # as it was when this command looked
-    assert _store(tmp_path / "zoo", rows, None).examples_hash == made.examples_hash
+    assert _store(tmp_path / "zoo", rows, None, None).examples_hash == made.examples_hash
 
 
 # the benchmark runs, so that it cannot rot

@@ -83,6 +83,48 @@ def test_split_and_mask_choose_examples(small_zoo, correct):
     )
 
 
+def test_another_label_set_decides_what_is_right(small_zoo):
+    """Examples it does not count are left out, with split and mask too; by name or by a view."""
+    top1, sets = small_zoo.top1(), [[int(c), 0] if i % 5 else [] for i, c in enumerate(small_zoo.labels)]
+    small_zoo.add_labels("real", sets)
+    right = np.array([[c in s for c, s in zip(row, sets, strict=True)] for row in top1])
+    counted, fit, few = (np.array([len(s) > 0 for s in sets]), np.arange(203) % 2 == 0, np.arange(203) < 50)
+    for chosen, query in (
+        (counted, {}),
+        (counted & fit, {"split": "fit"}),
+        (counted & few, {"mask": few}),
+        (counted & fit & few, {"split": "fit", "mask": few}),
+    ):
+        for pairs in (
+            ds.pairwise(small_zoo, EI, labels="real", **query),
+            ds.pairwise(small_zoo.under("real"), EI, **query),
+        ):
+            assert pairs.counts.n == chosen.sum()
+            np.testing.assert_array_equal(pairs.accuracy, right[:, chosen].mean(axis=1))
+            np.testing.assert_array_equal(pairs.counts.n11, right[:, chosen].astype(int) @ right[:, chosen].T)
+    own = ds.pairwise(small_zoo.under("real"), EI, labels="original")
+    np.testing.assert_array_equal(own[EI], ds.pairwise(small_zoo, EI)[EI])
+
+
+def test_a_label_set_that_leaves_nothing_says_so(small_zoo):
+    small_zoo.add_labels("odd", [[0] if row % 2 else None for row in range(203)])
+    small_zoo.add_labels("none", [[]] * 203)
+    for arguments, message in (
+        ({"labels": "none"}, "labels 'none' count no example; choose other labels"),
+        ({"labels": "odd", "split": "fit"}, "labels 'odd' count no example within split 'fit'; choose"),
+        ({"labels": "odd", "mask": np.arange(203) == 2}, "at least one example that labels 'odd' count; it"),
+        (
+            {"labels": "odd", "mask": np.arange(203) == 1, "split": "fit"},
+            "at least one example within split 'fit' that labels 'odd' count; it chooses none",
+        ),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            ds.pairwise(small_zoo, EI, **arguments)
+    assert np.isnan(small_zoo.under("none").models()["accuracy"].to_numpy()).all()
+    with pytest.raises(UnknownName, match="unknown label set 'ood'; did you mean odd"):
+        ds.pairwise(small_zoo, EI, labels="ood")
+
+
 def test_examples_without_a_split_belong_to_none(tmp_path):
     store = ds.create(tmp_path / "s.zoo", [0, 1, 0, 1], splits=["fit", None, None, "report"])
     for name in "ab":

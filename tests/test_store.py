@@ -538,7 +538,7 @@ def test_unknown_model_names_the_nearest(small_zoo):
 
 
 def test_newer_format_is_refused(small_zoo):
-    from dissensus.store.files import seal
+    from dissensus.store.sealed import seal
 
     path = small_zoo.path / fmt.STORE_JSON
     header = json.loads(path.read_text())

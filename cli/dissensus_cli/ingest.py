@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     type=click.Choice(["float16", "float32"]),
     help="Precision of a new store.  [default: float16]",
 )
+@click.option(
+    "--codec",
+    type=click.Choice(["raw", "archive"]),
+    help="How a new store keeps logits: as they are, or packed without loss.  [default: raw]",
+)
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1))
 @click.option("--device", help="cpu, cuda, cuda:1, …  [default: CUDA where there is one]")
 @click.option(
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     help="Unreadable image files.",
 )
 @click.option("--restart", is_flag=True, help="Drop what was staged of unfinished models.")
+@click.option("--replace", is_flag=True, help="Run stored models anew whose weights or preprocessing differ.")
 @output_options
 def ingest(
     store: Path,
@@ -57,10 +63,12 @@ def ingest(
     checkpoints: Path | None,
     pretrained: bool,
     dtype: str | None,
+    codec: str | None,
     batch_size: int,
     device: str | None,
     on_bad_image: str,
     restart: bool,
+    replace: bool,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -86,12 +94,13 @@ def ingest(
     names = None if classes is None else _lines(classes)
     examples = open_examples(data, labels, on_bad_image, names)  # type: ignore[arg-type]
     report = infer(
-        _store(store, examples, dtype),
+        _store(store, examples, dtype, codec),
         sources,
         examples,
         batch_size=batch_size,
         device=target,
         restart=restart,
+        replace=replace,
     )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
     done, stored, failed = len(report.done), len(report.stored), len(report.failed)
@@ -111,17 +120,20 @@ def _lines(path: Path) -> list[str]:
         raise ArgumentError(f"classes must be a text file, one name a line; {path}: {error}") from error
 
 
-def _store(path: Path, examples: ExampleSource, dtype: str | None) -> Store:
+def _store(path: Path, examples: ExampleSource, dtype: str | None, codec: str | None) -> Store:
     """Make the store for these examples, or open it where it is there already."""
     import dissensus as ds
     from dissensus.errors import ArgumentError, StoreExists
 
     if not path.exists():
         try:
-            return ds.create_from(path, examples, dtype or "float16")
+            return ds.create_from(path, examples, dtype or "float16", codec or "raw")
         except StoreExists:  # another command made it meanwhile
             pass
     store: Store = ds.open(path)
-    if dtype not in (None, store.dtype):
-        raise ArgumentError(f"dtype {dtype} was asked for, but {path} holds {store.dtype}; leave --dtype out")
+    for name, wanted, there in (("dtype", dtype, store.dtype), ("codec", codec, store.codec)):
+        if wanted not in (None, there):
+            raise ArgumentError(
+                f"{name} {wanted} was asked for, but {path} holds {there}; leave --{name} out"
+            )
     return store

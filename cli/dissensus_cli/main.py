@@ -23,8 +23,11 @@ COMMANDS = {
     "pairs": ("pairs", "Pairs of models, the most different first."),
     "matrix": ("pairs", "One measure for all pairs, as a matrix."),
     "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
-    "verify": ("queries", "Check every file of a store against what was committed."),
-    "remove": ("queries", "Take models out of a store."),
+    "verify": ("care", "Check every file of a store against what was committed."),
+    "repair": ("care", "Mend or set aside what is damaged, tidy up after killed writers."),
+    "copy": ("care", "Copy models into a store of their own, or pack them."),
+    "migrate": ("care", "Bring a store of an older format up to date."),
+    "remove": ("care", "Take models out of a store."),
 }
 
 

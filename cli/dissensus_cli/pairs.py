@@ -10,7 +10,7 @@ import click
 from dissensus.errors import ArgumentError
 
 from .output import Sink, output_options, screen_width
-from .queries import STORE
+from .queries import LABELS, STORE, under
 
 if TYPE_CHECKING:
     from dissensus import Pairs, Store
@@ -35,6 +35,7 @@ DEFAULT = ("error_inconsistency", "error_consistency")
 @click.option("--all", "everything", is_flag=True, help="List every pair.")
 @click.option("--model", help="Only pairs of this model.")
 @click.option("--split", help="Only examples of this split.")
+@LABELS
 @click.option(
     "--min-accuracy", type=click.FloatRange(0, 1), default=0.0, help="Only models at least this accurate."
 )
@@ -48,6 +49,7 @@ def pairs(
     everything: bool,
     model: str | None,
     split: str | None,
+    labels: str | None,
     min_accuracy: float,
     fmt: str | None,
     out: Path | None,
@@ -57,7 +59,8 @@ def pairs(
 
     Error inconsistency is the share of examples that exactly one of the two gets right; error consistency
     (kappa) corrects for what their accuracies alone would give. A weak model differs from everybody: compare
-    models of like accuracy (--min-accuracy). All measures: `dissensus matrix --help`.
+    models of like accuracy (--min-accuracy). All measures: `dissensus matrix --help`. With --labels another
+    label set of the store decides what is right; examples without a right class in it are left out.
 
     \b
     Examples:
@@ -72,7 +75,7 @@ def pairs(
     names = list(measures) or list(DEFAULT)
     if by is not None and by not in names:
         names.append(by)
-    opened = ds.open(store)
+    opened = ds.open(store).under(labels)
     result = ds.pairwise(opened, names, models=_accurate(opened, min_accuracy, split), split=split)
     n = len(result.model_ids) ** 2 if everything else top or 20
     table = result.top(n, by, ascending=ascending, model=model)
@@ -80,19 +83,21 @@ def pairs(
         if count:
             click.echo(f"{name} is undefined for {count} pairs", err=True)
     title = f"{table.num_rows} pairs of {len(result.model_ids)} models on {result.counts.n:,} examples"
-    sink.table(table, title)
+    sink.table(table, title + under(opened))
 
 
 @click.command()
 @STORE
 @click.option("--measure", "-m", default="error_inconsistency", show_default=True, help="Measure to compute.")
 @click.option("--split", help="Only examples of this split.")
+@LABELS
 @click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
 @output_options
 def matrix(
     store: Path,
     measure: str,
     split: str | None,
+    labels: str | None,
     models: tuple[str, ...],
     fmt: str | None,
     out: Path | None,
@@ -116,10 +121,11 @@ def matrix(
     import dissensus as ds
 
     sink = Sink(fmt, out, force)
-    result = ds.pairwise(ds.open(store), measure, models=list(models) or None, split=split)
+    opened = ds.open(store).under(labels)
+    result = ds.pairwise(opened, measure, models=list(models) or None, split=split)
     values = result[measure]
     if sink.fmt == "table":
-        sink.send(_on_screen(result, measure))
+        sink.send(_on_screen(result, measure, under(opened)))
         return
     columns = [pa.array(values[:, j], from_pandas=True) for j in range(len(result.model_ids))]
     header = "model" if "model" not in result.model_ids else "row model"
@@ -141,12 +147,12 @@ def _accurate(store: Store, least: float, split: str | None) -> list[str] | None
     return chosen
 
 
-def _on_screen(result: Pairs, measure: str) -> str:
+def _on_screen(result: Pairs, measure: str, where: str) -> str:
     """Numbered rows and columns, two digits, as many columns side by side as a screen holds."""
     names, values = result.model_ids, result[measure]
     width = max(len(n) for n in names)
     wide = max(1, (screen_width(120) - width - 4) // 6)
-    lines = [f"{measure.replace('_', ' ')} of {len(names)} models on {result.counts.n:,} examples"]
+    lines = [f"{measure.replace('_', ' ')} of {len(names)} models on {result.counts.n:,} examples{where}"]
     for first in range(0, len(names), wide):
         columns = range(first, min(first + wide, len(names)))
         lines.append("\n" + " " * (width + 4) + "".join(f"{j + 1:>6}" for j in columns))

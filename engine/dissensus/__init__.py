@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .pairs import pairwise as pairwise
     from .store.catalog import Store as Store
     from .store.create import create as create
+    from .store.header import migrate as migrate
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _HOME = {
     "greedy": "ensemble",
     "import_predictions": "ingest",
     "infer": "ingest",
+    "migrate": "store.header",
     "open": "store.catalog",
     "pairwise": "pairs",
     "run_demo": "demo",

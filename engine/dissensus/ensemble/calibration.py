@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.catalog import Store
-from dissensus.store.reader import Logits
+from dissensus.store.logits import Logits
+from dissensus.store.truth import Truth
 
 COLDEST, HOTTEST = 1e-3, 1e3  # temperatures beyond are no optimum but a divergence
 TOLERANCE = 1e-9
@@ -38,17 +39,21 @@ def temperatures(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp])
     dict of str to float
         T minimising the NLL of softmax(logits / T); 1.0, with a `CalibrationWarning`, where there is none in
         [0.001, 1000] (a model that is always right, or no better than chance).
+
+    Notes
+    -----
+    The NLL of one right class is convex in 1/T. That of several, -log of the sum of their probabilities, need
+    not be: what is found is then a local minimum, provided that the NLL falls inwards from both ends.
     """
-    labels = store.labels[rows]
-    return {m: _fit(m, store.logits(m), rows, labels) for m in model_ids}
+    truth = store.truth.take(rows)
+    return {m: _fit(m, store.logits(m), rows, truth) for m in model_ids}
 
 
-def _fit(model_id: str, logits: Logits, rows: NDArray[np.intp], labels: NDArray[np.int32]) -> float:
+def _fit(model_id: str, logits: Logits, rows: NDArray[np.intp], truth: Truth) -> float:
     codes = kernel.codes_of(logits.take(rows))
-    value = kernel.values(codes.dtype)
 
     def slopes(inverse: float) -> tuple[float, float]:
-        first, second = kernel.nll_slopes(codes, kernel.exponentials(codes.dtype, 1 / inverse), value, labels)
+        first, second = kernel.nll_slopes(codes, 1 / inverse, truth.offsets, truth.classes)
         return float(first.sum()), float(second.sum())
 
     low, high = 1 / HOTTEST, 1 / COLDEST
@@ -61,7 +66,7 @@ def _fit(model_id: str, logits: Logits, rows: NDArray[np.intp], labels: NDArray[
         )
         return 1.0
     inverse = 1.0
-    for _ in range(MAX_STEPS):  # Newton inside a shrinking bracket: the NLL is convex in 1/T
+    for _ in range(MAX_STEPS):  # Newton inside a bracket that shrinks onto a change of the slope's sign
         slope, curvature = slopes(inverse)
         low, high = (inverse, high) if slope < 0 else (low, inverse)
         step = inverse - slope / curvature if curvature > 0 else low

@@ -1,10 +1,10 @@
-"""Calibrated probabilities of candidates on chosen rows, block by block, within a memory budget."""
+"""What candidates say on chosen rows, block by block: calibrated probabilities, or one vote an example."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dissensus.kernels import probabilities as kernel
 from dissensus.run.memory import available_bytes
 from dissensus.store.catalog import Store
+from dissensus.store.truth import Truth
 
 Q = NDArray[np.uint32]
 BLOCK_BYTES = 64 << 20  # probabilities of all candidates on one block of rows
@@ -26,12 +27,39 @@ class Block:
     start, stop : int
         Positions among the chosen rows.
     q : (M, stop - start, C) uint32
-        Fixed-point probabilities of every candidate.
+        Fixed-point probabilities of every candidate; 1.0 for the class voted for.
     """
 
     start: int
     stop: int
     q: Q
+
+
+class Scores(Protocol):
+    """Candidates on chosen rows, as selection compares them.
+
+    Attributes
+    ----------
+    metrics : tuple of str
+        Metrics that these scores have.
+    truth : Truth
+        Right classes of the chosen rows, none of them empty.
+    n_classes : int
+        Number of classes C.
+    p_truth : (M, n) float64
+        Probability of the right classes together; (M, 0) where "nll" is not among the metrics.
+    """
+
+    metrics: ClassVar[tuple[str, ...]]
+    truth: Truth
+    n_classes: int
+    p_truth: NDArray[np.float64]
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows in order, in blocks."""
+
+    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
+        """Add a candidate's q on all rows to a sum, (n, C)."""
 
 
 class MemberScores:
@@ -53,11 +81,11 @@ class MemberScores:
 
     Attributes
     ----------
-    truth : (M, n) float64
-        Probability of the true class.
-    labels : (n,) int32
-        True classes.
+    metrics, truth, n_classes, p_truth
+        As in `Scores`.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll")
 
     def __init__(
         self,
@@ -67,18 +95,18 @@ class MemberScores:
         temperatures: Mapping[str, float],
         budget_bytes: int | None = None,
     ) -> None:
-        self.labels = store.labels[rows]
+        self.truth = store.truth.take(rows)
         self.n_classes = store.n_classes
         self._rows = rows
         self._logits = [store.logits(m) for m in model_ids]
         self._tables = [kernel.exponentials(_codes_dtype(store), temperatures[m]) for m in model_ids]
-        self.truth = np.empty((len(self._logits), len(rows)))
+        self.p_truth = np.empty((len(self._logits), len(rows)))
         row_bytes = len(self._logits) * store.n_classes * 4
         self._step = max(1, BLOCK_BYTES // row_bytes)
         budget = available_bytes() // 4 if budget_bytes is None else budget_bytes
         self._keep = budget // (row_bytes * self._step)
         self._kept: dict[int, Block] = {}
-        for _ in self.blocks():  # the first pass fills `truth`
+        for _ in self.blocks():  # the first pass fills `p_truth`
             pass
 
     def blocks(self) -> Iterator[Block]:
@@ -89,13 +117,62 @@ class MemberScores:
                 self._kept[number] = block
             yield block
 
+    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
+        """Add a candidate's q on all rows to a sum, (n, C)."""
+        for block in self.blocks():
+            total[block.start : block.stop] += block.q[candidate]
+
     def _make(self, start: int, stop: int) -> Block:
         q = np.empty((len(self._logits), stop - start, self.n_classes), np.uint32)
+        offsets, classes = self.truth.offsets[start : stop + 1], self.truth.classes
         for m, (logits, table) in enumerate(zip(self._logits, self._tables, strict=True)):
             codes = kernel.codes_of(logits.take(self._rows[start:stop]))
-            kernel.fixed_point(codes, table, self.labels[start:stop], q[m], self.truth[m, start:stop])
+            kernel.fixed_point(codes, table, offsets, classes, q[m], self.p_truth[m, start:stop])
         return Block(start, stop, q)
 
 
 def _codes_dtype(store: Store) -> np.dtype[Any]:
     return np.dtype(np.uint16 if store.dtype == "float16" else np.float32)
+
+
+class VoteScores:
+    """Votes of some models on some rows of a store: all of the weight on the top-1 class.
+
+    Parameters
+    ----------
+    store : Store
+        Where the predictions lie.
+    model_ids : sequence of str
+        Candidates, in tie-breaking order; hard labels are enough.
+    rows : (n,) intp
+        Sorted rows of the store.
+
+    Attributes
+    ----------
+    metrics, truth, n_classes, p_truth
+        As in `Scores`.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    def __init__(self, store: Store, model_ids: Sequence[str], rows: NDArray[np.intp]) -> None:
+        self.truth = store.truth.take(rows)
+        self.n_classes = store.n_classes
+        self.p_truth = np.empty((len(model_ids), 0))
+        self._top1 = np.empty((len(model_ids), len(rows)), np.int32)
+        for m, model_id in enumerate(model_ids):
+            self._top1[m] = store.top1([model_id])[0, rows]
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows in order, in blocks made anew in each pass."""
+        n_models, n = self._top1.shape
+        step = max(1, BLOCK_BYTES // (n_models * self.n_classes * 4))
+        for start in range(0, n, step):
+            votes = self._top1[:, start : start + step]
+            q = np.zeros((*votes.shape, self.n_classes), np.uint32)
+            np.put_along_axis(q, votes[:, :, None], kernel.ONE, axis=2)
+            yield Block(start, start + votes.shape[1], q)
+
+    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
+        """Add a candidate's q on all rows to a sum, (n, C)."""
+        total[np.arange(len(total)), self._top1[candidate]] += kernel.ONE

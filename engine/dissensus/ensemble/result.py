@@ -50,9 +50,9 @@ class Ensemble:
     members : list of str
         Distinct models in the order first chosen.
     weights : list of float
-        Share of each member in the mean of probabilities; sums to 1.
+        Share of each member in the mean of probabilities, or of the votes; sums to 1.
     fit, report : dict of str to float
-        "accuracy" and "nll" (nats) on the selection split and on the report split.
+        "accuracy" and "nll" (nats; not of votes) on the selection split and on the report split.
     single : str
         Best single model on the selection split by the metric.
     single_fit, single_report : dict of str to float
@@ -60,15 +60,19 @@ class Ensemble:
     interval : Interval
         Gain over `single` on the report split.
     curve : pyarrow.Table
-        One row a step: step, member, fit_accuracy, report_accuracy, fit_nll, report_nll.
+        One row a step: step, member, fit_accuracy, report_accuracy, and fit_nll, report_nll but for votes.
     temperatures : dict of str to float
-        Temperature of each candidate, fitted on the selection split (1.0 without calibration).
+        Temperature of each candidate, fitted on the selection split (1.0 without calibration, as for votes).
     metric : str
         What was optimised.
+    combine : str
+        How members are combined: "probabilities" or "votes".
+    labels : str
+        Label set that decided what is right.
     splits : dict
         Names and sizes of the two splits; "same_examples" is true where selection and report share some.
     left_out : list of str
-        Models that could not be candidates because they have hard labels only.
+        Models that could not be candidates because they have hard labels only, which is enough for votes.
     """
 
     members: list[str]
@@ -82,6 +86,8 @@ class Ensemble:
     curve: pa.Table
     temperatures: dict[str, float]
     metric: str
+    combine: str
+    labels: str
     splits: dict[str, Any]
     left_out: list[str]
 

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from dissensus.kernels import probabilities as kernel
 
-from .members import MemberScores
-
-METRICS = ("accuracy", "nll")
+from .members import Scores
 
 
 @dataclass
@@ -25,19 +23,19 @@ class Selection:
 
     Attributes
     ----------
-    scores : MemberScores
+    scores : Scores
         Candidates on the selection rows.
     total : (n, C) int64
-        Sum of the members' fixed-point probabilities.
+        Sum of the members' fixed-point probabilities, or votes.
     truth_sum : (n,) float64
-        Sum of the members' probabilities of the truth, in the order chosen.
+        Sum of the members' probabilities of the truth, in the order chosen; (0,) for votes.
     chosen : list of int
         Candidates in the order chosen.
     hits, nll : list of int
-        Right examples and fixed-point NLL after each step.
+        Right examples and fixed-point NLL after each step; no NLL for votes.
     """
 
-    scores: MemberScores
+    scores: Scores
     total: NDArray[np.int64] = field(init=False)
     truth_sum: NDArray[np.float64] = field(init=False)
     chosen: list[int] = field(default_factory=list)
@@ -45,38 +43,49 @@ class Selection:
     nll: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        n = len(self.scores.labels)
-        self.total = np.zeros((n, self.scores.n_classes), np.int64)
-        self.truth_sum = np.zeros(n)
+        self.total = np.zeros((len(self.scores.truth), self.scores.n_classes), np.int64)
+        self.truth_sum = np.zeros(self.scores.p_truth.shape[1])
+
+    @property
+    def has_nll(self) -> bool:
+        """Whether candidates give the truth a probability."""
+        return "nll" in self.scores.metrics
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the ensemble is right, the lowest class on ties: (n,) bool."""
+        return self.scores.truth.correct(self.total.argmax(axis=1))
 
     def hits_if_added(self) -> NDArray[np.int64]:
         """Examples right with each candidate added: (M,) int64. One pass over the probabilities."""
-        out = np.zeros(len(self.scores.truth), np.int64)
+        out = np.zeros(len(self.scores.p_truth), np.int64)
+        offsets, classes = self.scores.truth.offsets, self.scores.truth.classes
         for block in self.scores.blocks():
-            rows = slice(block.start, block.stop)
-            kernel.hits_if_added(self.total[rows], block.q, self.scores.labels[rows], out)
+            rows, ends = slice(block.start, block.stop), slice(block.start, block.stop + 1)
+            kernel.hits_if_added(self.total[rows], block.q, offsets[ends], classes, out)
         return out
 
     def nll_if_added(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
         """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
-        return kernel.nll_if_added(self.truth_sum, self.scores.truth[candidates], len(self.chosen) + 1)
+        return kernel.nll_if_added(self.truth_sum, self.scores.p_truth[candidates], len(self.chosen) + 1)
 
     def add(self, candidate: int) -> None:
         """Take a candidate in and record where the ensemble stands."""
-        self.nll.append(int(self.nll_if_added(np.array([candidate]))[0]))
-        for block in self.scores.blocks():
-            self.total[block.start : block.stop] += block.q[candidate]
-        self.truth_sum += self.scores.truth[candidate]
+        if self.has_nll:
+            self.nll.append(int(self.nll_if_added(np.array([candidate]))[0]))
+            self.truth_sum += self.scores.p_truth[candidate]
+        self.scores.add_to(self.total, candidate)
         self.chosen.append(candidate)
-        self.hits.append(int((self.total.argmax(axis=1) == self.scores.labels).sum()))
+        self.hits.append(int(self.right.sum()))
 
 
 def best_by_accuracy(state: Selection, allowed: NDArray[np.intp]) -> int:
-    """Most examples right; then a member already used; then lower NLL; then the lower index."""
+    """Most examples right; then a member already used; then lower NLL (if any); then the lower index."""
     hits = state.hits_if_added()[allowed]
     tied = _members_first(state, allowed[hits == hits.max()])
-    nll = state.nll_if_added(tied) if len(tied) > 1 else np.zeros(1)
-    return int(tied[nll.argmin()])
+    if len(tied) == 1 or not state.has_nll:
+        return int(tied[0])
+    return int(tied[state.nll_if_added(tied).argmin()])
 
 
 def best_by_nll(state: Selection, allowed: NDArray[np.intp]) -> int:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
 from dissensus.kernels.probabilities import NLL_ONE
 from dissensus.run.progress import Progress
 from dissensus.store.catalog import Store
+from dissensus.store.splits import Rows
 
 from . import calibration
-from .evaluate import Evaluation, Values, means
-from .members import MemberScores
+from .checks import candidates_of, check_size, start_of, whole
+from .combine import Combine, combine_of
+from .evaluate import Values, means, steps
 from .result import Ensemble, gain_interval
-from .search import METRICS, RULES, Selection, forward
+from .search import RULES, Selection, forward
 from .splits import select_and_report
 
 
@@ -31,10 +31,11 @@ def greedy(
     candidates: Sequence[str] | None = None,
     start: Sequence[str] | None = None,
     replacement: bool = True,
-    calibrate: bool = True,
+    calibrate: bool | None = None,
     select: str = "fit",
     report: str = "report",
     allow_same_split: bool = False,
+    labels: str | None = None,
     progress: bool = False,
 ) -> Ensemble:
     """Choose an ensemble by greedy forward selection; select on one split, report on another.
@@ -46,21 +47,28 @@ def greedy(
     size : int
         Members to choose, repetitions counted.
     metric : {"accuracy", "nll"}
-        What each step improves on the selection split.
-    combine : {"probabilities"}
-        How members are combined: the mean of their calibrated probabilities.
+        What each step improves on the selection split; votes have accuracy only.
+    combine : {"probabilities", "votes"}
+        How members are combined: the mean of their calibrated probabilities, or the plurality of their top-1
+        classes, for which hard labels are enough. Classes that tie go to the lowest, as in scikit-learn's
+        VotingClassifier with ``voting="hard"``.
     candidates : sequence of str, optional
-        Models to choose from; all models with logits or probabilities by default. Their order breaks ties.
+        Models to choose from; by default all that can be combined so. Their order breaks ties.
     start : sequence of str, optional
         Members given beforehand; selection goes on from them.
     replacement : bool
-        Whether a member may be chosen again, which raises its weight.
-    calibrate : bool
-        Fit one temperature a model on the selection split first.
+        Whether a member may be chosen again, which raises its weight. Of votes, a member that has half of the
+        weight decides alone, and selection may stay with it.
+    calibrate : bool, optional
+        Fit one temperature a model on the selection split first: done by default, and refused with votes,
+        which no temperature changes.
     select, report : str
         Splits of the store, or "all". A store without splits has a seeded, stratified "fit" and "report".
     allow_same_split : bool
         Permit the two to share examples; the result is marked.
+    labels : str, optional
+        Label set that decides what is right; by default the one that `store` goes by. Examples that it does
+        not count take no part.
     progress : bool
         Show progress on stderr.
 
@@ -75,17 +83,20 @@ def greedy(
     Notes
     -----
     Caruana et al., "Ensemble Selection from Libraries of Models" (ICML 2004), section 2. Ties: better metric,
-    then a member already used, then lower NLL, then the earlier candidate.
+    then a member already used, then lower NLL (not of votes), then the earlier candidate. The likelihood of
+    an example with several right classes is the sum of their probabilities.
     """
-    size = _whole(size)
-    names, left_out = _candidates(store, candidates)
-    first = _check(store, names, size, metric, combine, start, replacement)
+    way, size, store = combine_of(combine, metric, calibrate), whole(size), store.under(labels)
+    names, left_out = candidates_of(store, candidates, way)
+    first = start_of(store, start, way)
+    check_size(size, names, first, replacement)
     fit, held = select_and_report(store, select, report, allow_same_split)
     pool = [*names, *dict.fromkeys(m for m in first if m not in names)]
-    temperatures = calibration.temperatures(store, pool, fit) if calibrate else dict.fromkeys(pool, 1.0)
-    state = Selection(MemberScores(store, pool, fit, temperatures))
+    calibrated = way.probabilities if calibrate is None else calibrate
+    temperatures = calibration.temperatures(store, pool, fit) if calibrated else dict.fromkeys(pool, 1.0)
+    state = Selection(way.scores(store, pool, fit, temperatures))
     allowed = np.arange(len(names))
-    single = pool[RULES[metric](state, allowed)]
+    single = RULES[metric](state, allowed)
     with Progress(size, "greedy selection", enabled=progress) as bar:
         forward(
             state,
@@ -97,23 +108,22 @@ def greedy(
             advance=lambda: bar.advance(1),
         )
     chosen = [pool[i] for i in state.chosen]
-    members = list(dict.fromkeys(chosen))
-    used = list(dict.fromkeys([*members, single]))
-    on_report = Evaluation(store, used, held, temperatures)
-    reported, alone = on_report.steps(chosen), on_report.steps([single])[0]
-    curve, together = pa.table(_curve(chosen, state, reported)), reported[-1]
+    together, alone = _on_report(store, way, held, temperatures, chosen, pool[single])
+    curve, members = pa.table(_curve(chosen, state, together)), list(dict.fromkeys(chosen))
     return Ensemble(
         members=members,
         weights=[chosen.count(m) / len(chosen) for m in members],
-        fit={name: curve[f"fit_{name}"][-1].as_py() for name in METRICS},
-        report=means(together),
-        single=single,
-        single_fit=means(Evaluation(store, [single], fit, temperatures).steps([single])[0]),
+        fit={name: curve[f"fit_{name}"][-1].as_py() for name in way.metrics},
+        report=means(together[-1]),
+        single=pool[single],
+        single_fit=means(steps(state.scores, [single])[0]),
         single_report=means(alone),
-        interval=gain_interval(metric, single, together[metric], alone[metric]),
+        interval=gain_interval(metric, pool[single], together[-1][metric], alone[metric]),
         curve=curve,
         temperatures=temperatures,
         metric=metric,
+        combine=combine,
+        labels=store.truth.name,
         splits={
             "select": {"name": select, "n_examples": len(fit)},
             "report": {"name": report, "n_examples": len(held)},
@@ -123,70 +133,24 @@ def greedy(
     )
 
 
-def _whole(size: int) -> int:
-    try:
-        members = 0 if isinstance(size, bool) else operator.index(size)
-    except TypeError:
-        members = 0
-    if members < 1:
-        raise ArgumentError(f"size must be a whole number of members, at least 1; got {size!r}")
-    return members
-
-
-def _candidates(store: Store, candidates: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Models to choose from, and those left out because they have hard labels only."""
-    names = store.resolve(candidates)
-    hard = [m for m in names if store.model(m).kind == "labels"]
-    if hard and candidates is not None:
-        raise LabelsOnly(
-            f"candidates {', '.join(hard[:5])} ({len(hard)}) have hard labels only; ensembles of "
-            "probabilities need logits or probabilities: leave them out"
-        )
-    names = [m for m in names if m not in hard]
-    if not names and candidates is not None:
-        raise ArgumentError("candidates is empty: name at least one model, or None for all")
-    if not names:
-        kinds = "only models with hard labels" if hard else "no models"
-        raise ArgumentError(f"{store.path} holds {kinds}: an ensemble needs logits or probabilities")
-    return names, hard
-
-
-def _check(
+def _on_report(
     store: Store,
-    names: Sequence[str],
-    size: int,
-    metric: str,
-    combine: str,
-    start: Sequence[str] | None,
-    replacement: bool,
-) -> list[str]:
-    if metric not in METRICS:
-        raise UnknownName.of("metric", str(metric), METRICS)
-    if combine != "probabilities":
-        raise ArgumentError(f"combine must be 'probabilities', the mean of calibrated ones; got {combine!r}")
-    if isinstance(start, str):
-        raise ArgumentError(f"start must be a list of model ids, got {start!r}; pass [{start!r}]")
-    first = [store.model(m).model_id for m in start or ()]
-    if len(first) > size:
-        raise ArgumentError(f"start names {len(first)} members, more than size={size}; raise size")
-    if not replacement:
-        if len(set(first)) < len(first):
-            raise ArgumentError("start names a member twice, which replacement=False forbids")
-        if size > len({*names, *first}):
-            raise ArgumentError(
-                f"size={size} members without replacement need as many candidates; there are {len(names)}: "
-                "lower size or allow replacement"
-            )
-    return first
+    way: Combine,
+    rows: Rows,
+    temperatures: Mapping[str, float],
+    chosen: Sequence[str],
+    single: str,
+) -> tuple[list[Values], Values]:
+    """Values on other rows: of the ensemble after each step, and of the single model."""
+    used = list(dict.fromkeys([*chosen, single]))
+    scores = way.scores(store, used, rows, temperatures)
+    return steps(scores, [used.index(m) for m in chosen]), steps(scores, [used.index(single)])[0]
 
 
 def _curve(chosen: Sequence[str], state: Selection, reported: Sequence[Values]) -> dict[str, Any]:
-    n = len(state.scores.labels)
-    return {
-        "step": np.arange(1, len(chosen) + 1),
-        "member": list(chosen),
-        "fit_accuracy": np.array(state.hits) / n,
-        "report_accuracy": [means(values)["accuracy"] for values in reported],
-        "fit_nll": np.array(state.nll) / NLL_ONE / n,
-        "report_nll": [means(values)["nll"] for values in reported],
-    }
+    n, report = len(state.scores.truth), [means(values) for values in reported]
+    fit = {"accuracy": np.array(state.hits) / n, "nll": np.array(state.nll) / NLL_ONE / n}
+    curve: dict[str, Any] = {"step": np.arange(1, len(chosen) + 1), "member": list(chosen)}
+    for name in state.scores.metrics:
+        curve |= {f"fit_{name}": fit[name], f"report_{name}": [values[name] for values in report]}
+    return curve

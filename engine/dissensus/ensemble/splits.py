@@ -24,7 +24,8 @@ def select_and_report(store: Store, select: str, report: str, allow_same_split: 
     for name, split, rows in (("select", select, fit), ("report", report, held)):
         if not 0 < len(rows) <= MOST_EXAMPLES:
             raise ArgumentError(
-                f"{name}={split!r} has {len(rows)} examples; it needs at least 1, at most {MOST_EXAMPLES:,}"
+                f"{name}={split!r} has {len(rows)} examples counted under labels {store.truth.name!r}; "
+                f"it needs at least 1, at most {MOST_EXAMPLES:,}"
             )
     shared = len(np.intersect1d(fit, held))
     if shared and not allow_same_split:

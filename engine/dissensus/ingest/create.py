@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 CONTENT = "examples_content"
 
 
-def create_from(path: str | os.PathLike[str], examples: ExampleSource, dtype: str = "float16") -> Store:
+def create_from(
+    path: str | os.PathLike[str], examples: ExampleSource, dtype: str = "float16", codec: str = "raw"
+) -> Store:
     """Make a store for a source's examples: ids, labels, classes, splits and the digest of the content.
 
     Parameters
@@ -24,6 +26,8 @@ def create_from(path: str | os.PathLike[str], examples: ExampleSource, dtype: st
         Any example source.
     dtype
         Precision of the stored logits, "float16" or "float32".
+    codec
+        "raw", or "archive" to keep them packed.
 
     Raises
     ------
@@ -47,5 +51,6 @@ def create_from(path: str | os.PathLike[str], examples: ExampleSource, dtype: st
         example_ids=examples.ids,
         splits=examples.splits,
         dtype=dtype,
+        codec=codec,
         attributes={CONTENT: examples.fingerprint},
     )

@@ -113,6 +113,7 @@ def infer(
     batch_size: int = 256,
     device: str | torch.device | None = None,
     restart: bool = False,
+    replace: bool = False,
     progress: bool = True,
 ) -> InferReport:
     """Run models over the store's examples and stream their logits into the store.
@@ -137,6 +138,9 @@ def infer(
         "cpu", "cuda", "cuda:1", …; by default CUDA where there is one.
     restart
         Drop what was staged of unfinished models instead of resuming; models in the store stay.
+    replace
+        Run models anew that are in the store from other weights or preprocessing, and let them take the place
+        of those when they are whole; without it such a model fails.
     progress
         Show examples/s and the time left on stderr.
 
@@ -169,7 +173,7 @@ def infer(
     target = choose_device(device)
     check_examples(store, examples)
     check_writable(store)
-    job = _Job(store, examples, batch_size, target, restart, progress)
+    job = _Job(store, examples, batch_size, target, restart, replace, progress)
     rows: list[ModelRun] = []
     full: str | None = None
     for number, source in enumerate(sources, 1):
@@ -191,6 +195,7 @@ class _Job:
     batch_size: int
     device: torch.device
     restart: bool
+    replace: bool
     progress: bool
 
     def run(self, source: ModelSource, label: str) -> tuple[ModelRun, bool]:
@@ -212,23 +217,25 @@ class _Job:
         predictor = source.load(self.device)
         self._check_classes(source.model_id, predictor)
         try:
-            writer = self._writer(source, predictor)
+            writer = self._writer(source, predictor, replace=False)
         except ModelExists:
-            self._require_same(source.model_id, predictor)
-            return "stored", 0.0
+            if self._is_stored(source.model_id, predictor):
+                return "stored", 0.0
+            writer = self._writer(source, predictor, replace=True)
         with writer:
             safe = writer.position
             rate = self._stream(writer, predictor, label)
             self._describe(writer, safe, rate)
         return "done", rate
 
-    def _writer(self, source: ModelSource, predictor: Predictor) -> ModelWriter:
+    def _writer(self, source: ModelSource, predictor: Predictor, replace: bool) -> ModelWriter:
         return self.store.writer(
             source.model_id,
             fingerprint=self._fingerprint(predictor),
             metadata={**predictor.metadata, **source.metadata},
             kind=predictor.kind,
             restart=self.restart,
+            replace=replace,
         )
 
     def _describe(self, writer: ModelWriter, safe: int, rate: float) -> None:
@@ -244,11 +251,16 @@ class _Job:
     def _fingerprint(self, predictor: Predictor) -> dict[str, str]:
         return {**predictor.fingerprint, "content": self.examples.fingerprint}
 
-    def _require_same(self, model_id: str, predictor: Predictor) -> None:
+    def _is_stored(self, model_id: str, predictor: Predictor) -> bool:
+        """Whether the stored model is of this origin; one of another origin is refused unless replaced."""
         there = self.store.model(model_id).fingerprint
         own = {"examples": self.store.examples_hash, "dtype": self.store.dtype, "kind": predictor.kind}
         given = {**self._fingerprint(predictor), **own}
-        require_same_fingerprint(model_id, there, given, "stored", "remove it first, or use another id")
+        if self.replace and there != given:
+            return False
+        remedy = "replace it (replace=True, --replace), remove it first, or use another id"
+        require_same_fingerprint(model_id, there, given, "stored", remedy)
+        return True
 
     def _stream(self, writer: ModelWriter, predictor: Predictor, label: str) -> float:
         """Run every batch from the boundary at or before the writer's position; return examples/s."""

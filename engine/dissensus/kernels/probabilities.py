@@ -3,6 +3,9 @@
 A probability p is held as q = rint(p * 2**31). Sums of q are exact integers: no order of members, blocks or
 threads changes a bit, a member can be taken out again, and a tie is a tie. Exponentials of float16 logits are
 looked up by bit pattern: centred logits are at most 0, so 15 bits name them all, and each is computed once.
+
+Right classes of example n are ``classes[offsets[n]:offsets[n + 1]]``, ascending, at least one; where it is
+one, every number is that of a plain label to the last bit.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ TINIEST = 2.0**-1022  # probabilities of the truth are raised to this before the
 
 Codes = NDArray[Any]  # (n, C) uint16 bit patterns of float16 rows, or float32 rows
 Table = NDArray[np.float64]
+Offsets = NDArray[np.int64]  # (n + 1,)
+Classes = NDArray[np.int32]  # right classes of all examples, end to end
 
 
 def codes_of(centred: NDArray[Any]) -> Codes:
@@ -76,7 +81,12 @@ def _typed_value(code, table):  # type: ignore[no-untyped-def]
 
 
 def fixed_point(
-    codes: Codes, table: Table, labels: NDArray[np.int32], q: NDArray[np.uint32], truth: NDArray[np.float64]
+    codes: Codes,
+    table: Table,
+    offsets: Offsets,
+    classes: Classes,
+    q: NDArray[np.uint32],
+    p_truth: NDArray[np.float64],
 ) -> None:
     """Fill the probabilities of one model.
 
@@ -86,43 +96,56 @@ def fixed_point(
         From `codes_of`.
     table
         From `exponentials`.
-    labels : (n,) int32
-        True classes.
+    offsets, classes
+        Right classes of each example.
     q : (n, C) uint32, output
         rint(p * 2**31).
-    truth : (n,) float64, output
-        Probability of the true class.
+    p_truth : (n,) float64, output
+        Probability of the right classes together.
     """
     with PARALLEL:
-        _fixed_point(codes, table, labels, q, truth)
+        _fixed_point(codes, table, offsets, classes, q, p_truth)
 
 
 @parallel_kernel
-def _fixed_point(codes: Any, table: Any, labels: Any, q: Any, truth: Any) -> None:
+def _fixed_point(codes: Any, table: Any, offsets: Any, classes: Any, q: Any, p_truth: Any) -> None:
     for n in prange(codes.shape[0]):
-        total = 0.0
+        total = right = 0.0
         for c in range(codes.shape[1]):  # in class order: the sum is part of the definition
             total += _exp(codes[n, c], table)
         for c in range(codes.shape[1]):
             q[n, c] = np.uint32(np.rint(_exp(codes[n, c], table) / total * ONE))
-        truth[n] = _exp(codes[n, labels[n]], table) / total
+        for k in range(offsets[n], offsets[n + 1]):  # ascending like the total, which it so never exceeds
+            right += _exp(codes[n, classes[k]], table)
+        p_truth[n] = right / total
 
 
 def nll_slopes(
-    codes: Codes, table: Table, value: Table, labels: NDArray[np.int32]
+    codes: Codes, temperature: float, offsets: Offsets, classes: Classes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """First and second derivative of each example's NLL by the inverse temperature: (n,) and (n,) float64.
 
-    With softmax weights p at this temperature: E_p[z] - z_truth, and Var_p(z).
+    With softmax weights over all classes, and over the right ones S alone: E[z] - E_S[z], Var[z] - Var_S[z].
+    The variance of one right class is 0 and the NLL convex; with several it need not be.
     """
-    first, second = np.empty(len(labels)), np.empty(len(labels))
+    table, value = exponentials(codes.dtype, temperature), values(codes.dtype)
+    first, second = np.empty(len(codes)), np.empty(len(codes))
     with PARALLEL:
-        _nll_slopes(codes, table, value, labels, first, second)
+        _nll_slopes(codes, table, value, temperature, offsets, classes, first, second)
     return first, second
 
 
 @parallel_kernel
-def _nll_slopes(codes: Any, table: Any, value: Any, labels: Any, first: Any, second: Any) -> None:
+def _nll_slopes(
+    codes: Any,
+    table: Any,
+    value: Any,
+    temperature: float,
+    offsets: Any,
+    classes: Any,
+    first: Any,
+    second: Any,
+) -> None:
     for n in prange(codes.shape[0]):
         total = mean = 0.0
         for c in range(codes.shape[1]):
@@ -133,12 +156,29 @@ def _nll_slopes(codes: Any, table: Any, value: Any, labels: Any, first: Any, sec
         spread = 0.0
         for c in range(codes.shape[1]):  # a second pass: E[z^2] - E[z]^2 would cancel
             spread += _exp(codes[n, c], table) * (_value(codes[n, c], value) - mean) ** 2
-        first[n] = mean - _value(codes[n, labels[n]], value)
-        second[n] = spread / total
+        top = -np.inf
+        for k in range(offsets[n], offsets[n + 1]):
+            top = max(top, _value(codes[n, classes[k]], value))
+        some = shift = 0.0  # as distances from the best right class: all weights could underflow
+        for k in range(offsets[n], offsets[n + 1]):
+            below = _value(codes[n, classes[k]], value) - top
+            some += math.exp(below / temperature)
+            shift += math.exp(below / temperature) * below
+        right = top + shift / some
+        spread_right = 0.0
+        for k in range(offsets[n], offsets[n + 1]):
+            z = _value(codes[n, classes[k]], value)
+            spread_right += math.exp((z - top) / temperature) * (z - right) ** 2
+        first[n] = mean - right
+        second[n] = spread / total - spread_right / some
 
 
 def hits_if_added(
-    total: NDArray[np.int64], q: NDArray[np.uint32], labels: NDArray[np.int32], out: NDArray[np.int64]
+    total: NDArray[np.int64],
+    q: NDArray[np.uint32],
+    offsets: Offsets,
+    classes: Classes,
+    out: NDArray[np.int64],
 ) -> None:
     """Add to `out` how many examples the ensemble gets right with each candidate added.
 
@@ -148,22 +188,26 @@ def hits_if_added(
         Sum of the members' q.
     q : (M, n, C) uint32
         Candidates.
-    labels : (n,) int32
-        True classes.
+    offsets, classes
+        Right classes of each example.
     out : (M,) int64, added to
-        Examples whose largest entry of total + q[m], the lowest class on ties, is the label.
+        Examples whose largest entry of total + q[m], the lowest class on ties, is a right one.
     """
     with PARALLEL:
-        _hits_if_added(total, q, labels, out)
+        _hits_if_added(total, q, offsets, classes, out)
 
 
 @parallel_kernel
-def _hits_if_added(total: Any, q: Any, labels: Any, out: Any) -> None:
+def _hits_if_added(total: Any, q: Any, offsets: Any, classes: Any, out: Any) -> None:
     for m in prange(q.shape[0]):
         hits = np.int64(0)
         for n in range(q.shape[1]):
-            y = labels[n]
+            y = classes[offsets[n]]  # becomes the lowest of the set's best: no other right class can beat it
             best = total[n, y] + np.int64(q[m, n, y])
+            for k in range(offsets[n] + 1, offsets[n + 1]):
+                value = total[n, classes[k]] + np.int64(q[m, n, classes[k]])
+                if value > best:
+                    y, best = classes[k], value
             lost = np.int64(0)
             for c in range(y):  # no early exit: the plain loop vectorises
                 lost |= np.int64(total[n, c] + np.int64(q[m, n, c]) >= best)
@@ -173,14 +217,16 @@ def _hits_if_added(total: Any, q: Any, labels: Any, out: Any) -> None:
         out[m] += hits
 
 
-def nll_if_added(truth_sum: NDArray[np.float64], truth: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+def nll_if_added(
+    truth_sum: NDArray[np.float64], p_truth: NDArray[np.float64], size: int
+) -> NDArray[np.int64]:
     """Fixed-point NLL of the ensemble with each candidate added.
 
     Parameters
     ----------
     truth_sum : (N,) float64
         Sum of the members' probabilities of the truth, in the order they were chosen.
-    truth : (M, N) float64
+    p_truth : (M, N) float64
         The candidates'.
     size : int
         Members with the candidate counted.
@@ -190,17 +236,17 @@ def nll_if_added(truth_sum: NDArray[np.float64], truth: NDArray[np.float64], siz
     (M,) int64
         Sum over examples of rint(-log(p) * 2**32), p the mean probability of the truth.
     """
-    out = np.zeros(len(truth), np.int64)
+    out = np.zeros(len(p_truth), np.int64)
     with PARALLEL:
-        _nll_if_added(truth_sum, truth, math.log(size), out)
+        _nll_if_added(truth_sum, p_truth, math.log(size), out)
     return out
 
 
 @parallel_kernel
-def _nll_if_added(truth_sum: Any, truth: Any, log_size: float, out: Any) -> None:
-    for m in prange(truth.shape[0]):
+def _nll_if_added(truth_sum: Any, p_truth: Any, log_size: float, out: Any) -> None:
+    for m in prange(p_truth.shape[0]):
         total = np.int64(0)
-        for n in range(truth.shape[1]):
-            p = max(truth_sum[n] + truth[m, n], TINIEST)
+        for n in range(p_truth.shape[1]):
+            p = max(truth_sum[n] + p_truth[m, n], TINIEST)
             total += np.int64(np.rint((log_size - math.log(p)) * NLL_ONE))
         out[m] = total

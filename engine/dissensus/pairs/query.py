@@ -28,6 +28,7 @@ def pairwise(
     split: str | None = None,
     mask: ArrayLike | None = None,
     undefined: Undefined = "nan",
+    labels: str | None = None,
 ) -> Pairs:
     """Compute measures of how alike the mistakes of each pair of models are.
 
@@ -45,6 +46,9 @@ def pairwise(
         Only these examples, in the store's order; together with `split`, those of both.
     undefined : {"nan", "identical"}
         NaN where a measure is undefined, or 1.0 for agreements of two models that are both right everywhere.
+    labels : str, optional
+        Label set that decides what is right; by default the one that `store` goes by. Examples that it does
+        not count are left out.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def pairwise(
     Raises
     ------
     UnknownName
-        A measure, model or split that is not there; the message has the nearest names.
+        A measure, model, split or label set that is not there; the message has the nearest names.
     ArgumentError
         Fewer than two models, a mask of another length or dtype, or no example left.
 
@@ -65,6 +69,7 @@ def pairwise(
     names = _check_measures(measures)
     if undefined not in get_args(Undefined):
         raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
+    store = store.under(labels)
     model_ids = _check_models(store, models)
     examples = _check_examples(store, split, mask)
     counts = PairCounts.from_correct(store.correct(model_ids), examples)
@@ -92,17 +97,30 @@ def _check_models(store: Store, models: Sequence[str] | None) -> list[str]:
 
 
 def _check_examples(store: Store, split: str | None, mask: ArrayLike | None) -> NDArray[np.bool_] | None:
-    """Rows asked for, (N,) bool; None for all."""
-    chosen = None if split is None else np.isin(np.arange(store.n_examples), store.rows(split))
+    """Rows asked for that the truth counts, (N,) bool; None for all."""
+    chosen = np.zeros(store.n_examples, np.bool_)
+    chosen[store.rows(split)] = True
     if mask is not None:
-        rows = np.asarray(mask)
-        if rows.dtype != np.bool_ or rows.shape != (store.n_examples,):
-            raise ArgumentError(
-                f"mask must be bool of shape ({store.n_examples},), one for each example of the store; "
-                f"got {rows.dtype} {rows.shape}"
-            )
-        chosen = rows if chosen is None else chosen & rows
-    if chosen is not None and not chosen.any():
-        within = "" if split is None else f" within split {split!r}"
-        raise ArgumentError(f"mask must choose at least one example{within}; it chooses none")
-    return chosen
+        chosen &= _check_mask(mask, store.n_examples)
+    if not chosen.any():
+        raise ArgumentError(_none_left(store, split, mask is not None))
+    return None if chosen.all() else chosen
+
+
+def _check_mask(mask: ArrayLike, n_examples: int) -> NDArray[np.bool_]:
+    rows = np.asarray(mask)
+    if rows.dtype != np.bool_ or rows.shape != (n_examples,):
+        raise ArgumentError(
+            f"mask must be bool of shape ({n_examples},), one for each example of the store; "
+            f"got {rows.dtype} {rows.shape}"
+        )
+    return rows
+
+
+def _none_left(store: Store, split: str | None, masked: bool) -> str:
+    """What leaves no example."""
+    truth, within = store.truth, "" if split is None else f" within split {split!r}"
+    if not masked:
+        return f"labels {truth.name!r} count no example{within}; choose other labels or another split"
+    counted = "" if truth.is_single else f" that labels {truth.name!r} count"
+    return f"mask must choose at least one example{within}{counted}; it chooses none"

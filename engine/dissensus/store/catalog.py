@@ -5,36 +5,39 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import (
-    ArgumentError,
-    CorruptionError,
-    IncompatibleFormat,
-    UnknownName,
-    WrongClassCount,
-)
+from dissensus.errors import ArgumentError, IncompatibleFormat, WrongClassCount
 
 from . import format as fmt
-from .columns import Role, checked_columns, checked_splits, column_name, write_column
-from .examples import SPLIT, Examples
+from .blocks import Block, read_blocks
+from .cache import top1_matrix
+from .columns import StoredColumn
+from .examples import Examples
 from .files import bury, writing
 from .header import read_header
-from .reader import Logits, StoredModel
+from .logits import Logits
+from .models import Models
+from .reader import StoredModel
 from .rows import WriterContext, plain_array
 from .splits import Rows
+from .staging import model_lock
 from .tables import table_of_rows
 from .truth import Truth
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
+
+if TYPE_CHECKING:
+    import xarray
+
+    from .repair import RepairReport
 
 
 class Store:
@@ -64,18 +67,14 @@ class Store:
         self._label_set: str | None = None
         self.attributes: dict[str, Any] = header["attributes"]
         self.examples_hash: str = header["examples_hash"]
-        self.geometry = fmt.Geometry(
-            header["n_examples"], header["n_classes"], header["dtype"], header["block_rows"]
-        )
-        self.codec: str = header["codec"]
-        self._damaged = damaged
-        self._opened: dict[str, tuple[int, StoredModel]] = {}
+        self.geometry = fmt.Geometry.of_header(header)
+        self._models = Models(self.path, self.geometry, self.examples_hash, damaged)
         if labels is not None:
             self._label_set = self._examples.truth(labels).name
 
     def __repr__(self) -> str:
         shape = f"{self.n_examples} examples, {self.n_classes} classes"
-        return f"Store({str(self.path)!r}: {len(self._folders())} models, {shape})"
+        return f"Store({str(self.path)!r}: {len(self._models)} models, {shape})"
 
     @property
     def n_examples(self) -> int:
@@ -93,6 +92,11 @@ class Store:
         return self.geometry.dtype
 
     @property
+    def codec(self) -> str:
+        """How logits are kept: "raw" or "archive"."""
+        return self.geometry.codec
+
+    @property
     def block_rows(self) -> int:
         """Rows of a block: what a writer makes safe at a time."""
         return self.geometry.block_rows
@@ -107,6 +111,14 @@ class Store:
     def class_table(self) -> pa.Table:
         """Classes in column order: class_id, name, and any further columns (groups)."""
         return self._examples.class_table
+
+    def own_examples(self) -> pa.Table:
+        """Examples as the store was made with them: without what was added since."""
+        return self._examples.base
+
+    def added_columns(self) -> dict[str, StoredColumn]:
+        """Columns and label sets added since the store was made, by their title in `examples`."""
+        return self._examples.added()
 
     @property
     def example_ids(self) -> list[str]:
@@ -189,11 +201,8 @@ class Store:
         ------
         ArgumentError, ExamplesMismatch, NotWritable, StoreFull
         """
-        truth = Truth.of(column_name(name), labels, self.n_classes)
-        if name == self._examples.label_set:
-            raise ArgumentError(f"label set {name!r} is the store's own; choose another name")
-        truth = truth.take(self._examples.order(len(truth), example_ids))
-        self._write_column(name, "labels", truth.to_column())
+        self._require_current()
+        self._examples.add_labels(name, labels, example_ids, self.n_classes)
 
     def add_columns(
         self, columns: Mapping[str, Any] | pa.Table, *, example_ids: Sequence[str] | None = None
@@ -211,27 +220,8 @@ class Store:
         ------
         ArgumentError, ExamplesMismatch, NotWritable, StoreFull
         """
-        given = (
-            {name: columns[name] for name in columns.column_names}
-            if isinstance(columns, pa.Table)
-            else dict(columns)
-        )
-        splits = given.pop(SPLIT, None)
-        if splits is not None and self.splits is not None:
-            raise ArgumentError("the examples have splits already; results would no longer mean the same")
-        arrays = checked_columns(
-            given, len(next(iter(given.values()), ())), self.examples().column_names, "metadata"
-        )
-        if splits is not None:
-            arrays[SPLIT] = checked_splits(splits, len(splits))
-        order = None
-        for name, values in arrays.items():
-            order = self._examples.order(len(values), example_ids) if order is None else order
-            self._write_column(name, "column", values.take(pa.array(order)))
-
-    def _write_column(self, name: str, role: Role, values: pa.Array) -> None:
         self._require_current()
-        write_column(self.path, name, role, self.example_ids, values, self.examples_hash)
+        self._examples.add_columns(columns, example_ids)
 
     def remove_column(self, name: str) -> None:
         """Take an added column or label set away again.
@@ -241,10 +231,7 @@ class Store:
         UnknownName
             Naming those that were added.
         """
-        added = {column.name: column for column in self._examples.added().values()}
-        if name not in added:
-            raise UnknownName.of("added column", str(name), added)
-        bury(added[name].folder, self._staging())
+        bury(self._examples.added_folder(name), self._staging())
 
     def _staging(self) -> Path:
         staging = self.path / fmt.STAGING
@@ -260,44 +247,10 @@ class Store:
                 f"`dissensus migrate` has brought it to version {fmt.FORMAT_VERSION}"
             )
 
-    def _folders(self) -> list[str]:
-        with os.scandir(self.path / fmt.MODELS) as entries:
-            return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
-
-    def _open_folder(self, name: str) -> StoredModel:
-        folder = self.path / fmt.MODELS / name
-        try:
-            stamp = os.stat(folder / fmt.COMMIT_JSON).st_mtime_ns
-        except OSError:
-            stamp = -1  # StoredModel names the missing record
-        known = self._opened.get(name)
-        if known is None or known[0] != stamp:
-            model = StoredModel(folder, self.geometry, self.examples_hash)
-            if self._damaged == "skip":
-                model.check_small_files()
-            known = self._opened[name] = (stamp, model)
-        return known[1]
-
-    def _catalog(self) -> dict[str, StoredModel]:
-        """Every sound model by id, from the directory listing of this moment."""
-        models: dict[str, StoredModel] = {}
-        for name in self._folders():
-            try:
-                model = self._open_folder(name)
-            except CorruptionError as error:
-                if not (self.path / fmt.MODELS / name).exists():
-                    continue  # removed since the listing
-                if self._damaged == "error":
-                    raise CorruptionError(f"{error}; open with damaged='skip' to work without it") from error
-                warnings.warn(f"left out: {error}", stacklevel=3)
-            else:
-                models[model.model_id] = model
-        return dict(sorted(models.items()))
-
     @property
     def model_ids(self) -> list[str]:
         """Ids of the models in the store, sorted."""
-        return list(self._catalog())
+        return list(self._models.all())
 
     def model(self, model_id: str) -> StoredModel:
         """One model.
@@ -307,27 +260,16 @@ class Store:
         UnknownName
             Naming the nearest ids.
         """
-        return self._open_folder(self._folder_of(model_id).name)
-
-    def _folder_of(self, model_id: str) -> Path:
-        if not isinstance(model_id, str):
-            raise ArgumentError(f"a model id is a string; got {model_id!r}")
-        folder = self.path / fmt.MODELS / fmt.folder_name(model_id)
-        if folder.is_symlink() or not folder.is_dir():
-            raise UnknownName.of("model", model_id, self.model_ids)
-        return folder
+        return self._models.one(model_id)
 
     def resolve(self, models: Iterable[str] | None) -> list[str]:
-        """Given model ids, checked to be there and distinct; all of them for None."""
-        if models is None:
-            return self.model_ids
-        if isinstance(models, str) or not isinstance(models, Iterable):
-            raise ArgumentError(f"models must be a list of model ids, got {models!r}; pass [{models!r}]")
-        ids = [self.model(m).model_id for m in models]
-        twice = sorted({m for m in ids if ids.count(m) > 1}) if len(set(ids)) < len(ids) else []
-        if twice:
-            raise ArgumentError(f"models names {', '.join(twice)} more than once; name each model once")
-        return ids
+        """Given model ids, checked to be there and distinct; all of them for None.
+
+        Raises
+        ------
+        ArgumentError, UnknownName
+        """
+        return self.model_ids if models is None else [m.model_id for m in self._models.some(models)]
 
     def logits(self, model_id: str) -> Logits:
         """Logits of one model: an (N, C) array-like whose slices are float32 rows.
@@ -338,22 +280,66 @@ class Store:
         """
         return self.model(model_id).logits()
 
-    def top1(self, models: Sequence[str] | None = None) -> NDArray[np.int32]:
-        """Predicted classes, (M, N) int32, of the given models (all by default, in `model_ids` order)."""
-        ids = self.resolve(models)
-        out = np.empty((len(ids), self.n_examples), np.int32)
-        for row, model_id in zip(out, ids, strict=True):
-            row[:] = self.model(model_id).column("top1")
-        return out
+    def top1(self, models: Sequence[str] | None = None) -> NDArray[Any]:
+        """Predicted classes, (M, N) int16 or int32, of the given models (all by default, as `model_ids`).
+
+        Read-only. Of many models they come from a cache beside them, which is checked row by row.
+        """
+        chosen = list(self._models.all().values()) if models is None else self._models.some(models)
+        return top1_matrix(self.path, chosen, self.geometry, len(self._models))
+
+    def blocks(self, models: Sequence[str] | None = None, rows: Rows | None = None) -> Iterator[Block]:
+        """Read rows of many models block by block, the next ones meanwhile: see `Block`.
+
+        Parameters
+        ----------
+        models : sequence of str, optional
+            Models with logits or probabilities; all by default.
+        rows : (n,) intp, optional
+            Sorted row numbers; all by default.
+
+        Raises
+        ------
+        UnknownName, LabelsOnly, CorruptionError
+        """
+        chosen = [self.logits(m) for m in self.resolve(models)]
+        return read_blocks(chosen, np.arange(self.n_examples) if rows is None else rows)
+
+    def to_xarray(self, models: Sequence[str] | None = None) -> xarray.Dataset:
+        """Lazy xarray view over model, example and class; nothing is read before it is computed.
+
+        Parameters
+        ----------
+        models : sequence of str, optional
+            Models in the order wanted; all by default.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``logits`` (model, example, class) float32, a dask array of one chunk a block, NaN for models with
+            hard labels only; ``top1`` and ``correct`` (model, example); ids, split and labels as coordinates.
+
+        Raises
+        ------
+        MissingDependency
+            xarray is not installed.
+        """
+        from .views import dataset
+
+        return dataset(self, self.resolve(models))
 
     def correct(self, models: Sequence[str] | None = None) -> NDArray[np.bool_]:
         """Whether each prediction is right, (M, N) bool; False where the truth does not count an example."""
         return self.truth.correct(self.top1(models))
 
     def models(self, *, split: str | None = None) -> pa.Table:
-        """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata."""
+        """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata.
+
+        Accuracy is over the examples that the truth counts; NaN where it counts none.
+        """
         ids, chosen = self.model_ids, self.rows(split)
-        accuracy = self.correct(ids)[:, chosen].mean(axis=1) if ids else np.empty(0)
+        right = self.correct(ids)[:, chosen]
+        accuracy = right.mean(axis=1) if right.size else np.full(len(ids), np.nan)
         rows = [
             {"model": m, "kind": self.model(m).kind, "accuracy": float(a)} | self.model(m).metadata
             for m, a in zip(ids, accuracy, strict=True)
@@ -369,6 +355,8 @@ class Store:
         kind: str = "logits",
         restart: bool = False,
         resumable: bool = True,
+        replace: bool = False,
+        copied: Mapping[str, Any] | None = None,
     ) -> ModelWriter:
         """Open a streaming writer; see `ModelWriter`."""
         self._require_current()
@@ -381,6 +369,8 @@ class Store:
             kind=kind,
             restart=restart,
             resumable=resumable,
+            replace=replace,
+            copied=copied,
         )
 
     def add(
@@ -393,6 +383,7 @@ class Store:
         example_ids: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         restart: bool = False,
+        replace: bool = False,
     ) -> None:
         """Store predictions that are in memory.
 
@@ -410,6 +401,8 @@ class Store:
             Plain JSON kept with the model.
         restart : bool
             Drop rows that an interrupted writer of this id left staged.
+        replace : bool
+            Take the place of a model of this id, which stays visible until this one is whole.
 
         Raises
         ------
@@ -436,20 +429,85 @@ class Store:
             "kind": kinds[0],
             "resumable": False,
             "restart": restart,
+            "replace": replace,
         }
         with self.writer(model_id, fingerprint=content, **options) as w:
             for start in range(w.position, len(rows), self.block_rows):
                 w.append(rows[start : start + self.block_rows])
 
     def remove(self, model_id: str) -> None:
-        """Take a model out of the store: invisible at once, then deleted."""
-        folder = self._folder_of(model_id)
-        bury(folder, self._staging())
+        """Take a model out of the store: invisible at once, then deleted.
+
+        Raises
+        ------
+        UnknownName, WriterBusy, NotWritable
+        """
+        folder, staging = self._models.folder_of(model_id), self._staging()
+        lock = model_lock(self.path, model_id)
+        try:
+            bury(folder, staging)
+        finally:
+            lock.release()
+
+    def copy(
+        self,
+        path: str | os.PathLike[str],
+        models: Sequence[str] | None = None,
+        *,
+        codec: str | None = None,
+        dtype: str | None = None,
+        advance: Callable[[str], None] | None = None,
+    ) -> Store:
+        """Copy models, with examples, labels and columns, into a store of their own; a killed copy resumes.
+
+        Parameters
+        ----------
+        path : str or Path
+            Folder to make. A store of the same examples there gets the models it lacks.
+        models : sequence of str, optional
+            Models to copy; all by default.
+        codec : {"raw", "archive"}, optional
+            How the copy keeps its logits; as this store by default.
+        dtype : {"float16", "float32"}, optional
+            Precision of the copy: float32 logits can be narrowed.
+        advance : callable, optional
+            Told the id of each model when it is there.
+
+        Returns
+        -------
+        Store
+            The copy.
+
+        Raises
+        ------
+        ArgumentError, ExamplesMismatch, FingerprintMismatch, UnknownName, CorruptionError, StoreFull
+        """
+        from .copying import copy_store
+
+        chosen = list(self._models.all().values()) if models is None else self._models.some(models)
+        return copy_store(self, Path(os.path.abspath(path)), chosen, codec, dtype, advance)
+
+    def repair(self, *, clear_staging: bool = False) -> RepairReport:
+        """Verify everything, mend what can be proven right, and set aside what cannot.
+
+        Files whose content is known (Zarr metadata, block indices, checksums between blocks) are rebuilt and
+        must then have their committed checksum. A model that still does not verify moves to ``quarantine/``
+        with a note of its sound rows and files. Finished models that lack only their rename get it; remains
+        of killed writers are deleted.
+
+        Parameters
+        ----------
+        clear_staging : bool
+            Drop unfinished models too, which a writer could otherwise resume.
+        """
+        from .repair import repair_store
+
+        return repair_store(self.path, clear_staging=clear_staging)
 
     def info(self) -> dict[str, Any]:
         """Facts about the store, as plain JSON."""
         splits = {} if self.splits is None else dict(sorted(Counter(s for s in self.splits if s).items()))
-        kinds = Counter(model.kind for model in self._catalog().values())
+        kinds = Counter(model.kind for model in self._models.all().values())
         return {
             "path": str(self.path),
             "models": sum(kinds.values()),
@@ -461,23 +519,29 @@ class Store:
             "dtype": self.dtype,
             "codec": self.codec,
             "block_rows": self.block_rows,
-            "size_bytes": sum(f["bytes"] for m in self._catalog().values() for f in m.files.values()),
+            "size_bytes": self.size_bytes(),
             "unfinished": self.staged(),
             "format_version": self.format_version,
             "attributes": self.attributes,
         }
+
+    def size_bytes(self) -> int:
+        """Bytes of all files of committed models, damaged ones too."""
+        return sum(p.stat().st_size for p in (self.path / fmt.MODELS).rglob("*") if p.is_file())
 
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""
         staging = self.path / fmt.STAGING
         return sorted(p.name for p in staging.glob("*") if p.is_dir() and not p.name.startswith("."))
 
-    def verify(self, *, quick: bool = False) -> VerifyReport:
+    def verify(self, *, quick: bool = False, advance: Callable[[int], None] | None = None) -> VerifyReport:
         """Check every file of the store; see `VerifyReport`.
 
         Parameters
         ----------
         quick : bool
             Only sizes and small records, not the blocks of logits.
+        advance : callable, optional
+            Told how many more bytes have been checked.
         """
-        return verify_store(self.path, quick=quick)
+        return verify_store(self.path, quick=quick, advance=advance)

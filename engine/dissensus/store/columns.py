@@ -6,7 +6,6 @@ Each is a folder of its own, made whole and renamed into place, so that adding o
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +15,12 @@ import pyarrow as pa
 from dissensus.errors import ArgumentError, CorruptionError
 
 from . import format as fmt
-from .files import new_folder, read_checked, seal, unseal, write_file, writing
+from .files import new_folder, read_checked, write_file, writing
 from .header import require_known_version
+from .sealed import seal, unseal
 from .splits import ALL
 from .tables import arrow_bytes, read_arrow
+from .times import now
 
 Role = Literal["labels", "column"]
 FIXED = ("example_id", "label", "split")  # the store's own columns
@@ -109,7 +110,7 @@ def write_column(
         "name": name,
         "role": role,
         "examples": examples_hash,
-        "committed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "committed_at": now(),
     }
     place = root / fmt.COLUMNS / fmt.folder_name(name)
     with writing(place):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ from dissensus.errors import ArgumentError, StoreExists
 from . import format as fmt
 from .catalog import Store
 from .columns import checked_columns, checked_splits, column_name
-from .files import new_folder, seal, write_file
+from .files import new_folder, write_file
 from .identity import id_strings
+from .sealed import seal
 from .tables import arrow_bytes
+from .times import now, software
 from .truth import Truth, n_classes_of
 
 
@@ -93,7 +94,8 @@ def create(
         "label_set": label_set,
         "block_rows": fmt.Geometry.choose(len(ids), len(names), dtype).block_rows,
         "examples_hash": fmt.identity_hash(ids),
-        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created_at": now(),
+        "software": software(),
         "attributes": dict(attributes or {}),
     }
     _write(path, header, table, _classes_table(names, class_metadata or {}))

@@ -97,11 +97,19 @@ def encode(
     check_finite(x, model_id, example_ids, class_names)
     rowmax = x.max(axis=1)
     with np.errstate(over="ignore"):  # a span beyond float32 is clamped just below
-        centred = np.maximum(x - rowmax[:, None], np.float32(FLOOR))
-    centred = np.where(centred < 0, np.minimum(centred, np.float32(-STEP)), centred)
+        centred = narrowed(x - rowmax[:, None], dtype)
     wide = x.astype(np.float64)  # the exact difference: float32 would cost lse half its digits
     lse = rowmax + np.log(np.exp(wide - rowmax[:, None]).sum(axis=1))
-    return Encoded(centred.astype(dtype), x.argmax(axis=1).astype(np.int32), rowmax, lse)
+    return Encoded(centred, x.argmax(axis=1).astype(np.int32), rowmax, lse)
+
+
+def narrowed(centred: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Centred rows in the store's dtype: clamped at -65504, losers kept below the maximum by a step."""
+    if centred.dtype == dtype and centred.dtype == np.float16:
+        return centred
+    clamped = np.maximum(centred, np.float32(FLOOR))
+    kept: NDArray[Any] = np.where(clamped < 0, np.minimum(clamped, np.float32(-STEP)), clamped)
+    return kept.astype(dtype)
 
 
 def log_probabilities(

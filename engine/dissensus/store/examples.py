@@ -11,10 +11,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import ExamplesMismatch, UnknownName
+from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
 
 from . import format as fmt
-from .columns import StoredColumn, stored_columns
+from .columns import (
+    StoredColumn,
+    checked_columns,
+    checked_splits,
+    column_name,
+    stored_columns,
+    write_column,
+)
 from .files import read_checked
 from .identity import id_strings
 from .splits import Rows, rows_of
@@ -62,6 +69,43 @@ class Examples:
             else:
                 table = table.append_column(title, column.read())
         return table
+
+    def added_folder(self, name: str) -> Path:
+        """Folder of a column or label set added since.
+
+        Raises
+        ------
+        UnknownName
+            Naming those there are.
+        """
+        added = {column.name: column.folder for column in self.added().values()}
+        if name not in added:
+            raise UnknownName.of("added column", str(name), added)
+        return added[name]
+
+    def add_labels(self, name: str, labels: Any, example_ids: Sequence[str] | None, n_classes: int) -> None:
+        """Add a label set; see `Store.add_labels`."""
+        truth = Truth.of(column_name(name), labels, n_classes)
+        if name == self.label_set:
+            raise ArgumentError(f"label set {name!r} is the store's own; choose another name")
+        column = truth.take(self.order(len(truth), example_ids)).to_column()
+        write_column(self._root, name, "labels", self.ids, column, self._hash)
+
+    def add_columns(self, columns: Mapping[str, Any] | pa.Table, example_ids: Sequence[str] | None) -> None:
+        """Add metadata columns or splits; see `Store.add_columns`. All are checked before one is written."""
+        given = (
+            dict(zip(columns.column_names, columns.columns, strict=True))
+            if isinstance(columns, pa.Table)
+            else dict(columns)
+        )
+        n = len(next(iter(given.values()), ()))
+        order = pa.array(self.order(n, example_ids))
+        splits = {SPLIT: checked_splits(given.pop(SPLIT), n)} if SPLIT in given else {}
+        if splits and self.splits is not None:
+            raise ArgumentError("the examples have splits already; results would no longer mean the same")
+        arrays = splits | checked_columns(given, n, self.table().column_names, "metadata")
+        for name, values in arrays.items():
+            write_column(self._root, name, "column", self.ids, values.take(order), self._hash)
 
     @property
     def label_sets(self) -> list[str]:

@@ -1,12 +1,12 @@
-"""File primitives: durable writes, sealed JSON, checksums, locks. Knows nothing of models."""
+"""File primitives: durable writes, checksums, locks. Knows nothing of models."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import glob
-import json
 import mmap
 import os
 import resource
@@ -29,12 +29,12 @@ from dissensus.errors import (
     WriterBusy,
 )
 
-from .format import canonical_json
-
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISPLACED = {errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR}
 GRAVE, MAKING = ".removed-", ".making-"  # no folder of a model begins with a dot
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_POPULATE_READ = 22
 
 
 def crc32c(data: bytes | NDArray[Any]) -> int:
@@ -86,6 +86,15 @@ def open_map(path: Path) -> mmap.mmap:
     return open_map(path)
 
 
+def populate(mapped: NDArray[Any]) -> None:
+    """Bring the pages of a map into memory, in one system call for which other threads need not wait."""
+    begin = mapped.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    length = mapped.ctypes.data + mapped.nbytes - begin
+    for advice in (_POPULATE_READ, mmap.MADV_WILLNEED):  # the first needs Linux 5.14
+        if _LIBC.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), advice) == 0:
+            return
+
+
 def bury(folder: Path, place: Path) -> None:
     """Delete a folder: out of sight by one rename into `place`, then for good; earlier remains go too."""
     grave = place / f"{GRAVE}{folder.name}~{secrets.token_hex(8)}"
@@ -94,6 +103,33 @@ def bury(folder: Path, place: Path) -> None:
         sync_folder(folder.parent)
         for remains in place.glob(f"{GRAVE}{glob.escape(folder.name)}~*"):
             shutil.rmtree(remains, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change places in one step; where the system has no such call, by two renames.
+
+    Between the two a reader would find nothing at `other`; a crash there leaves `one` finished and staged.
+    """
+    if _rename_exchange(one, other):
+        return
+    grave = one.parent / f"{GRAVE}{other.name}~{secrets.token_hex(8)}"
+    os.rename(other, grave)
+    os.rename(one, other)
+    os.rename(grave, one)
+
+
+def _rename_exchange(one: Path, other: Path) -> bool:
+    """Linux's renameat2 with RENAME_EXCHANGE; False where the system or the file system lacks it."""
+    call = getattr(_LIBC, "renameat2", None)
+    if call is None:
+        return False
+    at_cwd, swap = -100, 2
+    if call(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), swap) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 @contextlib.contextmanager
@@ -108,7 +144,9 @@ def new_folder(path: Path, place: Path) -> Iterator[Path]:
     temporary = place / f"{MAKING}{path.name}~{secrets.token_hex(8)}"
     with writing(path):
         temporary.mkdir(parents=True)
+        held = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
         try:
+            fcntl.flock(held, fcntl.LOCK_EX)  # tells a repair that somebody is at work here
             yield temporary
             for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
                 sync_folder(folder)
@@ -117,6 +155,8 @@ def new_folder(path: Path, place: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        finally:
+            os.close(held)
 
 
 def _take_place(temporary: Path, path: Path) -> None:
@@ -174,32 +214,6 @@ def read_checked(path: Path, expected: Mapping[str, Any], what: str) -> bytes:
     if f"{crc32c(data):08x}" != expected["crc32c"]:
         raise CorruptionError(f"{what}: {path.name} fails its checksum")
     return data
-
-
-def seal(document: Mapping[str, Any]) -> bytes:
-    """Canonical JSON that carries its own checksum under ``crc32c``."""
-    try:
-        body = canonical_json({k: v for k, v in document.items() if k != "crc32c"})
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"metadata must be plain JSON (text, finite numbers, lists, mappings): {error}"
-        ) from error
-    return canonical_json({**document, "crc32c": f"{crc32c(body):08x}"})
-
-
-def unseal(path: Path, what: str) -> dict[str, Any]:
-    """Read sealed JSON; every byte counts, since the one spelling is rebuilt and compared."""
-    try:
-        raw = path.read_bytes()
-        document = json.loads(raw)
-        sound = isinstance(document, dict) and seal(document) == raw
-    except OSError as error:
-        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise CorruptionError(f"{what}: {path.name} is not valid JSON ({error})") from error
-    if not sound:
-        raise CorruptionError(f"{what}: {path.name} fails its checksum")
-    return dict(document)
 
 
 class FileLock:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from dissensus.errors import ArgumentError, FingerprintMismatch
 
+OWN_KEYS = ("dtype", "examples", "kind")  # what the store adds
+
 
 def complete(given: Mapping[str, str], dtype: str, examples_hash: str, kind: str) -> dict[str, str]:
     """A model's fingerprint with the store's part: dtype, example set and kind of rows.

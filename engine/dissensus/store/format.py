@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 FORMAT_NAME: Final = "dissensus-store"
 FORMAT_VERSION: Final = 2
@@ -34,6 +35,7 @@ COLUMN: Final = "column.arrow"
 ZARR_JSON: Final = "zarr.json"
 LOGITS: Final = "logits"
 SHARD: Final = f"{LOGITS}/c.0.0"
+ARRAY_JSON: Final = f"{LOGITS}/{ZARR_JSON}"
 
 COMPUTED: Final = frozenset({"model", "kind", "accuracy"})  # columns of `Store.models` no metadata may take
 
@@ -41,6 +43,7 @@ Kind = Literal["logits", "probabilities", "labels"]
 KINDS: Final = ("logits", "probabilities", "labels")
 DTYPES: Final = ("float16", "float32")
 CODECS: Final = ("raw", "archive")
+ARCHIVE: Final = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "blocksize": 0}  # blosc's options
 FLOOR: Final = -65504.0  # lowest finite float16: centred logits are clamped here
 STEP: Final = 2.0**-24  # smallest float16: what lies below the row maximum stays below it at least by this
 TINY: Final = 2.0**-126  # lowest normal float32: probabilities are raised to it before the logarithm
@@ -90,6 +93,9 @@ def derived_dtype(kind: str) -> np.dtype[Any]:
 class Geometry:
     """How a model's (N, C) logits lie in one Zarr shard: blocks of whole rows, each followed by its crc32c.
 
+    Blocks of codec "raw" are equally long and lie where they can be computed; those of "archive" are as long
+    as they compress to, which the commit record tells.
+
     Attributes
     ----------
     n_examples, n_classes : int
@@ -98,18 +104,26 @@ class Geometry:
         ``"float16"`` or ``"float32"``, little endian on disk.
     block_rows : int
         Rows of an inner chunk; the last one is padded with NaN.
+    codec : str
+        ``"raw"`` or ``"archive"``.
     """
 
     n_examples: int
     n_classes: int
     dtype: str
     block_rows: int
+    codec: str = "raw"
 
     @classmethod
-    def choose(cls, n_examples: int, n_classes: int, dtype: str) -> Geometry:
+    def choose(cls, n_examples: int, n_classes: int, dtype: str, codec: str = "raw") -> Geometry:
         """Blocks of about 1 MiB, at most 4,096 rows, never longer than the array."""
         rows = BLOCK_BYTES // (n_classes * np.dtype(dtype).itemsize)
-        return cls(n_examples, n_classes, dtype, max(1, min(rows, BLOCK_ROWS_MAX, n_examples)))
+        return cls(n_examples, n_classes, dtype, max(1, min(rows, BLOCK_ROWS_MAX, n_examples)), codec)
+
+    @classmethod
+    def of_header(cls, header: Mapping[str, Any]) -> Geometry:
+        """Geometry that a store's header tells."""
+        return cls(*(header[name] for name in ("n_examples", "n_classes", "dtype", "block_rows", "codec")))
 
     @property
     def n_blocks(self) -> int:
@@ -118,30 +132,31 @@ class Geometry:
 
     @property
     def data_bytes(self) -> int:
-        """Bytes of a block without its checksum."""
+        """Bytes of a block as it is in memory."""
         return self.block_rows * self.n_classes * np.dtype(self.dtype).itemsize
-
-    @property
-    def stride_bytes(self) -> int:
-        """Bytes from one block to the next."""
-        return self.data_bytes + CRC_BYTES
-
-    @property
-    def shard_bytes(self) -> int:
-        """Bytes of the finished shard: blocks, then 16 bytes of index a block, then the index's checksum."""
-        return self.n_blocks * (self.stride_bytes + 16) + CRC_BYTES
 
     def rows(self, block: int) -> tuple[int, int]:
         """First and last-plus-one example of a block."""
         start = block * self.block_rows
         return start, min(start + self.block_rows, self.n_examples)
 
-    def index(self) -> bytes:
-        """Zarr shard index without its checksum: (offset, length) of each block as little-endian uint64."""
+    def places(self, sizes: Sequence[int] | None = None) -> NDArray[np.uint64]:
+        """Where blocks lie: (n_blocks, 2) of offset and length in bytes, checksum included.
+
+        Parameters
+        ----------
+        sizes : sequence of int, optional
+            Bytes of each block without its checksum; all are `data_bytes` by default.
+        """
+        lengths = np.full(self.n_blocks, self.data_bytes) if sizes is None else np.asarray(sizes)
         table = np.empty((self.n_blocks, 2), "<u8")
-        table[:, 0] = np.arange(self.n_blocks, dtype=np.uint64) * np.uint64(self.stride_bytes)
-        table[:, 1] = self.stride_bytes
-        return table.tobytes()
+        table[:, 1] = lengths + CRC_BYTES
+        table[:, 0] = np.cumsum(table[:, 1]) - table[:, 1]
+        return table
+
+    def shard_bytes(self, sizes: Sequence[int] | None = None) -> int:
+        """Bytes of the finished shard: blocks, then 16 bytes of index a block, then the index's checksum."""
+        return int(self.places(sizes)[:, 1].sum()) + 16 * self.n_blocks + CRC_BYTES
 
 
 def _codec(name: str, **configuration: Any) -> dict[str, Any]:
@@ -152,8 +167,10 @@ def array_json(geometry: Geometry) -> bytes:
     """Zarr v3 metadata of a model's logits: one shard of checksummed raw blocks."""
     rows, classes = geometry.block_rows, geometry.n_classes
     raw = [_codec("bytes", endian="little"), _codec("crc32c")]
+    packed = [raw[0], _codec("blosc", typesize=np.dtype(geometry.dtype).itemsize, **ARCHIVE), raw[1]]
+    codecs = packed if geometry.codec == "archive" else raw
     sharding = _codec(
-        "sharding_indexed", chunk_shape=[rows, classes], codecs=raw, index_codecs=raw, index_location="end"
+        "sharding_indexed", chunk_shape=[rows, classes], codecs=codecs, index_codecs=raw, index_location="end"
     )
     node = {
         "zarr_format": 3,

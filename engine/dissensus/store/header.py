@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from dissensus.errors import IncompatibleFormat, NotAStore
 
 from . import format as fmt
-from .files import seal, sync_folder, unseal, write_file
+from .files import sync_folder, write_file
+from .sealed import seal, unseal
 
 Header = dict[str, Any]
 
@@ -72,8 +74,15 @@ def require_known_version(record: dict[str, Any], what: str) -> None:
         )
 
 
-def migrate(path: Path) -> tuple[int, int]:
+def migrate(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Bring a store's record up to today's version, in one durable replacement; models are left as they are.
+
+    Older stores can be read without this, but not written, so that no older program meets newer records.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of the store.
 
     Returns
     -------
@@ -84,6 +93,7 @@ def migrate(path: Path) -> tuple[int, int]:
     ------
     NotAStore, CorruptionError, IncompatibleFormat, NotWritable, StoreFull
     """
+    path = Path(os.path.abspath(path))
     header, before = read_header(path)
     if before < fmt.FORMAT_VERSION:
         write_file(path / fmt.STORE_JSON, seal(header | {"format_version": fmt.FORMAT_VERSION}))

@@ -1,7 +1,7 @@
-"""One staged file that grows block by block: fixed-size records, each followed by its crc32c.
+"""One staged file that grows block by block, each followed by its crc32c.
 
 The logits shard and the derived columns are both such files, so that a killed run goes on at the last block
-that is whole in both.
+that is whole in both. Where blocks differ in size, a second file of equal blocks keeps their sizes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .codecs import Codec, Raw
 from .files import crc32c, crc_bytes, write_at, writing
 from .format import CRC_BYTES
 
@@ -32,14 +33,15 @@ class BlockFile:
     def __init__(self, path: Path, data_bytes: int) -> None:
         self.path = path
         self._data_bytes = data_bytes
+        self._codec: Codec = Raw()
         self.crcs: list[int] = []
+        self._end = 0
         with writing(path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
-    @property
-    def stride_bytes(self) -> int:
-        """Bytes from one block to the next."""
-        return self._data_bytes + CRC_BYTES
+    def _sizes(self, at_most: int) -> list[int]:
+        """Bytes of the leading blocks, without checksums, as far as they are known."""
+        return [self._data_bytes] * at_most
 
     def valid_crcs(self, at_most: int) -> list[int]:
         """Checksums of the leading blocks that are whole."""
@@ -52,41 +54,91 @@ class BlockFile:
         return crcs
 
     def _records(self, at_most: int) -> Iterator[bytes]:
-        for i in range(at_most):
-            record = os.pread(self._fd, self.stride_bytes, i * self.stride_bytes)
-            if len(record) < self.stride_bytes:
+        offset = 0
+        for size in self._sizes(at_most):
+            record = os.pread(self._fd, size + CRC_BYTES, offset)
+            if len(record) < size + CRC_BYTES:
                 return
+            offset += len(record)
             yield record
 
     def keep(self, crcs: list[int]) -> None:
         """Keep exactly these leading blocks; cut the rest off."""
         self.crcs = crcs
+        self._end = sum(size + CRC_BYTES for size in self._sizes(len(crcs)))
         with writing(self.path):
-            os.ftruncate(self._fd, len(crcs) * self.stride_bytes)
+            os.ftruncate(self._fd, self._end)
 
     def append(self, data: NDArray[Any]) -> None:
         """Write one block and its checksum after the last."""
-        raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        assert raw.nbytes == self._data_bytes, (raw.nbytes, self._data_bytes)
-        crc, offset = crc32c(raw), len(self.crcs) * self.stride_bytes
+        raw = self._codec.encode(data)
+        crc = crc32c(raw)
         with writing(self.path):
-            write_at(self._fd, raw.data, offset)
-            write_at(self._fd, crc_bytes(crc), offset + self._data_bytes)
+            write_at(self._fd, raw.data, self._end)
+            write_at(self._fd, crc_bytes(crc), self._end + raw.nbytes)
+        self._end += raw.nbytes + CRC_BYTES
         self.crcs.append(crc)
 
     def finish(self, trailer: bytes) -> None:
         """Write what follows the blocks and make the file durable."""
         with writing(self.path):
-            write_at(self._fd, trailer, len(self.crcs) * self.stride_bytes)
+            write_at(self._fd, trailer, self._end)
             os.fsync(self._fd)
 
     def read_all(self) -> NDArray[np.uint8]:
         """Data of every block, checksums left out: (blocks, data_bytes) uint8."""
         raw = np.frombuffer(b"".join(self._records(len(self.crcs))), np.uint8)
-        return raw.reshape(len(self.crcs), self.stride_bytes)[:, :-CRC_BYTES]
+        return raw.reshape(len(self.crcs), self._data_bytes + CRC_BYTES)[:, :-CRC_BYTES]
 
     def close(self) -> None:
         """Close the file; what was appended stays."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class PackedFile(BlockFile):
+    """Append-only file of blocks that a codec makes as long as it likes.
+
+    Parameters
+    ----------
+    path, sizes_path : Path
+        File to open or make, and the one that keeps the sizes of its blocks.
+    codec : Codec
+        What makes bytes of a block.
+    n_blocks : int
+        Most blocks there can be.
+
+    Attributes
+    ----------
+    sizes : list of int
+        Bytes of each block, checksum left out.
+    """
+
+    def __init__(self, path: Path, sizes_path: Path, codec: Codec, n_blocks: int) -> None:
+        super().__init__(path, 0)
+        self._codec = codec
+        self._kept = BlockFile(sizes_path, 8)
+        self._kept.keep(self._kept.valid_crcs(n_blocks))
+        self.sizes: list[int] = np.ascontiguousarray(self._kept.read_all()).view("<u8").reshape(-1).tolist()
+
+    def _sizes(self, at_most: int) -> list[int]:
+        return self.sizes[:at_most]
+
+    def keep(self, crcs: list[int]) -> None:
+        """Keep exactly these leading blocks and their sizes; cut the rest off."""
+        super().keep(crcs)
+        self._kept.keep(self._kept.crcs[: len(crcs)])
+        del self.sizes[len(crcs) :]
+
+    def append(self, data: NDArray[Any]) -> None:
+        """Write one block after the last, then its size: a block without one is not there."""
+        before = self._end
+        super().append(data)
+        self.sizes.append(self._end - before - CRC_BYTES)
+        self._kept.append(np.array(self.sizes[-1:], "<u8"))
+
+    def close(self) -> None:
+        """Close both files."""
+        super().close()
+        self._kept.close()

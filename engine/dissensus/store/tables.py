@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 
 def arrow_bytes(table: pa.Table) -> bytes:
@@ -17,7 +19,7 @@ def arrow_bytes(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def read_arrow(data: bytes) -> pa.Table:
+def read_arrow(data: bytes | NDArray[np.uint8]) -> pa.Table:
     """Table of the bytes of an Arrow IPC file, without copying them."""
     return pa.ipc.open_file(pa.py_buffer(data)).read_all()
 

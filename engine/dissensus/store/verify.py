@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dissensus.errors import CorruptionError, IncompatibleFormat, NotAStore
+from dissensus.errors import CorruptionError, DissensusError, IncompatibleFormat, NotAStore
 
 from . import format as fmt
+from .columns import StoredColumn
 from .files import read_checked
-from .header import read_header
+from .header import Header, read_header
 from .reader import StoredModel
+
+Advance = Callable[[int], None]
+_AHEAD_BLOCKS = 8  # read from the disk in one go, while other threads compute checksums
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,19 @@ class Finding:
         Model id, or its folder where the id cannot be read; empty for the store's own files.
     problem : str
         What is wrong, in a sentence.
+    file : str
+        Damaged file below the model's or the store's folder; empty where it is not one file.
+    block : int or None
+        Damaged block of logits.
+    folder : str
+        Folder of what is damaged below the store: ``models/<folder>``, ``columns/<folder>``, or empty.
     """
 
     model: str
     problem: str
+    file: str = ""
+    block: int | None = None
+    folder: str = ""
 
 
 @dataclass
@@ -63,84 +76,138 @@ class VerifyReport:
         return not self.findings
 
 
-def verify_store(path: Path, *, quick: bool) -> VerifyReport:
-    """Check store files and all models, in as many threads as there are processors."""
+Checked = tuple[list[Finding], int]
+
+
+def verify_store(path: Path, *, quick: bool, advance: Advance | None = None) -> VerifyReport:
+    """Check store files, columns and all models, in as many threads as there are processors.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    quick : bool
+        Leave the blocks of logits unread; their sizes are checked.
+    advance : callable, optional
+        Told the number of bytes checked so far whenever a model is done.
+    """
     started = time.perf_counter()
     report = VerifyReport(quick=quick)
     try:
-        geometry, examples_hash, read = _verify_header(path)
+        header, _ = read_header(path)
     except (CorruptionError, IncompatibleFormat, NotAStore) as error:
-        report.findings.append(Finding("", str(error)))
+        report.findings.append(Finding("", str(error), fmt.STORE_JSON))
         return report
-    report.checked_bytes += read
-    entries = sorted((path / fmt.MODELS).iterdir())
-    folders = [e for e in entries if e.name != fmt.ZARR_JSON and (e.is_dir() or not e.name.startswith("."))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda f: _verify_model(f, geometry, examples_hash, quick), folders)
-        for found, read in results:
-            report.findings += found
-            report.checked_bytes += read
+    _add(report, verify_own_files(path, header), advance)
+    for folder in _folders(path / fmt.COLUMNS):
+        _add(report, _verify_column(folder, header["examples_hash"]), advance)
+    folders = _folders(path / fmt.MODELS)
+    geometry = fmt.Geometry.of_header(header)
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+        for checked in pool.map(
+            lambda folder: verify_model(folder, geometry, header["examples_hash"], quick), folders
+        ):
+            _add(report, checked, advance)
     report.n_models = len(folders)
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _verify_header(path: Path) -> tuple[fmt.Geometry, str, int]:
-    what = f"store {path}"
-    header, _ = read_header(path)
-    read = sum(len(read_checked(path / name, record, what)) for name, record in header["files"].items())
+def _add(report: VerifyReport, checked: Checked, advance: Advance | None) -> None:
+    report.findings += checked[0]
+    report.checked_bytes += checked[1]
+    if advance is not None:
+        advance(checked[1])
+
+
+def _folders(place: Path) -> list[Path]:
+    """Everything in a folder of folders, strays included; what ends in no dot-name is a model or column."""
+    try:
+        entries = sorted(place.iterdir())
+    except FileNotFoundError:
+        return []
+    return [e for e in entries if e.name != fmt.ZARR_JSON and (e.is_dir() or not e.name.startswith("."))]
+
+
+def verify_own_files(path: Path, header: Header) -> Checked:
+    """Check the tables of examples and classes, and the file that makes the models a Zarr group."""
+    findings, read, what = [], 0, f"store {path}"
+    for name, record in header["files"].items():
+        try:
+            read += len(read_checked(path / name, record, what))
+        except CorruptionError as error:
+            findings.append(Finding("", str(error), name))
     group = path / fmt.MODELS / fmt.ZARR_JSON
     if not group.is_file() or group.read_bytes() != fmt.group_json():
-        raise CorruptionError(
-            f"{what}: {fmt.MODELS}/{fmt.ZARR_JSON} is damaged; its content must be the empty group's"
-        )
-    geometry = fmt.Geometry(header["n_examples"], header["n_classes"], header["dtype"], header["block_rows"])
-    return geometry, header["examples_hash"], read
+        problem = f"{what}: {fmt.MODELS}/{fmt.ZARR_JSON} is damaged; its content must be the empty group's"
+        findings.append(Finding("", problem, f"{fmt.MODELS}/{fmt.ZARR_JSON}"))
+    return findings, read
 
 
-def _verify_model(
-    folder: Path, geometry: fmt.Geometry, examples_hash: str, quick: bool
-) -> tuple[list[Finding], int]:
+def _verify_column(folder: Path, examples_hash: str) -> Checked:
+    place = f"{fmt.COLUMNS}/{folder.name}"
     try:
-        model = StoredModel(folder, geometry, examples_hash)
+        column = StoredColumn(folder, examples_hash)
+        column.read()
+    except (DissensusError, KeyError, TypeError, ValueError) as error:
+        return [Finding("", f"column in {place}: {error}", folder=place)] if folder.exists() else [], 0
+    return _strays(folder, column.files, "", place), column.files[fmt.COLUMN]["bytes"]
+
+
+def verify_model(folder: Path, geometry: fmt.Geometry, examples_hash: str, quick: bool) -> Checked:
+    """Check one model: its record, its small files, and unless `quick` every block of its logits."""
+    place = f"{fmt.MODELS}/{folder.name}"
+    try:
+        model = StoredModel(folder, geometry, examples_hash, sizes=False)
     except (CorruptionError, IncompatibleFormat) as error:
-        return [Finding(folder.name, str(error))] if folder.exists() else [], 0
+        return [Finding(folder.name, str(error), fmt.COMMIT_JSON, None, place)] if folder.exists() else [], 0
     except (KeyError, TypeError) as error:
-        return [Finding(folder.name, f"the commit record lacks {error}")], 0
-    findings: list[Finding] = []
-    read = 0
-    for problem, n_bytes in _check_files(model, quick):
+        problem = f"the commit record lacks {error}"
+        return [Finding(folder.name, problem, fmt.COMMIT_JSON, None, place)], 0
+    findings, read = [], 0
+    for file, block, problem, n_bytes in _check_files(model, quick):
         read += n_bytes
         if problem:
-            findings.append(Finding(model.model_id, problem))
+            findings.append(Finding(model.model_id, problem, file, block, place))
+    findings += _strays(folder, model.files, model.model_id, place)
     return (findings if folder.exists() else []), read  # a model removed meanwhile is no damage
 
 
-def _check_files(model: StoredModel, quick: bool) -> Iterator[tuple[str, int]]:
-    """Problem (or nothing) and bytes read, file by file and block by block."""
+def _strays(folder: Path, files: dict[str, dict[str, object]], model_id: str, place: str) -> list[Finding]:
+    known = {*files, fmt.COMMIT_JSON}
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    return [
+        Finding(model_id, f"{place}/{name} is not part of the commit", name, None, place)
+        for name in sorted(found - known)
+    ]
+
+
+Check = tuple[str, int | None, str, int]
+
+
+def _check_files(model: StoredModel, quick: bool) -> Iterator[Check]:
+    """File, block, problem (or nothing) and bytes read, file by file and block by block."""
     for name, expected in model.files.items():
         if name == fmt.SHARD:
             yield from _check_shard(model, quick)
             continue
         try:
-            yield "", len(model.read_file(name))
+            yield name, None, "", len(model.read_file(name))
         except CorruptionError as error:
-            yield str(error), expected["bytes"]
-    known = {*model.files, fmt.COMMIT_JSON}
-    found = (p.relative_to(model.folder).as_posix() for p in model.folder.rglob("*") if p.is_file())
-    for name in sorted(set(found) - known):
-        yield f"model {model.model_id!r}: {name} is not part of the commit", 0
+            yield name, None, str(error), int(expected["bytes"])
 
 
-def _check_shard(model: StoredModel, quick: bool) -> Iterator[tuple[str, int]]:
+def _check_shard(model: StoredModel, quick: bool) -> Iterator[Check]:
     try:
         logits = model.logits()
-    except CorruptionError as error:
-        yield str(error), 0
+    except (CorruptionError, IncompatibleFormat) as error:
+        yield fmt.SHARD, None, str(error), 0
         return
     for block in () if quick else range(model.geometry.n_blocks):
+        if block % _AHEAD_BLOCKS == 0:
+            logits.prefetch_blocks(block, block + _AHEAD_BLOCKS)
         try:
             logits.check_block(block)
-            yield "", model.geometry.stride_bytes
+            yield fmt.SHARD, block, "", logits.block_bytes(block)
         except CorruptionError as error:
-            yield str(error), model.geometry.stride_bytes
+            yield fmt.SHARD, block, str(error), logits.block_bytes(block)

@@ -1,0 +1,125 @@
+"""Predicted classes of all models in one file, so that a zoo's matrix is there at once.
+
+A cache is never trusted: its checksum is computed at every use, and each row is named by the digest of its
+model's commit record. What is damaged, or of another or an older model, is read from the models again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from . import format as fmt
+from .files import crc32c, open_map
+from .reader import StoredModel
+from .sealed import seal, unseal
+from .tables import arrow_bytes, read_arrow
+
+TOP1, TOP1_JSON = "top1.arrow", "top1.json"
+FEWEST = 8  # models below which reading them is as quick
+STALE = 1 / 16  # share of missing rows from which on the file is made anew
+
+
+def top1_dtype(n_classes: int) -> np.dtype[Any]:
+    """Smallest signed integer that holds a class."""
+    return np.dtype(np.int16 if n_classes <= np.iinfo(np.int16).max else np.int32)
+
+
+def top1_matrix(
+    root: Path, models: Sequence[StoredModel], geometry: fmt.Geometry, all_models: int
+) -> NDArray[Any]:
+    """Predicted classes of some models, (M, N) int16 or int32, read-only.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the store.
+    models : sequence of StoredModel
+        Models wanted, in order.
+    geometry : Geometry
+        The store's.
+    all_models : int
+        Models in the store: only a query of all of them makes the cache anew.
+    """
+    if len(models) < FEWEST:
+        return _read(models, geometry)
+    digests = [model.digest for model in models]
+    cached = _Cached.load(root / fmt.CACHE, geometry)
+    rows, found = cached.rows(digests)
+    missing = np.flatnonzero(~found)
+    if len(missing):
+        rows = rows.copy()
+        rows[missing] = _read([models[i] for i in missing.tolist()], geometry)
+        if len(models) == all_models and len(missing) >= STALE * len(models):
+            _write(root / fmt.CACHE, digests, rows)
+    rows.flags.writeable = False
+    return rows
+
+
+def _read(models: Sequence[StoredModel], geometry: fmt.Geometry) -> NDArray[Any]:
+    """From the models themselves."""
+    out = np.empty((len(models), geometry.n_examples), top1_dtype(geometry.n_classes))
+    for row, model in zip(out, models, strict=True):
+        row[:] = model.column("top1")
+    return out
+
+
+class _Cached:
+    """Rows of a cache by digest; none where it is missing, damaged or of another shape."""
+
+    def __init__(self, digests: Sequence[str], values: NDArray[Any]) -> None:
+        self._place = {digest: row for row, digest in enumerate(digests)}
+        self._values = values
+
+    @classmethod
+    def load(cls, folder: Path, geometry: fmt.Geometry) -> _Cached:
+        dtype = top1_dtype(geometry.n_classes)
+        try:
+            record = unseal(folder / TOP1_JSON, "cache")
+            mapped = np.frombuffer(open_map(folder / TOP1), np.uint8)
+            if len(mapped) != record["bytes"] or f"{crc32c(mapped):08x}" != record["sum"]:
+                raise ValueError("another file, or a damaged one")
+            values = np.frombuffer(read_arrow(mapped)["top1"].chunk(0).buffers()[1], dtype)
+            return cls(record["digests"], values.reshape(len(record["digests"]), geometry.n_examples))
+        except (OSError, KeyError, ValueError):
+            return cls([], np.empty((0, geometry.n_examples), dtype))
+
+    def rows(self, digests: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Rows of these models, (M, N), and which of them were there; the others hold anything."""
+        places = [self._place.get(digest, -1) for digest in digests]
+        found = np.array(places) >= 0
+        if not found.any():
+            return np.empty((len(digests), self._values.shape[1]), self._values.dtype), found
+        in_order = places == list(range(places[0], places[0] + len(places)))
+        return self._values[places[0] : places[-1] + 1] if in_order else self._values[places], found
+
+
+def _write(folder: Path, digests: Sequence[str], rows: NDArray[Any]) -> None:
+    """Replace the cache; where it cannot be written there is none."""
+    values = pa.py_buffer(np.ascontiguousarray(rows))
+    kind = pa.binary(rows.shape[1] * rows.itemsize)
+    column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, values])
+    data = arrow_bytes(pa.table({"top1": column}))
+    record = {"digests": list(digests), "bytes": len(data), "sum": f"{crc32c(data):08x}"}
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        _replace(folder / TOP1, data)
+        _replace(folder / TOP1_JSON, seal(record))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write under a name of its own, then take the place: without syncing, since the checksum tells."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""The models of a store, as its directory listing shows them at this moment."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from dissensus.errors import ArgumentError, CorruptionError, UnknownName
+
+from . import format as fmt
+from .reader import StoredModel
+
+
+class Models:
+    """Opens models by id and remembers them as long as their commit record stays the same file.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the store.
+    geometry : Geometry
+        Shape and blocks of a model's logits.
+    examples_hash : str
+        Identity of the example set.
+    damaged : {"error", "skip"}
+        Whether `all` refuses to go on at a damaged model or leaves it out with a warning.
+    """
+
+    def __init__(self, root: Path, geometry: fmt.Geometry, examples_hash: str, damaged: str) -> None:
+        self._root, self._geometry, self._hash = root / fmt.MODELS, geometry, examples_hash
+        self._damaged = damaged
+        self._opened: dict[str, tuple[tuple[int, int], StoredModel]] = {}
+
+    def __len__(self) -> int:
+        return len(self._folders())
+
+    def _folders(self) -> list[str]:
+        with os.scandir(self._root) as entries:
+            return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
+
+    def _open(self, name: str) -> StoredModel:
+        folder = self._root / name
+        try:
+            status = os.stat(f"{folder}/{fmt.COMMIT_JSON}")
+            stamp = status.st_mtime_ns, status.st_ino
+        except OSError:
+            stamp = -1, -1  # StoredModel names the missing record
+        known = self._opened.get(name)
+        if known is None or known[0] != stamp:
+            model = StoredModel(folder, self._geometry, self._hash)
+            if self._damaged == "skip":
+                model.check_small_files()
+            known = self._opened[name] = (stamp, model)
+        return known[1]
+
+    def all(self) -> dict[str, StoredModel]:
+        """Every sound model by id, sorted.
+
+        Raises
+        ------
+        CorruptionError
+            A model is damaged, unless these are skipped.
+        """
+        models: dict[str, StoredModel] = {}
+        for name in self._folders():
+            try:
+                model = self._open(name)
+            except CorruptionError as error:
+                if not (self._root / name).exists():
+                    continue  # removed since the listing
+                if self._damaged == "error":
+                    raise CorruptionError(f"{error}; open with damaged='skip' to work without it") from error
+                warnings.warn(f"left out: {error}", stacklevel=4)
+            else:
+                models[model.model_id] = model
+        return dict(sorted(models.items()))
+
+    def one(self, model_id: str) -> StoredModel:
+        """Open one model.
+
+        Raises
+        ------
+        UnknownName, CorruptionError
+        """
+        return self._open(self.folder_of(model_id).name)
+
+    def some(self, model_ids: Iterable[str]) -> list[StoredModel]:
+        """Open given models, each named once, in their order.
+
+        Raises
+        ------
+        ArgumentError, UnknownName, CorruptionError
+        """
+        if isinstance(model_ids, str) or not isinstance(model_ids, Iterable):
+            raise ArgumentError(
+                f"models must be a list of model ids, got {model_ids!r}; pass [{model_ids!r}]"
+            )
+        models = [self.one(m) for m in model_ids]
+        ids = [model.model_id for model in models]
+        twice = sorted({m for m in ids if ids.count(m) > 1}) if len(set(ids)) < len(ids) else []
+        if twice:
+            raise ArgumentError(f"models names {', '.join(twice)} more than once; name each model once")
+        return models
+
+    def folder_of(self, model_id: str) -> Path:
+        """Folder of a model that is there, damaged or not.
+
+        Raises
+        ------
+        UnknownName
+            Naming the nearest ids.
+        """
+        if not isinstance(model_id, str):
+            raise ArgumentError(f"a model id is a string; got {model_id!r}")
+        folder = self._root / fmt.folder_name(model_id)
+        if folder.is_symlink() or not folder.is_dir():
+            raise UnknownName.of("model", model_id, self.all())
+        return folder

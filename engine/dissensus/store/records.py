@@ -1,0 +1,59 @@
+"""What a finished model consists of beside its blocks: tables, Zarr's metadata, the commit record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from . import format as fmt
+from .files import crc32c, crc_bytes
+from .staged import BlockFile, PackedFile
+from .tables import arrow_bytes
+from .times import now
+
+
+def finish_shard(file: BlockFile, geometry: fmt.Geometry) -> dict[str, Any]:
+    """Write the shard's index after its last block; return size and checksums of all of it."""
+    sizes = file.sizes if isinstance(file, PackedFile) else None
+    index = geometry.places(sizes).tobytes()
+    file.finish(index + crc_bytes(crc32c(index)))
+    record = {"bytes": geometry.shard_bytes(sizes), "blocks_crc32c": "".join(f"{c:08x}" for c in file.crcs)}
+    return record if sizes is None else record | {"blocks_bytes": sizes}
+
+
+def documents(
+    model_id: str, kind: str, metadata: Mapping[str, Any], geometry: fmt.Geometry
+) -> dict[str, bytes]:
+    """Small files of a model by name: metadata, and what makes the folder plain Zarr."""
+    files = {fmt.MODEL_JSON: fmt.canonical_json(metadata), fmt.ZARR_JSON: fmt.group_json(model_id=model_id)}
+    return files if kind == "labels" else files | {fmt.ARRAY_JSON: fmt.array_json(geometry)}
+
+
+def derived_arrow(blocks: NDArray[np.uint8], columns: np.dtype[Any], geometry: fmt.Geometry) -> bytes:
+    """Arrow file of the derived columns, from their blocks (n_blocks, bytes) of packed records."""
+    rows = np.ascontiguousarray(blocks).reshape(-1).view(columns)[: geometry.n_examples]
+    meaning = {c.name: {"meaning": c.meaning} for c in fmt.DERIVED_COLUMNS}
+    fields = [
+        pa.field(name, pa.from_numpy_dtype(columns[name]), nullable=False, metadata=meaning[name])
+        for name in columns.names or ()
+    ]
+    arrays = [pa.array(np.ascontiguousarray(rows[field.name])) for field in fields]
+    return arrow_bytes(pa.table(arrays, schema=pa.schema(fields)))
+
+
+def commit_record(
+    model_id: str, kind: str, fingerprint: Mapping[str, str], geometry: fmt.Geometry
+) -> dict[str, Any]:
+    """Commit record of a model, its files and provenance left out."""
+    return {
+        "format_version": fmt.FORMAT_VERSION,
+        "model_id": model_id,
+        "kind": kind,
+        "fingerprint": dict(fingerprint),
+        "shape": [geometry.n_examples, geometry.n_classes],
+        "committed_at": now(),
+    }

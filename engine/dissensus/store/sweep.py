@@ -1,0 +1,123 @@
+"""What killed writers left in ``staging/``: finished models get their rename, remains go."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dissensus.errors import WriterBusy
+
+from . import format as fmt
+from .files import FileLock, bury
+from .sealed import sha256_of
+from .staging import FINGERPRINT, finished_record, is_replaced, publish
+from .verify import verify_model
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that a repair found.
+
+    Attributes
+    ----------
+    model : str
+        Model id, or folder where the id cannot be read; empty for the store's own files.
+    action : str
+        "mended", "quarantined", "finished", "cleared", "left", or "beyond repair".
+    detail : str
+        What was wrong and what became of it, in a sentence.
+    """
+
+    model: str
+    action: str
+    detail: str
+
+
+def sweep_staging(path: Path, geometry: fmt.Geometry, examples_hash: str, clear: bool) -> list[Action]:
+    """Go through the staging area; only what no running writer holds is touched.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the store.
+    geometry, examples_hash
+        The store's.
+    clear : bool
+        Drop unfinished models too, which a writer could otherwise resume.
+    """
+    staging = path / fmt.STAGING
+    entries = sorted(staging.iterdir()) if staging.is_dir() else []
+    actions = []
+    for entry in entries:
+        if entry.name.startswith("."):
+            actions += _clear_remains(entry)
+        elif entry.suffix == ".lock" and entry.is_file():
+            actions += _clear_lock(entry)
+        elif entry.is_dir():
+            actions.append(_settle(path, entry, geometry, examples_hash, clear))
+    return actions
+
+
+def _clear_remains(entry: Path) -> list[Action]:
+    """Delete a removed or half-made folder, unless its maker is alive and holds it."""
+    with _held(entry) as free:
+        if free:
+            shutil.rmtree(entry, ignore_errors=True)
+    return [Action("", "cleared", f"{entry.name}: remains of an interrupted command")] if free else []
+
+
+def _clear_lock(entry: Path) -> list[Action]:
+    with _held(entry) as free:
+        if free:
+            entry.unlink(missing_ok=True)
+    return [Action("", "cleared", f"{entry.name}: the lock of a process that is gone")] if free else []
+
+
+@contextlib.contextmanager
+def _held(entry: Path) -> Iterator[bool]:
+    """Hold a file or folder that nobody else holds; gives False where somebody does."""
+    try:
+        fd = os.open(entry, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(fd)
+
+
+def _settle(path: Path, folder: Path, geometry: fmt.Geometry, examples_hash: str, clear: bool) -> Action:
+    """Finish, drop or leave one staged model."""
+    try:
+        lock = FileLock(folder.with_name(f"{folder.name}.lock"), "")
+    except WriterBusy:
+        return Action(folder.name, "left", "a process is writing it")
+    try:
+        return _settled(path, folder, geometry, examples_hash, clear)
+    finally:
+        lock.release()
+
+
+def _settled(path: Path, folder: Path, geometry: fmt.Geometry, examples_hash: str, clear: bool) -> Action:
+    final, record = path / fmt.MODELS / folder.name, finished_record(folder)
+    if is_replaced(folder, final):
+        bury(folder, folder.parent)
+        return Action(record["model_id"] if record else folder.name, "cleared", "it had been replaced")
+    if record is not None:
+        fits = not final.exists() or record.get("replaces") == sha256_of(final / fmt.COMMIT_JSON)
+        if fits and not verify_model(folder, geometry, examples_hash, quick=False)[0]:
+            publish(folder, final)
+            return Action(record["model_id"], "finished", "it was whole and lacked only its last rename")
+    if clear or not (folder / FINGERPRINT).exists():
+        bury(folder, folder.parent)
+        return Action(folder.name, "cleared", "an unfinished model was dropped")
+    return Action(folder.name, "left", "unfinished; the same command resumes it, clear_staging drops it")

@@ -1,0 +1,49 @@
+"""The store as an xarray data set, lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dissensus.errors import MissingDependency
+
+if TYPE_CHECKING:
+    import xarray
+
+    from .catalog import Store
+
+
+def dataset(store: Store, models: Sequence[str]) -> xarray.Dataset:
+    """Lazy view of some models; see `Store.to_xarray`."""
+    try:
+        import xarray
+    except ImportError as error:
+        raise MissingDependency("to_xarray needs xarray; run: pip install xarray") from error
+    variables = {
+        "logits": (("model", "example", "class"), _stack(store, models)),
+        "top1": (("model", "example"), store.top1(models)),
+        "correct": (("model", "example"), store.correct(models)),
+    }
+    coordinates: dict[str, Any] = {
+        "model": list(models),
+        "example": store.example_ids,
+        "class": store.classes,
+    }
+    coordinates["kind"] = ("model", [store.model(m).kind for m in models])
+    coordinates["counted"] = ("example", store.truth.counted)
+    if store.truth.is_single:
+        coordinates["label"] = ("example", store.labels)
+    if store.splits is not None:
+        coordinates["split"] = ("example", store.splits)
+    return xarray.Dataset(variables, coordinates, {"labels": store.truth.name})
+
+
+def _stack(store: Store, models: Sequence[str]) -> Any:
+    import dask.array as da
+
+    shape, size = (store.n_examples, store.n_classes), store.block_rows
+    absent = da.full(shape, np.nan, chunks=(size, shape[1]), dtype=np.float32)
+    layers = [absent if store.model(m).kind == "labels" else store.logits(m).to_dask() for m in models]
+    return da.stack(layers) if layers else da.empty((0, *shape), dtype=np.float32)
