@@ -19,6 +19,7 @@ ONE_RIGHT = {
     ("DINO", "SimCLR"): 8922, ("SimCLR", "ViT"): 10272, ("DINO", "ViT"): 7588,
 }  # fmt: skip
 REAL_COUNTED = 46_837
+LABEL_SETS = ((), ("--labels", "real"))
 MOST_SECONDS = 20  # from a cold start; takes about two
 
 
@@ -77,6 +78,18 @@ def test_real_labels_as_a_second_truth(imagenet):
     pairs = ds.pairwise(real, ["error_inconsistency"])
     assert pairs.counts.n == REAL_COUNTED
     assert (pairs.counts.right / REAL_COUNTED).tolist() == pytest.approx(list(expected.values()), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [("models",), ("pairs", "--all"), ("matrix",), ("ensemble", "--size", 2, "--combine", "votes")],
+    ids=lambda query: query[0],
+)
+def test_every_query_answers_under_real(imagenet, query):
+    store, _ = imagenet
+    name, *options = query
+    answers = [run(name, store.path, *options, *labels, "--format", "json").stdout for labels in LABEL_SETS]
+    assert answers[0] != answers[1]
 
 
 def test_wrong_orders_of_real_predictions_are_noticed(imagenet, tmp_path):
