@@ -320,7 +320,10 @@ def correct_under_sets(top1, sets):
 
 
 def kind_of_scores(rows, tolerance=1e-3):
-    """Whether rows are one-hot, probabilities, log-probabilities or logits; None where they disagree."""
+    """Whether rows are one-hot, probabilities, log-probabilities or logits.
+
+    "mixed" where most are probabilities and some are not, "classes" where they could as well be classes.
+    """
 
     def is_probabilities(row):
         return min(row) >= 0 and abs(math.fsum(row) - 1) <= tolerance
@@ -334,7 +337,9 @@ def kind_of_scores(rows, tolerance=1e-3):
     if n_probabilities == len(rows):
         return "probabilities"
     if 2 * n_probabilities > len(rows):
-        return None
+        return "mixed"
+    if all(x in range(len(row)) for row in rows for x in row):
+        return "classes"
     return "log-probabilities" if all(is_log(row) for row in rows) else "logits"
 
 

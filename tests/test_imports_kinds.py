@@ -16,7 +16,7 @@ from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
 from dissensus.ingest.imports import detect, source
 from dissensus.ingest.imports.align import Aligned, class_places, order_of
 
-LOOSE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LOOSE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def softmax(z):
@@ -41,7 +41,8 @@ def form(*blocks, kind="auto", **options):
 def test_kinds_equal_the_oracle(data):
     """Rows of one kind, with some rows of another mixed in."""
     n, c = data.draw(st.integers(1, 12)), data.draw(st.integers(2, 5))
-    z = data.draw(arrays("f8", (n, c), elements=st.floats(-8, 8)))
+    numbers = data.draw(st.sampled_from([st.floats(-8, 8), st.integers(0, c).map(float)]))
+    z = data.draw(arrays("f8", (n, c), elements=numbers))
     makers = {
         "logits": lambda x: x,
         "probabilities": softmax,
@@ -55,8 +56,9 @@ def test_kinds_equal_the_oracle(data):
     cut = data.draw(st.integers(0, n))
     blocks = [block for block in (rows[:cut], rows[cut:]) if len(block)]
     expected = naive.kind_of_scores(rows.tolist())
-    if expected is None:
-        with pytest.raises(ArgumentError, match="most rows are probabilities, but"):
+    refusals = {"mixed": "most rows are probabilities, but", "classes": "whole numbers from 0 to"}
+    if expected in refusals:
+        with pytest.raises(ArgumentError, match=refusals[expected]):
             form(*blocks)
     else:
         assert form(*blocks) == expected
@@ -87,6 +89,10 @@ def test_what_the_user_says_must_fit():
     assert form(100 * p, kind="logits") == "logits"
     assert form(np.eye(4), kind="probabilities") == "probabilities"
     assert form(np.eye(4), kind="labels") == "one-hot"
+    votes = np.arange(12).reshape(3, 4) % 4
+    with pytest.raises(ArgumentError, match="whole numbers from 0 to 3, as classes are; if these are scores"):
+        form(votes)
+    assert form(votes, kind="logits") == form(votes - 1) == "logits"
     broken = p.copy()
     broken[3] = 0.5
     assert form(broken, kind="logits") == "logits"  # said so, and not all rows contradict it

@@ -125,6 +125,7 @@ def test_tables(tmp_path):
 
 def test_classes_from_text_and_tables(tmp_path):
     assert read_classes(written(tmp_path / "names.txt", "cat\n\n dog \n")).names == ["cat", "dog"]
+    assert read_classes(written(tmp_path / "bare.csv", "cat\ndog\n")).names == ["cat", "dog"]
     table = written(tmp_path / "t.csv", "class_id,wnid,name,group\n1,n2,dog,x\n0,n1,cat,y\n")
     found = read_classes(table)
     assert (found.names, found.notes) == (["cat", "dog"], [])

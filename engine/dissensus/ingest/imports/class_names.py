@@ -62,6 +62,8 @@ def read_classes(path: str | os.PathLike[str]) -> ClassFile:
     if path.suffix.lower() not in FORMATS:
         return ClassFile(read_lines(path, "classes"))
     table = _in_order(read_table(path))
+    if table.num_columns == 1 and path.suffix == ".csv" and table.column_names[0].lower() not in NAMES:
+        return ClassFile(read_lines(path, "classes"))  # its first line is a class too
     distinct = [n for n in table.column_names if _is_distinct(table[n])]
     name = _first(NAMES, distinct) or (distinct[0] if distinct else None)
     notes = _notes(table, path, name)

@@ -114,8 +114,9 @@ def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | Non
     _refuse_other_counts(table, names, len(wanted.classes))
     lower = {n.lower(): n for n in reversed(names)}
     found = next((lower[known] for known in PREDICTIONS if known in lower), None)
-    if found is None and len(names) == 1:
-        found = names[0]
+    others = [n for n in names if n.lower() not in IDS]
+    if found is None and len(others) == 1:
+        found = others[0]
     if found is None:
         raise ArgumentError(
             f"{table.path} has no column that is known to hold predictions among {some_names(names)}; name "

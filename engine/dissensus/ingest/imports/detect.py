@@ -40,6 +40,10 @@ class Survey:
         Rows with a negative number.
     lowest, highest : float
         Of class numbers.
+    is_single, is_bool, is_whole : bool
+        One number a row; true or false; class numbers without a fraction.
+    is_like_classes : bool
+        Whether all scores are whole numbers that a class may have.
     """
 
     def __init__(self, n_classes: int, narrow: bool) -> None:
@@ -47,7 +51,8 @@ class Survey:
         self.n = self.n_sums = self.n_logs = self.n_one_hot = self.n_negative = self.n_hundreds = 0
         self.worst_sum, self.worst_row = 1.0, -1
         self.lowest, self.highest = float("inf"), float("-inf")
-        self.is_whole, self.is_single, self.is_bool = True, True, False
+        self.is_single, self.is_bool = True, False
+        self.is_whole = self.is_like_classes = True
         self._digest = hashlib.sha256()
 
     def add(self, block: NDArray[Any]) -> None:
@@ -80,6 +85,8 @@ class Survey:
     def _add_scores(self, x: NDArray[np.float64]) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             sums, lse = x.sum(axis=1), np.log(np.exp(x).sum(axis=1))
+        if self.is_like_classes:
+            self.is_like_classes = bool(((x >= 0) & (x < self.n_classes) & (x == np.floor(x))).all())
         positive = (x >= 0).all(axis=1)
         off = np.abs(sums - 1)
         self.n_sums += int((positive & (off <= self.tolerance)).sum())
@@ -192,6 +199,12 @@ def _scores(survey: Survey, kind: str) -> Reading:
             f"kind 'logits' was given, but all {survey.n} rows are >= 0 and sum to 1: these are "
             "probabilities; "
             "pass kind='probabilities' (--kind probabilities)"
+        )
+    if kind == "auto" and survey.is_like_classes:
+        raise ArgumentError(
+            f"all scores are whole numbers from 0 to {survey.n_classes - 1}, as classes are; if these are "
+            "scores pass "
+            "kind='logits' (--kind logits), if each column is a model give each a file or an array of its own"
         )
     if kind == "auto" and survey.n_hundreds == survey.n:
         raise ArgumentError("all rows are >= 0 and sum to 100: divide them by 100 to have probabilities")

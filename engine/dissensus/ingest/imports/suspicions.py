@@ -20,6 +20,8 @@ SIGMAS = 4  # from chance: 1 in 30,000 by luck
 GAIN_SIGMAS = 8  # of accuracy under another order of classes: several are tried
 REMEDY = "give the names in the file's order with classes= (--classes FILE)"
 
+_SAME = ("the same numbers as model {}", "the same predictions as model {} on every example")
+
 Classes = NDArray[Any]
 
 
@@ -126,24 +128,29 @@ class Known:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._models: dict[str, tuple[str, str]] | None = None
+        self._keys: dict[str, tuple[str, str]] = {}
+        self._names: dict[str, dict[str, None]] = {}  # in order, of every key
 
     def same_as(self, model_id: str) -> str | None:
         """Another model with the same stored numbers or the same predictions; takes note of this one."""
-        if self._models is None:
-            self._models = {name: self._key(name) for name in self._store.model_ids if name != model_id}
-        own = self._key(model_id)
-        others = [(name, key) for name, key in self._models.items() if name != model_id]
-        self._models[model_id] = own
-        twin = next((name for name, key in others if key == own), None)
-        if twin is not None:
-            return f"the same numbers as model {twin!r}"
-        twin = next((name for name, key in others if key[1] == own[1]), None)
-        return None if twin is None else f"the same predictions as model {twin!r} on every example"
+        if not self._keys:
+            for name in self._store.model_ids:
+                self._note(name)
+        self._note(model_id)  # anew: it may have been replaced
+        for key, what in zip(self._keys[model_id], _SAME, strict=True):
+            twin = next((name for name in self._names[key] if name != model_id), None)
+            if twin is not None:
+                return what.format(repr(twin))
+        return None
 
-    def _key(self, model_id: str) -> tuple[str, str]:
+    def _note(self, model_id: str) -> None:
+        for key in self._keys.get(model_id, ()):
+            del self._names[key][model_id]
         model = self._store.model(model_id)
-        return f"{model.kind} {_stored(model)}", hashlib.sha256(model.column("top1").tobytes()).hexdigest()
+        classes = hashlib.sha256(model.column("top1").tobytes()).hexdigest()
+        self._keys[model_id] = f"{model.kind} {_stored(model)} {classes}", classes
+        for key in self._keys[model_id]:
+            self._names.setdefault(key, {})[model_id] = None
 
 
 def _stored(model: StoredModel) -> str:
