@@ -7,6 +7,7 @@ import pytest
 
 import dissensus as ds
 import naive
+from dissensus.errors import CorruptionError
 from dissensus.ingest.imports.suspicions import hypotheses, matched_accuracy, suspicions
 from dissensus.store.truth import Truth
 
@@ -122,3 +123,17 @@ def test_the_same_model_twice(labels, tmp_path):
     assert found["e"] == ["the same numbers as model 'd'"]
     again = ds.import_predictions(store, tmp_path / "d.npy", rows="store", progress=False).rows[0]
     assert (again.status, again.suspicions) == ("stored", ["the same numbers as model 'e'"])
+
+
+def test_a_damaged_model_of_the_store_is_said_first(labels, tmp_path):
+    store = ds.create(tmp_path / "s.zoo", labels, classes=NAMES)
+    np.save(tmp_path / "m.npy", labels)
+    for name in ("cut", "flipped"):
+        store.add(name, predictions=labels)
+    derived = store.model("flipped").folder / "derived.arrow"
+    derived.write_bytes(derived.read_bytes().replace(b"top1", b"top2"))
+    (row,) = ds.import_predictions(ds.open(store.path), tmp_path / "m.npy", rows="store", progress=False).rows
+    assert (row.status, row.suspicions) == ("done", ["the same numbers as model 'cut'"])
+    (store.model("cut").folder / "derived.arrow").write_bytes(b"")
+    with pytest.raises(CorruptionError, match="model 'cut': derived.arrow has 0 bytes"):
+        ds.import_predictions(ds.open(store.path), tmp_path / "m.npy", model_id="n", progress=False)

@@ -200,19 +200,25 @@ def _scores(survey: Survey, kind: str) -> Reading:
             "probabilities; "
             "pass kind='probabilities' (--kind probabilities)"
         )
-    if kind == "auto" and survey.is_like_classes:
-        raise ArgumentError(
-            f"all scores are whole numbers from 0 to {survey.n_classes - 1}, as classes are; if these are "
-            "scores pass "
-            "kind='logits' (--kind logits), if each column is a model give each a file or an array of its own"
-        )
-    if kind == "auto" and survey.n_hundreds == survey.n:
-        raise ArgumentError("all rows are >= 0 and sum to 100: divide them by 100 to have probabilities")
+    if kind == "auto":
+        _refuse_doubtful(survey)
     if survey.n_logs == survey.n:
         return Reading(
             "logits", "log-probabilities", ["log-probabilities: stored as logits, which they are too"]
         )
     return Reading("logits", "logits")
+
+
+def _refuse_doubtful(survey: Survey) -> None:
+    """Refuse numbers that are more likely something else than logits, unless the user says that they are."""
+    if survey.is_like_classes:
+        raise ArgumentError(
+            f"all scores are whole numbers from 0 to {survey.n_classes - 1}, as classes are; if these are "
+            "scores pass "
+            "kind='logits' (--kind logits), if each column is a model give each a file or an array of its own"
+        )
+    if survey.n_hundreds == survey.n:
+        raise ArgumentError("all rows are >= 0 and sum to 100: divide them by 100 to have probabilities")
 
 
 def _natural(survey: Survey) -> str:

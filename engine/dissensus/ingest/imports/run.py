@@ -92,6 +92,8 @@ def import_predictions(
         An argument breaks its rule, or two files give one model id.
     NotWritable
         The store cannot be written.
+    CorruptionError
+        A model of the store is damaged.
 
     Examples
     --------
@@ -116,6 +118,7 @@ def import_predictions(
         Known(store),
     )
     check_writable(store)
+    _ = store.model_ids  # what is damaged is said before anything is stored
     found = find_models(paths, Wanted(ids, store.classes, id_column, columns), model_id)
     return ImportReport(_run_all(job, found, progress))
 
@@ -178,24 +181,35 @@ class _Job:
         reading = decide(survey, self.kind, source.facts.hint)
         notes += reading.notes
         content = {"source": "import", "content": survey.content, "form": reading.form}
-        status = "stored"
-        if not self._is_stored(entry.model_id, content, reading.kind):
-            metadata = self._describe(source, entry.file, notes)
-            self._write(entry.model_id, aligned, reading, content, metadata, bar)
-            status = "done"
+        status = self._store(entry, source, aligned, reading, content, notes, bar)
         doubts, accuracy = self._judge(entry.model_id, source.facts.ids is not None)
-        seconds = time.perf_counter() - start
         return ImportRow(
             entry.model_id,
             str(entry.file),
             status,
-            reading.kind,
-            accuracy,
-            [*notes, *doubts],
-            doubts,
-            None,
-            seconds,
+            kind=reading.kind,
+            accuracy=accuracy,
+            notes=[*notes, *doubts],
+            suspicions=doubts,
+            seconds=time.perf_counter() - start,
         )
+
+    def _store(
+        self,
+        entry: Entry,
+        source: Source,
+        aligned: Aligned,
+        reading: Reading,
+        content: Mapping[str, str],
+        notes: list[str],
+        bar: Progress,
+    ) -> str:
+        """Write the model unless it is there with this content; return its status."""
+        if self._is_stored(entry.model_id, content, reading.kind):
+            return "stored"
+        metadata = self._describe(source, entry.file, notes)
+        self._write(entry.model_id, aligned, reading, content, metadata, bar)
+        return "done"
 
     def _aligned(self, source: Source, file: Path, notes: list[str]) -> Aligned:
         order = self._order(source, file, notes)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.errors import CorruptionError
 from dissensus.store import format as fmt
 
 if TYPE_CHECKING:
@@ -135,7 +137,8 @@ class Known:
         """Another model with the same stored numbers or the same predictions; takes note of this one."""
         if not self._keys:
             for name in self._store.model_ids:
-                self._note(name)
+                with suppress(CorruptionError):  # of another model: `verify` names it
+                    self._note(name)
         self._note(model_id)  # anew: it may have been replaced
         for key, what in zip(self._keys[model_id], _SAME, strict=True):
             twin = next((name for name in self._names[key] if name != model_id), None)
