@@ -62,7 +62,9 @@ def test_import(files, zoo):
     ]
     assert rows[0]["notes"] == ["columns not used: 'confidence'"]
     assert "cannot be read as json" in rows[1]["error"]
-    assert done.stderr.splitlines() == [
+    failed, *warnings = done.stderr.splitlines()
+    assert failed.startswith(f"Failed: broken: {files / 'broken.json'} cannot be read as json")
+    assert warnings == [
         "Warning: noise: accuracy 0.5000 is that of chance (0.5000), and the file has no ids: are its rows "
         "in "
         "another order? (rows=, --rows)"

@@ -60,8 +60,8 @@ def import_(
 
     FILES are .npy, .npz, .safetensors, .pt, Parquet, Arrow, CSV, TSV, JSON or JSON lines; the model is called
     by the file, or by its name in a file that holds several. Rows are matched by ids where the file has them.
-    A file that cannot be stored does not stop the others and gives exit status 1; what looks wrong but can be
-    stored is a warning. The same command again stores nothing twice.
+    A file that cannot be stored does not stop the others; it is named on stderr and gives exit status 1. What
+    looks wrong but can be stored is a warning. The same command again stores nothing twice.
 
     \b
     Examples:
@@ -104,15 +104,18 @@ def _fact(text: str) -> tuple[str, Any]:
 
 
 def _warn(report: ImportReport) -> None:
+    """Say whole, on stderr, what failed and what looks wrong: a column of the table may be cut."""
     for row in report.rows:
         for doubt in row.suspicions:
             click.echo(f"Warning: {row.model}: {doubt}", err=True)
+        if row.error is not None:
+            click.echo(f"Failed: {row.model}: {row.error}", err=True)
 
 
 def _on_screen(report: ImportReport) -> Any:
-    """Table for people: what became of each model, and why; notes are in the other formats."""
+    """Table for people: what became of each model, and how it was read; errors and warnings are on stderr."""
     import pyarrow as pa
 
     table = report.to_arrow().select(["model", "status", "kind", "accuracy", "notes"])
-    texts = [row.error or "; ".join(n for n in row.notes if n not in row.suspicions) for row in report.rows]
+    texts = ["; ".join(n for n in row.notes if n not in row.suspicions) or None for row in report.rows]
     return table.drop_columns(["notes"]).append_column("note", pa.array(texts, pa.string()))

@@ -56,8 +56,7 @@ def order_of(given: Sequence[str], wanted: Sequence[str], what: str) -> Order:
     if wrong:
         raise ExamplesMismatch(
             f"{what} has {len(given)} rows, the store {len(wanted)} examples: {'; '.join(wrong)}; give one "
-            "row for "
-            f"each of the store's ids, which are like {wanted[0]!r}"
+            f"row for each of the store's ids, which are like {wanted[0]!r}"
         )
     return np.fromiter((place[name] for name in wanted), np.intp, len(wanted))
 
@@ -99,8 +98,7 @@ def order_without_ids(n_rows: int, ids: Sequence[str], row_ids: Sequence[str] | 
     if n_rows != len(ids):
         raise ExamplesMismatch(
             f"{what} has {n_rows} rows, the store {len(ids)} examples, and no ids say which are which; give "
-            "one row "
-            "an example, or a column of ids"
+            "one row an example, or a column of ids"
         )
     return None
 

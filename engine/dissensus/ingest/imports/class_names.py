@@ -105,6 +105,5 @@ def _notes(table: pa.Table, path: Path, chosen: str | None) -> list[str]:
     instead = "their numbers" if chosen is None else f"column {chosen!r}"
     return [
         f"column {natural!r} of {path.name} repeats names ({common!r} {values.count(common)} times): "
-        "classes are "
-        f"called by {instead}"
+        f"classes are called by {instead}"
     ]

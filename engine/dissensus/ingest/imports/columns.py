@@ -120,9 +120,7 @@ def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | Non
     if found is None:
         raise ArgumentError(
             f"{table.path} has no column that is known to hold predictions among {some_names(names)}; name "
-            "it "
-            "with "
-            "columns= (--column)"
+            "it with columns= (--column)"
         )
     return Picked([found], hint_of(found))
 
@@ -172,9 +170,7 @@ def _best(table: TableFile, names: list[str]) -> str:
             return hits[0]
     raise ArgumentError(
         f"{table.path} has several columns or sets of columns that may be predictions: {some_names(names)}; "
-        "name "
-        "one "
-        "with columns= (--column)"
+        "name one with columns= (--column)"
     )
 
 
@@ -189,8 +185,7 @@ def _refuse_other_counts(table: TableFile, names: Sequence[str], n_classes: int)
             raise WrongClassCount(
                 f"{table.path} has {len(numbers)} columns {prefix + str(min(numbers))!r} to "
                 f"{prefix + str(max(numbers))!r}; the store needs one for each of its {n_classes} classes, "
-                "numbered "
-                f"0 to {n_classes - 1} or named by them"
+                f"numbered 0 to {n_classes - 1} or named by them"
             )
 
 

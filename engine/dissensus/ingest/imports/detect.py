@@ -162,8 +162,7 @@ def _labels(survey: Survey, kind: str) -> Reading:
     if kind not in ("auto", "labels"):
         raise ArgumentError(
             f"kind {kind!r} needs one column for each of the {survey.n_classes} classes; the file has one "
-            "number "
-            "a row: pass kind='labels' (--kind labels) if these are classes"
+            "number a row: pass kind='labels' (--kind labels) if these are classes"
         )
     if survey.is_bool:
         raise ArgumentError(
@@ -172,8 +171,7 @@ def _labels(survey: Survey, kind: str) -> Reading:
     if not survey.is_whole:
         raise ArgumentError(
             f"one number a row that is no class ({survey.lowest:.6g} to {survey.highest:.6g}); name the "
-            "column of "
-            "predicted classes with columns= (--column), or give one score for each class"
+            "column of predicted classes with columns= (--column), or give one score for each class"
         )
     if survey.lowest >= 1 and survey.highest == survey.n_classes:
         raise ArgumentError(
@@ -197,8 +195,7 @@ def _scores(survey: Survey, kind: str) -> Reading:
     if survey.n_sums == survey.n:
         raise ArgumentError(
             f"kind 'logits' was given, but all {survey.n} rows are >= 0 and sum to 1: these are "
-            "probabilities; "
-            "pass kind='probabilities' (--kind probabilities)"
+            "probabilities; pass kind='probabilities' (--kind probabilities)"
         )
     if kind == "auto":
         _refuse_doubtful(survey)
@@ -230,8 +227,7 @@ def _probabilities(survey: Survey, kind: str) -> Reading:
     if n_off:
         figures = (
             f"{n_off} of {survey.n} rows are negative or do not sum to 1 within {survey.tolerance:g}; the "
-            "worst, "
-            f"row {survey.worst_row}, sums to {survey.worst_sum:.6g}"
+            f"worst, row {survey.worst_row}, sums to {survey.worst_sum:.6g}"
         )
         if survey.n_sums <= MOST * survey.n:
             what = "these look like logits: pass kind='logits' (--kind logits)"

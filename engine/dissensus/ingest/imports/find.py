@@ -95,7 +95,6 @@ def _refuse_clashes(found: list[Entry | Unreadable]) -> None:
         if entry.model_id in seen:
             raise ArgumentError(
                 f"model id {entry.model_id!r} comes from {seen[entry.model_id]} and from {entry.file}; "
-                "import one of "
-                "them by itself with model_id= (--model NAME)"
+                "import one of them by itself with model_id= (--model NAME)"
             )
         seen[entry.model_id] = entry.file

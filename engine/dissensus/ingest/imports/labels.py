@@ -129,8 +129,7 @@ def _label_column(table: pa.Table, path: Path, given: str | None, id_name: str |
     if found is None:
         raise ArgumentError(
             f"{path} has no column that is known to hold labels among {', '.join(names) or 'none'}; name it "
-            "with "
-            "label_column= (--label-column)"
+            "with label_column= (--label-column)"
         )
     return str(found)
 

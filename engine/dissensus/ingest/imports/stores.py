@@ -121,8 +121,7 @@ def _columns_of(file: AnyPath, ids: Sequence[str], has_ids: bool, id_column: str
         if has_ids or table.num_rows != len(ids):
             raise ArgumentError(
                 f"{path} has no column of example ids among {', '.join(table.column_names)}; rows are "
-                "matched by "
-                "id: name it with id_column= (--id-column)"
+                "matched by id: name it with id_column= (--id-column)"
             )
         return {name: table[name] for name in table.column_names}
     order = order_of([str(v) for v in table[id_name].to_pylist()], list(ids), path.name)

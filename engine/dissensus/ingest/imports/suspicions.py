@@ -59,8 +59,7 @@ def suspicions(predicted: Classes, truth: Truth, classes: list[str], has_ids: bo
     elif not has_ids and accuracy < chance + spread:
         found.append(
             f"accuracy {accuracy:.4f} is that of chance ({chance:.4f}), and the file has no ids: are its "
-            "rows in "
-            "another order? (rows=, --rows)"
+            "rows in another order? (rows=, --rows)"
         )
     return found
 
@@ -92,8 +91,7 @@ def _other_order(predicted: Classes, truth: Truth, classes: list[str], accuracy:
     if matched >= least:
         return (
             f"accuracy is {accuracy:.4f}, but {matched:.4f} if its classes are matched one to one with the "
-            "true "
-            f"ones: they seem to be in another order; {REMEDY}"
+            f"true ones: they seem to be in another order; {REMEDY}"
         )
     return None
 
