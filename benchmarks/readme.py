@@ -57,6 +57,26 @@ def ingest_memory() -> str:
     )
 
 
+def storage() -> str:
+    result = newest("storage")
+    rows = [
+        f"| {name} | {e['bytes_of_float32']:.2f} | {e['argmax_flips']:,} | {e['new_ties']:,} | "
+        f"{e['largest_nll_difference']:.2g} | {e['largest_kappa_difference']:.2g} |"
+        for name, e in result["effects"].items()
+    ]
+    n_rows = result["models"] * result["examples"]
+    return "\n".join(
+        [
+            f"Against float32 logits, {result['models']} trained models x {result['examples']:,} examples of "
+            f"{result['data']}, {n_rows:,} rows ({result['date']}, `python benchmarks/storage.py`):",
+            "",
+            "| kept as | bytes | argmax flips | new ties | NLL differs at most | kappa differs at most |",
+            "|---|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
 def demo() -> str:
     """What the demo printed about categories and the ensemble, and when and where."""
     record = newest("demo-fashion-mnist")
@@ -83,7 +103,7 @@ def _section(text: str, start: str, stop: str) -> str:
     return text[text.index(start) : text.index(stop)].rstrip()
 
 
-BLOCKS = {"demo": demo, "pair-counts": pair_counts, "ingest-memory": ingest_memory}
+BLOCKS = {"demo": demo, "pair-counts": pair_counts, "ingest-memory": ingest_memory, "storage": storage}
 
 
 def rendered(readme: str) -> str:

@@ -276,8 +276,8 @@ def test_memory_budget_is_what_the_system_has_left():
     from dissensus.run.memory import available_bytes
 
     before = available_bytes()
-    held = np.ones(1 << 28, np.uint8)
-    assert 0 < available_bytes() < before - held.nbytes // 2
+    held = np.ones(1 << 30, np.uint8)  # far more than what other processes take meanwhile
+    assert 0 < available_bytes() < before - held.nbytes // 4
 
 
 def test_hard_labels_are_no_candidates(small_zoo):

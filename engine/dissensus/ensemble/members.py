@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dissensus.kernels import probabilities as kernel
 from dissensus.run.memory import available_bytes
+from dissensus.store.blocks import read_blocks
 from dissensus.store.catalog import Store
 from dissensus.store.truth import Truth
 
@@ -105,16 +106,18 @@ class MemberScores:
         self._step = max(1, BLOCK_BYTES // row_bytes)
         budget = available_bytes() // 4 if budget_bytes is None else budget_bytes
         self._keep = budget // (row_bytes * self._step)
-        self._kept: dict[int, Block] = {}
+        self._kept: list[Block] = []
         for _ in self.blocks():  # the first pass fills `p_truth`
             pass
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order, in blocks."""
-        for number, start in enumerate(range(0, len(self._rows), self._step)):
-            block = self._kept.get(number) or self._make(start, min(start + self._step, len(self._rows)))
-            if number < self._keep:
-                self._kept[number] = block
+        yield from self._kept
+        done = self._kept[-1].stop if self._kept else 0
+        for read in read_blocks(self._logits, self._rows[done:], self._step):
+            block = self._make(done + read.start, done + read.stop, read.centred)
+            if len(self._kept) < self._keep:
+                self._kept.append(block)
             yield block
 
     def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
@@ -122,11 +125,11 @@ class MemberScores:
         for block in self.blocks():
             total[block.start : block.stop] += block.q[candidate]
 
-    def _make(self, start: int, stop: int) -> Block:
+    def _make(self, start: int, stop: int, centred: Sequence[NDArray[Any]]) -> Block:
         q = np.empty((len(self._logits), stop - start, self.n_classes), np.uint32)
         offsets, classes = self.truth.offsets[start : stop + 1], self.truth.classes
-        for m, (logits, table) in enumerate(zip(self._logits, self._tables, strict=True)):
-            codes = kernel.codes_of(logits.take(self._rows[start:stop]))
+        for m, (rows, table) in enumerate(zip(centred, self._tables, strict=True)):
+            codes = kernel.codes_of(rows)
             kernel.fixed_point(codes, table, offsets, classes, q[m], self.p_truth[m, start:stop])
         return Block(start, stop, q)
 
