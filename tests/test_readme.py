@@ -17,6 +17,7 @@ import real_data
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text()
 PYTHON_BLOCKS = re.findall(r"<!-- runs -->\n```python\n(.*?)```", README, re.S)
+PEERS_BLOCKS = re.findall(r"<!-- runs with: xarray polars duckdb -->\n```python\n(.*?)```", README, re.S)
 COMMANDS = re.findall(r"^(dissensus (?!demo|ingest).*)$", README, re.M)
 
 
@@ -56,12 +57,13 @@ def write_predictions(folder):
 
 def test_there_is_something_to_run():
     assert len(PYTHON_BLOCKS) >= 3
+    assert len(PEERS_BLOCKS) >= 2
     assert len(COMMANDS) >= 7
 
 
-@pytest.mark.parametrize("block", PYTHON_BLOCKS)
+@pytest.mark.parametrize("block", [*(ONLY_DEMO + block for block in PYTHON_BLOCKS), *PEERS_BLOCKS])
 def test_python_blocks_run(session, block):
-    command = [sys.executable, "-c", ONLY_DEMO + block]
+    command = [sys.executable, "-c", block]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
