@@ -27,4 +27,7 @@ def test_a_figure_counts_trials_not_problems():
     figure = Figure("fault", "promise")
     figure.count("a", ["one", "two"])
     figure.count("b", [])
+    figure.demand("whole", [])
     assert (figure.tried, figure.lost, figure.problems) == (2, 1, ["a: one", "a: two"])
+    figure.demand("whole", ["three"])
+    assert (figure.tried, figure.lost, figure.problems[-1]) == (3, 2, "whole: three")

@@ -36,7 +36,7 @@ def damaged(root: Path, effort: Effort) -> Figure:
     make_zoo(path, "own")
     make_zoo(other, "other")
     sound, foreign = _files(path), _files(other)
-    figure.count("a cache was made", [] if sound else ["there is none"])
+    figure.demand("a cache was made", [] if sound else ["there is none"])
     for name, make in [*effort.pick(_damages(sound), 300), *_exchanges(foreign)]:
         figure.count(name, _problems(path, make(), sound))
     return figure

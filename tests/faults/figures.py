@@ -45,6 +45,13 @@ class Figure:
         self.lost += bool(found)
         self.problems += [f"{case}: {problem}" for problem in found][: self.KEPT - len(self.problems)]
 
+    def demand(self, case: str, problems: Iterable[str]) -> None:
+        """Enter a check that is no trial by itself: it is counted only where it fails."""
+        whole = Figure(self.fault, self.promise)
+        whole.count(case, problems)
+        if whole.lost:
+            self.add(whole)
+
     def add(self, part: Figure) -> None:
         """Enter the trials of another figure of the same fault."""
         self.tried, self.lost = self.tried + part.tried, self.lost + part.lost

@@ -248,5 +248,5 @@ def _share(root: Path, effort: Effort, kind: str, share: int, shares: int) -> Fi
         figure.count(name, specimen.problems(damage))
         specimen.mend(damage)
     mended = Specimen(specimen.path).files == specimen.files
-    figure.count("in the end", [] if mended else ["the specimen was not mended"])
+    figure.demand("in the end", [] if mended else ["the specimen was not mended"])
     return figure

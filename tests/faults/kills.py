@@ -69,7 +69,7 @@ def _equal(a: Any, b: Any) -> bool:
 def at_every_step(root: Path, effort: Effort, act: Act) -> Figure:
     """Kill an act at each of its steps."""
     stage, figure = Stage(root, act), Figure(act.fault, PROMISE)
-    figure.count("unbroken", [] if stage.expected is not None else ["an unbroken run shows nothing"])
+    figure.demand("unbroken", [] if stage.expected is not None else ["an unbroken run shows nothing"])
     for step in effort.pick(range(1, stage.n_steps + 1), 10):
         path = stage.copy()
         ended = run(at_step, step, kill, act.do, path)

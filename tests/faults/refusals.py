@@ -73,7 +73,7 @@ def _count_only_reads(figure: Figure, path: Path, user: int | None) -> None:
     figure.count("reading", wrong)
     for what, error in got["refused"].items():
         figure.count(what, [] if error == "NotWritable" else [f"gave {error}"])
-    figure.count("in the end", [] if tree_hash(path) == before else ["the disk changed"])
+    figure.demand("in the end", [] if tree_hash(path) == before else ["the disk changed"])
 
 
 def no_permission(root: Path, effort: Effort) -> Figure:

@@ -50,7 +50,7 @@ def one_id(root: Path, effort: Effort) -> Figure:
     for number in range(effort.number(6, 60)):
         ended = _at_once(write_together, [(path, [f"m{number}"])] * RIVALS)
         figure.count(f"round {number}", _one_winner(ended, REFUSALS) + damage(path) + locks(path))
-    figure.count("in the end", _differing(path))
+    figure.demand("in the end", _differing(path))
     return figure
 
 
@@ -69,7 +69,7 @@ def one_store(root: Path, effort: Effort) -> Figure:
         ended = _at_once(create_together, [(path,)] * RIVALS)
         figure.count(f"round {number}", _one_winner(ended, {"StoreExists"}) + damage(path))
     left = {entry.name for entry in root.iterdir()} - {f"{n}.zoo" for n in range(figure.tried)}
-    figure.count("in the end", [f"{name} is left" for name in left])
+    figure.demand("in the end", [f"{name} is left" for name in left])
     return figure
 
 
@@ -91,7 +91,7 @@ def many_ids(root: Path, effort: Effort) -> Figure:
         for model_id in chain(*shares):
             figure.count(f"round {number}", [] if model_id in there else [f"{model_id} is lost"])
         failed = [f"ended with {e}" for e in ended if not e.said]
-        figure.count(f"round {number}", failed + damage(path) + locks(path))
+        figure.demand(f"round {number}", failed + damage(path) + locks(path))
     return figure
 
 
