@@ -57,6 +57,26 @@ def ingest_memory() -> str:
     )
 
 
+def storage() -> str:
+    result = newest("storage")
+    rows = [
+        f"| {name} | {e['bytes_of_float32']:.2f} | {e['argmax_flips']:,} | {e['new_ties']:,} | "
+        f"{e['largest_nll_difference']:.2g} | {e['largest_kappa_difference']:.2g} |"
+        for name, e in result["effects"].items()
+    ]
+    n_rows = result["models"] * result["examples"]
+    return "\n".join(
+        [
+            f"Against float32 logits, {result['models']} trained models x {result['examples']:,} examples of "
+            f"{result['data']}, {n_rows:,} rows ({result['date']}, `python benchmarks/storage.py`):",
+            "",
+            "| kept as | bytes | argmax flips | new ties | NLL differs at most | kappa differs at most |",
+            "|---|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
 def faults() -> str:
     """What was tried against the store, one row a group of faults."""
     result = newest("faults")
@@ -76,26 +96,6 @@ def faults() -> str:
             "",
             "| fault | tried | held | lost |",
             "|---|---|---|---|",
-            *rows,
-        ]
-    )
-
-
-def storage() -> str:
-    result = newest("storage")
-    rows = [
-        f"| {name} | {e['bytes_of_float32']:.2f} | {e['argmax_flips']:,} | {e['new_ties']:,} | "
-        f"{e['largest_nll_difference']:.2g} | {e['largest_kappa_difference']:.2g} |"
-        for name, e in result["effects"].items()
-    ]
-    n_rows = result["models"] * result["examples"]
-    return "\n".join(
-        [
-            f"Against float32 logits, {result['models']} trained models x {result['examples']:,} examples of "
-            f"{result['data']}, {n_rows:,} rows ({result['date']}, `python benchmarks/storage.py`):",
-            "",
-            "| kept as | bytes | argmax flips | new ties | NLL differs at most | kappa differs at most |",
-            "|---|---|---|---|---|---|",
             *rows,
         ]
     )

@@ -314,3 +314,41 @@ def greedy_votes(top1, labels, n_classes, size, start=(), replacement=True):
 def correct_under_sets(top1, sets):
     """For each model, whether each predicted class is among the example's right ones."""
     return [[predicted in right for predicted, right in zip(row, sets, strict=True)] for row in top1]
+
+
+# Predictions in files
+
+
+def kind_of_scores(rows, tolerance=1e-3):
+    """Whether rows are one-hot, probabilities, log-probabilities or logits.
+
+    "mixed" where most are probabilities and some are not, "classes" where they could as well be classes.
+    """
+
+    def is_probabilities(row):
+        return min(row) >= 0 and abs(math.fsum(row) - 1) <= tolerance
+
+    def is_log(row):
+        return max(row) <= 0 and abs(math.log(math.fsum(math.exp(x) for x in row))) <= tolerance
+
+    if all(sorted(row) == [0] * (len(row) - 1) + [1] for row in rows):
+        return "one-hot"
+    n_probabilities = sum(is_probabilities(row) for row in rows)
+    if n_probabilities == len(rows):
+        return "probabilities"
+    if 2 * n_probabilities > len(rows):
+        return "mixed"
+    if all(x in range(len(row)) for row in rows for x in row):
+        return "classes"
+    return "log-probabilities" if all(is_log(row) for row in rows) else "logits"
+
+
+def rows_by_id(rows, ids, wanted):
+    """Rows in another order of ids."""
+    by_id = dict(zip(ids, rows, strict=True))
+    return [by_id[name] for name in wanted]
+
+
+def accuracy_in_order(predicted, labels, file_order):
+    """Accuracy if class c of the predictions is class file_order[c] of the labels."""
+    return sum(file_order[p] == y for p, y in zip(predicted, labels, strict=True)) / len(labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 import os
 import sys
 import warnings
@@ -14,6 +15,9 @@ import click
 COMMANDS = {
     "demo": ("demo", "Train and ingest a real zoo on this machine, and answer which models to combine."),
     "ingest": ("ingest", "Run models over labelled data and stream their logits into a store."),
+    "create": ("labels", "Make an empty store for the examples of a label file."),
+    "import": ("imports", "Put predictions that exist in files into a store."),
+    "annotate": ("labels", "Add label sets and columns to the examples of a store, or take them away."),
     "info": ("queries", "What a store holds."),
     "models": ("queries", "Models of a store with their accuracies."),
     "pairs": ("pairs", "Pairs of models, the most different first."),
@@ -39,7 +43,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"dissensus_cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(module, attribute)
         return command
 
     def resolve_command(

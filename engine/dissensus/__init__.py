@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .ensemble import Ensemble as Ensemble
     from .ensemble import greedy as greedy
     from .errors import DissensusError as DissensusError
+    from .ingest import ImportReport as ImportReport
     from .ingest import create_from as create_from
+    from .ingest import import_predictions as import_predictions
     from .ingest import infer as infer
     from .pairs import Pairs as Pairs
     from .pairs import pairwise as pairwise
@@ -26,11 +28,13 @@ __version__ = "0.1.0"
 _HOME = {
     "DissensusError": "errors",
     "Ensemble": "ensemble",
+    "ImportReport": "ingest",
     "Pairs": "pairs",
     "Store": "store.catalog",
     "create": "store.create",
     "create_from": "ingest",
     "greedy": "ensemble",
+    "import_predictions": "ingest",
     "infer": "ingest",
     "migrate": "store.header",
     "open": "store.catalog",

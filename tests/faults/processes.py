@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -72,7 +74,15 @@ def run(job: Callable[..., Any], *arguments: Any) -> Outcome:
     return Child(job, *arguments).outcome()
 
 
+def _end_with_parent() -> None:
+    """A child that loops until it is told to stop must not outlive a suite that was killed."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _work(pipe: Connection, job: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         said = {"said": job(*arguments)}
     except Exception as error:

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from .examples import digits_examples as digits_examples
     from .folders import ImageFolder as ImageFolder
     from .idx import idx_examples as idx_examples
+    from .imports.class_names import read_classes as read_classes
+    from .imports.labels import LabelFile as LabelFile
+    from .imports.labels import read_labels as read_labels
+    from .imports.report import ImportReport as ImportReport
+    from .imports.report import ImportRow as ImportRow
+    from .imports.run import import_predictions as import_predictions
+    from .imports.stores import annotate_from_files as annotate_from_files
+    from .imports.stores import create_from_files as create_from_files
+    from .imports.whole import read_table as read_table
     from .models import LazyModel as LazyModel
     from .models import ModelSource as ModelSource
     from .models import Predictor as Predictor
@@ -33,19 +42,28 @@ _HOME = {
     "CallableModel": "callables",
     "ExampleSource": "examples",
     "ImageFolder": "folders",
+    "ImportReport": "imports.report",
+    "ImportRow": "imports.report",
     "InferReport": "stream",
+    "LabelFile": "imports.labels",
     "LazyModel": "models",
     "ModelRun": "stream",
     "ModelSource": "models",
     "Predictor": "models",
     "TimmModel": "timm_sources",
     "TorchModel": "torch_models",
+    "annotate_from_files": "imports.stores",
     "create_from": "create",
+    "create_from_files": "imports.stores",
     "digits_examples": "examples",
     "estimator_model": "estimators",
     "idx_examples": "idx",
+    "import_predictions": "imports.run",
     "infer": "stream",
     "open_examples": "sources",
+    "read_classes": "imports.class_names",
+    "read_labels": "imports.labels",
+    "read_table": "imports.whole",
     "timm_models": "timm_sources",
 }
 

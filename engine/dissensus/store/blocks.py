@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,6 @@ from numpy.typing import NDArray
 
 from .logits import Logits
 from .splits import Rows
-
-STEP_BYTES = 64 << 20  # stored rows of all models in one step
 
 
 @dataclass(frozen=True)
@@ -45,31 +44,31 @@ def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -
     rows : (n,) intp
         Sorted row numbers.
     step : int, optional
-        Rows a block; by default whole blocks of the files, of all models together about 64 MiB.
+        Rows a block; by default the blocks of the files, whose rows are then given without a copy.
     """
     if not len(logits) or not len(rows):
         return
-    spans = _spans(logits[0], rows, len(logits), step)
-    with ThreadPoolExecutor(1, thread_name_prefix="dissensus-prefetch") as pool:
-        ahead = pool.submit(_prefetch, logits, rows[slice(*spans[0])])
-        for number, (start, stop) in enumerate(spans):
-            ahead.result()
-            if number + 1 < len(spans):
-                ahead = pool.submit(_prefetch, logits, rows[slice(*spans[number + 1])])
+    spans = _spans(logits[0], rows, step)
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-blocks") as pool:
+        ready = _make_ready(pool, logits, rows[slice(*spans[0])])
+        for (start, stop), after in itertools.zip_longest(spans, spans[1:]):
+            for done in ready:
+                done.result()
+            ready = _make_ready(pool, logits, rows[slice(*after)]) if after else []
             yield Block(start, stop, [one.take(rows[start:stop]) for one in logits])
 
 
-def _spans(first: Logits, rows: Rows, n_models: int, step: int | None) -> list[tuple[int, int]]:
+def _spans(first: Logits, rows: Rows, step: int | None) -> list[tuple[int, int]]:
     """Positions where blocks begin and end: at the files' own blocks, unless a step is given."""
     if step is not None:
         edges = [*range(0, len(rows), step), len(rows)]
         return list(itertools.pairwise(edges))
     size = first.block_rows
-    together = max(1, STEP_BYTES // (n_models * size * first.row_bytes)) * size
-    edges = np.unique(np.searchsorted(rows, np.arange(0, len(first) + together, together))).tolist()
+    edges = np.unique(np.searchsorted(rows, np.arange(0, len(first) + size, size))).tolist()
     return list(itertools.pairwise(edges))
 
 
-def _prefetch(logits: Sequence[Logits], rows: Rows) -> None:
-    for one in logits:
-        one.prefetch(int(rows[0]), int(rows[-1]) + 1)
+def _make_ready(pool: Executor, logits: Sequence[Logits], rows: Rows) -> list[Future[None]]:
+    """Read and verify what these rows need, in threads: computing checksums lets others run."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    return [pool.submit(one.verify, first, last) for one in logits if not one.is_verified(first, last)]

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
+import crc32c as crc32c_package
 from numpy.typing import NDArray
 
 from dissensus.errors import (
@@ -34,12 +34,12 @@ _MISPLACED = {errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR}
 GRAVE, MAKING = ".removed-", ".making-"  # no folder of a model begins with a dot
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_POPULATE_READ = 22
+_START_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 
 
 def crc32c(data: bytes | NDArray[Any]) -> int:
-    """Checksum (Castagnoli) of bytes or a contiguous array."""
-    return int(google_crc32c.value(data))
+    """Checksum (Castagnoli) of bytes or a contiguous array; other threads run meanwhile."""
+    return int(crc32c_package.crc32c(data))
 
 
 def crc_bytes(crc: int) -> bytes:
@@ -86,13 +86,17 @@ def open_map(path: Path) -> mmap.mmap:
     return open_map(path)
 
 
-def populate(mapped: NDArray[Any]) -> None:
-    """Bring the pages of a map into memory, in one system call for which other threads need not wait."""
+def read_ahead(mapped: NDArray[Any]) -> None:
+    """Let the system begin to read the pages of a map, unless they are in memory; does not wait for them.
+
+    Asking for pages that are there costs a tenth of reading them, so the first one is looked at before.
+    """
     begin = mapped.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
     length = mapped.ctypes.data + mapped.nbytes - begin
-    for advice in (_POPULATE_READ, mmap.MADV_WILLNEED):  # the first needs Linux 5.14
-        if _LIBC.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), advice) == 0:
-            return
+    there = ctypes.c_ubyte()
+    known = _LIBC.mincore(ctypes.c_void_p(begin), ctypes.c_size_t(1), ctypes.byref(there)) == 0
+    if not (known and there.value & 1):
+        _LIBC.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), mmap.MADV_WILLNEED)
 
 
 def bury(folder: Path, place: Path) -> None:
@@ -176,6 +180,16 @@ def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
         if done == 0:
             raise OSError(errno.ENOSPC, "write returned 0 bytes")
         view, offset = view[done:], offset + done
+
+
+def start_writing(fd: int, offset: int, length: int) -> None:
+    """Let the system begin to bring written bytes to the disk, so that a later fsync has less to wait for.
+
+    A hint only (Linux's sync_file_range): what is durable is decided by fsync.
+    """
+    call = getattr(_LIBC, "sync_file_range", None)
+    if call is not None:
+        call(fd, ctypes.c_int64(offset), ctypes.c_int64(length), _START_WRITE)
 
 
 def sync_folder(folder: Path) -> None:

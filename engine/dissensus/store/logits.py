@@ -13,7 +13,7 @@ from dissensus.errors import CorruptionError, IncompatibleFormat
 
 from . import format as fmt
 from .codecs import BY_NAME
-from .files import crc32c, crc_bytes, open_map, populate, read_checked
+from .files import crc32c, crc_bytes, open_map, read_ahead, read_checked
 from .tables import numbers, read_arrow
 
 if TYPE_CHECKING:
@@ -117,16 +117,32 @@ class Logits:
         start, stop = self._geometry.rows(block)
         return self._decoded[1][: stop - start]
 
-    def prefetch(self, start: int, stop: int) -> None:
-        """Bring the stored rows start:stop into memory, so that reading them does not wait for the disk."""
-        size = self._geometry.block_rows
-        self.prefetch_blocks(start // size, -(-stop // size))
+    def _blocks_of(self, start: int, stop: int) -> range:
+        return range(start // self.block_rows, -(-stop // self.block_rows))
 
-    def prefetch_blocks(self, first: int, last: int) -> None:
-        """Bring blocks first:last into memory."""
-        here = self._places[first:last]
+    def is_verified(self, start: int, stop: int) -> bool:
+        """Whether the checksums of all blocks with rows start:stop have been computed."""
+        blocks = self._blocks_of(start, stop)
+        return bool(self._verified[blocks.start : blocks.stop].all())
+
+    def verify(self, start: int, stop: int) -> None:
+        """Read the blocks with rows start:stop and compute their checksums, unless that was done before.
+
+        Raises
+        ------
+        CorruptionError
+        """
+        self.read_ahead(start, stop)
+        for block in self._blocks_of(start, stop):
+            if not self._verified[block]:
+                self.check_block(block)
+
+    def read_ahead(self, start: int, stop: int) -> None:
+        """Let the system begin to read the blocks with rows start:stop from the disk."""
+        blocks = self._blocks_of(start, stop)
+        here = self._places[blocks.start : blocks.stop]
         if len(here):
-            populate(self._bytes[int(here[0, 0]) : int(here[-1].sum())])
+            read_ahead(self._bytes[int(here[0, 0]) : int(here[-1].sum())])
 
     def centred(self, start: int, stop: int) -> NDArray[Any]:
         """Stored rows start:stop, (stop - start, C), in the store's dtype: logit - row maximum, at most 0."""
@@ -145,11 +161,6 @@ class Logits:
     def block_rows(self) -> int:
         """Rows of a block."""
         return self._geometry.block_rows
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a stored row in memory."""
-        return self._geometry.data_bytes // self._geometry.block_rows
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         """Stored rows of given sorted numbers, (n, C) in the store's dtype: logit - row maximum."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from dissensus.errors import CorruptionError, DissensusError, WriterBusy
+from dissensus.errors import CorruptionError, IncompatibleFormat, WriterBusy
 
 from . import format as fmt
 from .files import crc32c, crc_bytes, read_checked, sync_folder, write_at, write_file, writing
@@ -77,8 +77,10 @@ def _mend_model(
     folder, name = path / place, findings[0].model
     try:
         model = StoredModel(folder, geometry, examples_hash, sizes=False)
-    except (DissensusError, KeyError, TypeError):
+    except CorruptionError:
         return [_quarantine(path, place, findings, _salvage_without_record(folder, geometry))]
+    except IncompatibleFormat as error:  # sound, for all this version knows
+        return [Action(name, "left", str(error))]
     try:
         lock = model_lock(path, model.model_id)
     except WriterBusy as error:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codecs import Codec, Raw
-from .files import crc32c, crc_bytes, write_at, writing
+from .files import crc32c, crc_bytes, start_writing, write_at, writing
 from .format import CRC_BYTES
 
 
@@ -76,6 +76,7 @@ class BlockFile:
         with writing(self.path):
             write_at(self._fd, raw.data, self._end)
             write_at(self._fd, crc_bytes(crc), self._end + raw.nbytes)
+        start_writing(self._fd, self._end, raw.nbytes + CRC_BYTES)
         self._end += raw.nbytes + CRC_BYTES
         self.crcs.append(crc)
 

@@ -205,7 +205,7 @@ def _check_shard(model: StoredModel, quick: bool) -> Iterator[Check]:
         return
     for block in () if quick else range(model.geometry.n_blocks):
         if block % _AHEAD_BLOCKS == 0:
-            logits.prefetch_blocks(block, block + _AHEAD_BLOCKS)
+            logits.read_ahead(block * logits.block_rows, (block + _AHEAD_BLOCKS) * logits.block_rows)
         try:
             logits.check_block(block)
             yield fmt.SHARD, block, "", logits.block_bytes(block)

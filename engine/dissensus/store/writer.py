@@ -171,10 +171,15 @@ class ModelWriter:
         self._buffer(*self._rows.make(block, self.position + self._pending))
 
     def _buffer(self, columns: NDArray[Any], logits: NDArray[Any] | None) -> None:
-        """Copy rows into the open block; write it whenever it is full or the last."""
-        done = 0
+        """Write whole blocks as they come; copy other rows into the open block until it is full."""
+        done, size = 0, self._geometry.block_rows
         while done < len(columns):
-            space = len(self._pending_columns) - self._pending
+            if not self._pending and len(columns) - done >= size:
+                whole = slice(done, done + size)
+                self._write(columns[whole], None if logits is None else logits[whole])
+                done += size
+                continue
+            space = size - self._pending
             take = min(space, len(columns) - done)
             here = slice(self._pending, self._pending + take)
             self._pending_columns[here] = columns[done : done + take]
@@ -188,11 +193,16 @@ class ModelWriter:
     def _flush(self) -> None:
         self._pending_columns[self._pending :] = np.zeros((), self._columns)
         self._pending_logits[self._pending :] = np.nan
-        blocks = (self._pending_columns, self._pending_logits)
+        self._write(self._pending_columns, None if self.kind == "labels" else self._pending_logits)
+        self._pending = 0
+
+    def _write(self, columns: NDArray[Any], logits: NDArray[Any] | None) -> None:
+        """Append one whole block to both files, the logits first."""
         self._broken = True  # until both files hold the block
-        for file, block in reversed(list(zip(self._files, blocks, strict=False))):
-            file.append(block)
-        self._broken, self._pending = False, 0
+        if logits is not None:
+            self._files[1].append(logits)
+        self._files[0].append(columns)
+        self._broken = False
 
     def commit(self) -> None:
         """Make the model visible; called by a clean exit of the ``with`` block.

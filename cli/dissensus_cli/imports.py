@@ -1,0 +1,121 @@
+"""Predictions that exist already: import them, model by model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .output import Sink, output_options
+from .queries import STORE
+
+if TYPE_CHECKING:
+    from dissensus import ImportReport
+
+FILES = click.Path(path_type=Path)
+
+
+@click.command("import")
+@STORE
+@click.argument("files", nargs=-1, required=True, type=FILES)
+@click.option(
+    "--kind",
+    type=click.Choice(["auto", "logits", "probabilities", "labels"]),
+    default="auto",
+    show_default=True,
+    help="What the numbers are; auto looks at all of them.",
+)
+@click.option("--model", help="Name of the model, if the files hold just one.  [default: the file's name]")
+@click.option("--id-column", help="Column or named array of the example ids.  [default: recognised]")
+@click.option("--column", help="Column or named array of the predictions.  [default: recognised]")
+@click.option(
+    "--classes", type=FILES, help="Class names in the order that the files have them in, one a line."
+)
+@click.option(
+    "--rows",
+    help="Files without ids: 'store' (in its order), 'sorted' (by id), or a file with one id a line.",
+)
+@click.option("--replace", is_flag=True, help="Put models in the place of others of the same name.")
+@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Fact kept with each model; repeatable.")
+@output_options
+def import_(
+    store: Path,
+    files: tuple[Path, ...],
+    kind: str,
+    model: str | None,
+    id_column: str | None,
+    column: str | None,
+    classes: Path | None,
+    rows: str | None,
+    replace: bool,
+    metadata: tuple[str, ...],
+    fmt: str | None,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """Put predictions that exist in FILES into STORE: hard labels, probabilities or logits.
+
+    FILES are .npy, .npz, .safetensors, .pt, Parquet, Arrow, CSV, TSV, JSON or JSON lines; the model is called
+    by the file, or by its name in a file that holds several. Rows are matched by ids where the file has them.
+    A file that cannot be stored does not stop the others; it is named on stderr and gives exit status 1. What
+    looks wrong but can be stored is a warning. The same command again stores nothing twice.
+
+    \b
+    Examples:
+      dissensus import my.zoo predictions/*.csv
+      dissensus import my.zoo resnet.npy --rows sorted --metadata category=architecture
+    """
+    import dissensus as ds
+    from dissensus.ingest import read_classes
+
+    sink = Sink(fmt, out, force)
+    report = ds.import_predictions(
+        ds.open(store),
+        files,
+        kind=kind,
+        model_id=model,
+        id_column=id_column,
+        columns=column,
+        classes=None if classes is None else read_classes(classes).names,
+        rows=rows,
+        metadata=dict(_fact(text) for text in metadata),
+        replace=replace,
+    )
+    _warn(report)
+    done, stored, failed = len(report.done), len(report.stored), len(report.failed)
+    title = f"{store}: {done} models imported, {stored} there before, {failed} failed"
+    records = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
+    sink.table(_on_screen(report) if sink.fmt == "table" else report.to_arrow(), title, records)
+    sys.exit(1 if report.failed else 0)
+
+
+def _fact(text: str) -> tuple[str, Any]:
+    """Key and value of KEY=VALUE; the value is JSON where it can be read so."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise click.UsageError(f"--metadata must be KEY=VALUE; got {text!r}")
+    try:
+        return key.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return key.strip(), value
+
+
+def _warn(report: ImportReport) -> None:
+    """Say whole, on stderr, what failed and what looks wrong: a column of the table may be cut."""
+    for row in report.rows:
+        for doubt in row.suspicions:
+            click.echo(f"Warning: {row.model}: {doubt}", err=True)
+        if row.error is not None:
+            click.echo(f"Failed: {row.model}: {row.error}", err=True)
+
+
+def _on_screen(report: ImportReport) -> Any:
+    """Table for people: what became of each model, and how it was read; errors and warnings are on stderr."""
+    import pyarrow as pa
+
+    table = report.to_arrow().select(["model", "status", "kind", "accuracy", "notes"])
+    texts = ["; ".join(n for n in row.notes if n not in row.suspicions) or None for row in report.rows]
+    return table.drop_columns(["notes"]).append_column("note", pa.array(texts, pa.string()))

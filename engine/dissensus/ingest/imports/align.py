@@ -1,0 +1,212 @@
+"""Rows of a file put into the store's order, and its classes into the store's: by name, never by guess."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
+
+from .source import ArraySource, Facts, Source, require_memory
+
+HELD_BYTES = 64 << 20  # what may be held in memory rather than read twice
+
+Order = NDArray[np.intp] | None  # row of the file for each example; None where they agree
+
+
+def order_of(given: Sequence[str], wanted: Sequence[str], what: str) -> Order:
+    """Row of a file for each of the store's examples.
+
+    Parameters
+    ----------
+    given : sequence of str
+        Id of each row of the file.
+    wanted : sequence of str
+        Ids of the store, in its order.
+    what : str
+        The file, for the message.
+
+    Returns
+    -------
+    (N,) intp or None
+        None where the rows are in the store's order already.
+
+    Raises
+    ------
+    ExamplesMismatch
+        Ids that come twice, are unknown or are missing, with their number and the first few.
+    """
+    if given == wanted:
+        return None
+    place = {name: row for row, name in enumerate(given)}
+    known = set(wanted)
+    twice = [name for name, n in Counter(given).items() if n > 1] if len(place) < len(given) else []
+    lists = {
+        "come more than once": twice,
+        "are not in the store": [name for name in place if name not in known],
+        "of the store have no row": [name for name in wanted if name not in place],
+    }
+    wrong = [f"{len(names)} ids {text}, first {names[:3]}" for text, names in lists.items() if names]
+    if wrong:
+        raise ExamplesMismatch(
+            f"{what} has {len(given)} rows, the store {len(wanted)} examples: {'; '.join(wrong)}; give one "
+            f"row for each of the store's ids, which are like {wanted[0]!r}"
+        )
+    return np.fromiter((place[name] for name in wanted), np.intp, len(wanted))
+
+
+def ids_of_rows(rows: str | os.PathLike[str] | None, ids: Sequence[str]) -> list[str] | None:
+    """Ids that the user says the rows of files without ids have; None where they are the store's order.
+
+    Raises
+    ------
+    ArgumentError
+        The file of ids cannot be read.
+    """
+    if rows is None or rows == "store":
+        return None
+    if rows == "sorted":
+        return sorted(ids)
+    try:
+        text = Path(rows).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArgumentError(
+            f"rows must be 'store', 'sorted' or a text file with one id a line; {str(rows)!r}: {reason}"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def order_without_ids(n_rows: int, ids: Sequence[str], row_ids: Sequence[str] | None, what: str) -> Order:
+    """Row of a file that has no ids for each of the store's examples.
+
+    Raises
+    ------
+    ExamplesMismatch
+        It has another number of rows.
+    """
+    if row_ids is not None:
+        order = order_of(row_ids, ids, "rows=")
+        if n_rows == len(ids):
+            return order
+    if n_rows != len(ids):
+        raise ExamplesMismatch(
+            f"{what} has {n_rows} rows, the store {len(ids)} examples, and no ids say which are which; give "
+            "one row an example, or a column of ids"
+        )
+    return None
+
+
+def class_places(given: Sequence[str] | None, classes: Sequence[str]) -> NDArray[np.intp] | None:
+    """Place in the store of each class of a file, (C,); None where no order was given.
+
+    Raises
+    ------
+    ArgumentError
+        The names are not the store's.
+    """
+    if given is None:
+        return None
+    place = {name: i for i, name in enumerate(classes)}
+    unknown = [name for name in given if name not in place]
+    if unknown:
+        raise UnknownName.of("class", str(unknown[0]), classes)
+    if len(set(given)) < len(classes) or len(given) != len(classes):
+        missing = [name for name in classes if name not in set(given)]
+        raise ArgumentError(
+            f"classes must name each of the store's {len(classes)} classes once, in the file's order; got "
+            f"{len(given)} names, of the store's {len(missing)} are missing, first {missing[:3]}"
+        )
+    return np.array([place[name] for name in given], np.intp)
+
+
+class Aligned:
+    """Predictions in the store's order of rows and classes; names of classes as numbers.
+
+    Parameters
+    ----------
+    source : Source
+        The file's rows.
+    order : (N,) intp or None
+        Row of the file for each example.
+    places : (C,) intp or None
+        Place in the store of each class of the file.
+    classes : sequence of str
+        Class names of the store.
+    block_rows : int
+        Rows to give at a time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        order: Order,
+        places: NDArray[np.intp] | None,
+        classes: Sequence[str],
+        block_rows: int,
+    ) -> None:
+        self._source, self._order = _readable(source, order), order
+        self._places, self._columns = places, None if places is None else np.argsort(places)
+        self._numbers = {name: i for i, name in enumerate(classes)}
+        self._block_rows = block_rows
+        if places is not None and source.dtype.kind in "OU":
+            raise ArgumentError("classes must not be given where predictions are names of classes already")
+
+    def blocks(self, first: int = 0) -> Iterator[NDArray[Any]]:
+        """Rows (n,) or (n, C), from one example to the last."""
+        n_rows = self._source.shape[0]
+        for start in range(first, n_rows, self._block_rows):
+            stop = min(start + self._block_rows, n_rows)
+            block = self._read(start, stop)
+            if len(block) != stop - start:
+                raise ExamplesMismatch(f"the file ends after {start + len(block)} of {n_rows} rows")
+            yield self._in_store_classes(block, start)
+
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
+        if self._order is not None and isinstance(self._source, ArraySource):
+            return self._source.take(self._order[start:stop])
+        return self._source.read(start, stop)
+
+    def _in_store_classes(self, block: NDArray[Any], start: int) -> NDArray[Any]:
+        if block.ndim == 2 and block.shape[1] == 1:
+            block = block[:, 0]
+        if block.dtype.kind in "OU":
+            return self._named(block, start)
+        if self._columns is None or self._places is None:
+            return block
+        if block.ndim == 2:
+            return block[:, self._columns]
+        if block.dtype.kind == "f":
+            raise ArgumentError("classes reorders class numbers or scores; got one float a row")
+        inside = (block >= 0) & (block < len(self._places))
+        return np.where(inside, self._places[np.where(inside, block, 0)], block)
+
+    def _named(self, block: NDArray[Any], start: int) -> NDArray[np.int64]:
+        try:
+            return np.array([self._numbers[name] for name in block.tolist()], np.int64)
+        except KeyError:
+            unknown = [name for name in block.tolist() if name not in self._numbers]
+            raise UnknownName.of(
+                f"class in {len(unknown)} of the rows {start} to {start + len(block) - 1}:",
+                str(unknown[0]),
+                self._numbers,
+            ) from None
+
+
+def _readable(source: Source, order: Order) -> Source:
+    """Source that can be read twice and in any order; in memory where the file gives rows only in turn."""
+    if isinstance(source, ArraySource):
+        return source
+    n_bytes = int(np.prod(source.shape)) * source.dtype.itemsize
+    if order is None and n_bytes > HELD_BYTES:
+        return source
+    # the blocks, and the array they are joined to
+    what = f"putting the rows of this {source.facts.format} file into the store's order"
+    require_memory(2 * n_bytes, what, "sort it by the store's order, or convert it to .npy")
+    return ArraySource(source.read(0, source.shape[0]), Facts(source.facts.format))

@@ -1,0 +1,176 @@
+"""Arrays in files: .npy and .safetensors mapped, .npz streamed, .pt through torch's safe loader."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import reading, stem_of
+from .members import Member, entries_of
+from .source import BLOCK_ROWS, ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
+
+_SAFETENSORS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
+    "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
+class Bfloat16:
+    """Rows of bfloat16, kept as their bits, given as float32.
+
+    Parameters
+    ----------
+    bits : (N,) or (N, C) uint16
+        Upper halves of float32 numbers.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, bits: NDArray[np.uint16]) -> None:
+        self._bits, self.shape = bits, bits.shape
+
+    def __getitem__(self, rows: Any, /) -> NDArray[np.float32]:
+        return (np.asarray(self._bits[rows]).astype(np.uint32) << 16).view(np.float32)
+
+
+def npy_entries(path: Path, wanted: Wanted) -> list[Entry]:
+    """Model of an .npy file, mapped."""
+    wanted.refuse_columns(path)
+
+    def load() -> Source:
+        with reading(path, "npy"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return _array_source(array, Facts("npy"))
+
+    return [Entry(stem_of(path), path, load)]
+
+
+def npz_entries(path: Path, wanted: Wanted) -> list[Entry]:
+    """Models of an .npz file; each array is read from the archive as a stream."""
+    with reading(path, "npz"), zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        headers = {name: _npy_header(archive.open(name)) for name in names}
+    members = {
+        name.removesuffix(".npy"): Member(shape, _npz_loader(path, name, shape, fortran, dtype))
+        for name, (shape, fortran, dtype) in headers.items()
+    }
+    return entries_of(path, "npz", members, wanted)
+
+
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not loaded; save plain arrays")
+    return shape, fortran, dtype
+
+
+def _npz_loader(path: Path, name: str, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]) -> Any:
+    def blocks() -> Iterator[NDArray[Any]]:
+        row_bytes = dtype.itemsize * int(np.prod(shape[1:]))
+        with reading(path, "npz"), zipfile.ZipFile(path) as archive, archive.open(name) as file:
+            _npy_header(file)
+            for start in range(0, shape[0], BLOCK_ROWS):
+                n = min(BLOCK_ROWS, shape[0] - start)
+                data = file.read(n * row_bytes)
+                if len(data) < n * row_bytes:
+                    raise EOFError(
+                        f"array {name!r} ends after {start + len(data) // row_bytes} of {shape[0]} rows"
+                    )
+                yield np.frombuffer(data, dtype).reshape(n, *shape[1:])
+
+    def load(facts: Facts) -> Source:
+        if fortran and len(shape) > 1:  # columns first: rows come together only when all is read
+            n_bytes = dtype.itemsize * int(np.prod(shape))
+            require_memory(
+                n_bytes, f"{path.name} in column order", "save it in C order (np.ascontiguousarray)"
+            )
+            with reading(path, "npz"), np.load(path, allow_pickle=False) as archive:
+                return _array_source(archive[name.removesuffix(".npy")], facts)
+        facts.narrow = dtype == np.float16
+        return StreamSource(shape, dtype, blocks, facts)
+
+    return load
+
+
+def safetensors_entries(path: Path, wanted: Wanted) -> list[Entry]:
+    """Models of a .safetensors file, mapped."""
+    from safetensors import safe_open
+
+    with reading(path, "safetensors"):
+        with safe_open(path, framework="numpy"):  # checks header, offsets and length
+            pass
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
+    members = {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}
+    return entries_of(path, "safetensors", members, wanted)
+
+
+def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
+    shape = tuple(tensor["shape"])
+
+    def load(facts: Facts) -> Source:
+        with reading(path, "safetensors"):
+            dtype = np.dtype(_SAFETENSORS[tensor["dtype"]])
+            array: Any = np.memmap(path, dtype, "r", base + tensor["data_offsets"][0], shape)
+        if tensor["dtype"] == "BF16":
+            return _narrow_source(array, facts)
+        return _array_source(array, facts)
+
+    return Member(shape, load)
+
+
+def torch_entries(path: Path, wanted: Wanted) -> list[Entry]:
+    """Models of a .pt file: a tensor, or a dict of tensors; loaded without running code from the file."""
+    content = _torch_load(path)
+    if hasattr(content, "detach"):
+        wanted.refuse_columns(path)
+        return [Entry(stem_of(path), path, lambda: _torch_source(content, Facts("torch")))]
+    named = content if isinstance(content, dict) else {}
+    members = {str(name): _torch_member(value, path) for name, value in named.items()}
+    return entries_of(path, "torch", members, wanted)
+
+
+def _torch_load(path: Path) -> Any:
+    import torch
+
+    with reading(path, "torch"):
+        is_zip = zipfile.is_zipfile(path)  # the format before 1.6 cannot be mapped
+        return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
+
+
+def _torch_member(value: Any, path: Path) -> Member:
+    if hasattr(value, "detach"):
+        return Member(tuple(value.shape), lambda facts: _torch_source(value, facts))
+    if isinstance(value, list | tuple) and value and isinstance(value[0], str | int):
+        array = np.asarray(value)
+        return Member(array.shape, lambda facts: ArraySource(array, facts))
+    return Member((), lambda facts: ArraySource(np.empty(0), facts))
+
+
+def _torch_source(tensor: Any, facts: Facts) -> Source:
+    import torch
+
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        return _narrow_source(tensor.view(torch.int16).numpy().view(np.uint16), facts)
+    return _array_source(tensor.numpy(), facts)
+
+
+def _array_source(array: NDArray[Any], facts: Facts) -> Source:
+    facts.narrow = array.dtype == np.float16
+    return ArraySource(array, facts)
+
+
+def _narrow_source(bits: NDArray[np.uint16], facts: Facts) -> Source:
+    facts.narrow = True
+    return ArraySource(Bfloat16(bits), facts)

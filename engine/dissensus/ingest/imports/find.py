@@ -1,0 +1,100 @@
+"""The models that files hold: opened by their format; ids that clash are refused before anything is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dissensus.errors import ArgumentError, DissensusError
+
+from .arrays import npy_entries, npz_entries, safetensors_entries, torch_entries
+from .files import TABLES, format_of, stem_of
+from .json_files import json_entries
+from .source import Entry, Wanted
+from .table_models import table_entries
+from .tables import open_table
+
+_READERS: dict[str, Callable[[Path, Wanted], list[Entry]]] = {
+    "npy": npy_entries,
+    "npz": npz_entries,
+    "safetensors": safetensors_entries,
+    "torch": torch_entries,
+    "json": json_entries,
+}
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file whose models cannot be told.
+
+    Attributes
+    ----------
+    model_id, file, error
+        Its stem, its path, and why.
+    """
+
+    model_id: str
+    file: Path
+    error: str
+
+
+def find_models(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], wanted: Wanted, model_id: str | None
+) -> list[Entry | Unreadable]:
+    """Models that files hold, in the order given.
+
+    Parameters
+    ----------
+    paths
+        One file or several.
+    wanted
+        Names to go by.
+    model_id
+        Name of the model, where there is just one.
+
+    Raises
+    ------
+    ArgumentError
+        No file, a file given twice, two models of one id, or `model_id` for several.
+    """
+    files = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    if not files:
+        raise ArgumentError("paths must name at least one file of predictions, got none")
+    found = [entry for file in files for entry in _of_file(file, wanted)]
+    if model_id is not None:
+        return [_renamed(found, model_id)]
+    _refuse_clashes(found)
+    return found
+
+
+def _of_file(path: Path, wanted: Wanted) -> list[Entry | Unreadable]:
+    try:
+        format_name = format_of(path)
+        if format_name in TABLES:
+            return [*table_entries(open_table(path, format_name), wanted)]
+        return [*_READERS[format_name](path, wanted)]
+    except DissensusError as error:
+        return [Unreadable(stem_of(path), path, str(error))]
+
+
+def _renamed(found: list[Entry | Unreadable], model_id: str) -> Entry | Unreadable:
+    if len(found) > 1:
+        names = ", ".join(entry.model_id for entry in found[:5])
+        raise ArgumentError(f"model_id={model_id!r} names one model, the files hold {len(found)}: {names}, …")
+    entry = found[0]
+    if isinstance(entry, Unreadable):
+        return Unreadable(model_id, entry.file, entry.error)
+    return Entry(model_id, entry.file, entry.load)
+
+
+def _refuse_clashes(found: list[Entry | Unreadable]) -> None:
+    seen: dict[str, Path] = {}
+    for entry in found:
+        if entry.model_id in seen:
+            raise ArgumentError(
+                f"model id {entry.model_id!r} comes from {seen[entry.model_id]} and from {entry.file}; "
+                "import one of them by itself with model_id= (--model NAME)"
+            )
+        seen[entry.model_id] = entry.file

@@ -1,0 +1,99 @@
+"""JSON files: a list of classes or of rows, a list of records, an object of models, or one value a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dissensus.errors import ArgumentError
+
+from .files import array_of, reading, stem_of
+from .members import Member, entries_of
+from .source import ArraySource, Entry, Facts, Source, Wanted, require_memory
+from .table_models import table_entries
+from .tables import memory_table
+
+_EXPANSION = 8  # Python objects take about this many times the bytes of their text
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; of JSON lines, the list of their values.
+
+    Raises
+    ------
+    ArgumentError
+        It is broken, or larger than the memory there is.
+    """
+    need = _EXPANSION * path.stat().st_size
+    require_memory(need, f"{path.name}, which is text,", "convert it to .npy or Parquet")
+    with reading(path, "json"):
+        text = path.read_text(encoding="utf-8-sig")
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            if not error.msg.startswith("Extra data"):
+                raise
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def json_entries(path: Path, wanted: Wanted) -> list[Entry]:
+    """Models of a JSON file. Lists stay unread until their turn; objects are read for their names."""
+    if _begins_with(path) == "[":
+        return _list_entries(path, wanted)
+    return _entries(path, read_json(path), wanted)
+
+
+def _begins_with(path: Path) -> str:
+    with reading(path, "json"), path.open(encoding="utf-8-sig") as file:
+        head = file.read(4096)
+        body = head.lstrip()
+        return "records" if body[:1] == "[" and body[1:].lstrip().startswith("{") else body[:1]
+
+
+def _list_entries(path: Path, wanted: Wanted) -> list[Entry]:
+    wanted.refuse_columns(path)
+
+    def load() -> Source:
+        values = read_json(path)
+        if not values:
+            raise ArgumentError(f"{path} holds an empty list")
+        return ArraySource(array_of(values, f"{path}, a JSON list,"), Facts("json"))
+
+    return [Entry(stem_of(path), path, load)]
+
+
+def _entries(path: Path, content: Any, wanted: Wanted) -> list[Entry]:
+    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        with reading(path, "json"):
+            table = pa.Table.from_pylist(content)
+        return table_entries(memory_table(path, "json", table), wanted)
+    if isinstance(content, list):
+        wanted.refuse_columns(path)
+        array = array_of(content, f"{path}, JSON lines,")
+        return [Entry(stem_of(path), path, lambda: ArraySource(array, Facts("json")))]
+    if not isinstance(content, dict) or not content:
+        raise ArgumentError(f"{path} must hold a list, or an object of lists; it holds {content!r:.40}")
+    known = set(wanted.ids)
+    if sum(name in known for name in list(content)[:100]) * 2 > min(len(content), 100):
+        return _by_example(path, content, wanted)
+    return entries_of(path, "json", {n: _member(path, n, v) for n, v in content.items()}, wanted)
+
+
+def _by_example(path: Path, content: dict[str, Any], wanted: Wanted) -> list[Entry]:
+    """An object whose keys are example ids."""
+    wanted.refuse_columns(path)
+    array = array_of(list(content.values()), f"{path}, by example id,")
+    return [Entry(stem_of(path), path, lambda: ArraySource(array, Facts("json", list(content))))]
+
+
+def _member(path: Path, name: str, value: Any) -> Member:
+    def load(facts: Facts) -> Source:
+        return ArraySource(array_of(value, f"{name!r} of {path}"), facts)
+
+    if not isinstance(value, list) or not value:
+        return Member((), lambda facts: ArraySource(np.empty(0), facts))
+    return Member((len(value),), load)

@@ -1,0 +1,128 @@
+"""Files that hold named arrays: one model with its ids, or several models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dissensus.errors import ArgumentError, UnknownName
+
+from .files import id_texts, stem_of
+from .source import Entry, Facts, Source, Wanted
+
+# In the order of preference: scores say more than probabilities, these more than classes.
+LOGITS = ("logits", "scores", "outputs")
+PROBABILITIES = ("probabilities", "probs", "softmax")
+LABELS = ("predictions", "preds", "pred", "top1", "labels_pred")
+IDS = (
+    "ids", "example_ids", "example_id", "id", "file_name", "file_names", "filename", "filenames", "files",
+    "image_ids", "names", "keys", "paths",
+)  # fmt: skip
+TRUTH = ("labels", "label", "targets", "target", "y_true", "truth")
+HINTS = {"logit": "logits", "prob": "probabilities", "softmax": "probabilities"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One named array of a file.
+
+    Attributes
+    ----------
+    shape
+        Its shape; () for what is no array.
+    load
+        Opens it, given what else is known of it.
+    """
+
+    shape: tuple[int, ...]
+    load: Callable[[Facts], Source]
+
+
+def hint_of(name: str) -> str | None:
+    """Kind of predictions that a name speaks of."""
+    return next((kind for word, kind in HINTS.items() if word in name.lower()), None)
+
+
+def entries_of(path: Path, format_name: str, members: Mapping[str, Member], wanted: Wanted) -> list[Entry]:
+    """Models among the named arrays of a file.
+
+    Parameters
+    ----------
+    path, format_name
+        The file.
+    members : mapping of str to Member
+        Its arrays by name.
+    wanted : Wanted
+        `columns` names the array of predictions, `id_column` that of the ids.
+
+    Raises
+    ------
+    ArgumentError
+        There is no array of predictions, or what is there are a network's weights.
+    UnknownName
+        A name the user gave is not there.
+    """
+    arrays = {name: member for name, member in members.items() if member.shape}
+    if not arrays:
+        raise ArgumentError(f"{path} holds no arrays of predictions")
+    if any(name.endswith((".weight", ".running_mean")) for name in arrays):
+        raise ArgumentError(
+            f"{path} holds a network's weights, not predictions; run it with `dissensus ingest`"
+        )
+    id_name = _id_member(path, arrays, wanted)
+    chosen = _chosen(path, arrays, wanted, id_name)
+    unused = [name for name in members if name not in (*chosen, id_name)]
+    single = len(chosen) == 1
+    return [
+        Entry(
+            stem_of(path) if single else name, path, _loader(path, format_name, name, arrays, id_name, unused)
+        )
+        for name in chosen
+    ]
+
+
+def _loader(
+    path: Path,
+    format_name: str,
+    name: str,
+    arrays: Mapping[str, Member],
+    id_name: str | None,
+    unused: Sequence[str],
+) -> Callable[[], Source]:
+    def load() -> Source:
+        ids = None
+        if id_name is not None:
+            source = arrays[id_name].load(Facts(format_name))
+            ids = id_texts(source.read(0, source.shape[0]), f"array {id_name!r} of {path.name}")
+        notes = [f"not used: {', '.join(unused)}"] if unused else []
+        return arrays[name].load(Facts(format_name, ids, hint_of(name), notes))
+
+    return load
+
+
+def _id_member(path: Path, arrays: Mapping[str, Any], wanted: Wanted) -> str | None:
+    if wanted.id_column is not None:
+        if wanted.id_column not in arrays:
+            raise UnknownName.of(f"array in {path.name}", wanted.id_column, arrays)
+        return wanted.id_column
+    return next((name for name in arrays if name.lower() in IDS), None)
+
+
+def _chosen(path: Path, arrays: Mapping[str, Any], wanted: Wanted, id_name: str | None) -> list[str]:
+    """Array of predictions of the one model, or those of several."""
+    if wanted.columns is not None:
+        names = [wanted.columns] if isinstance(wanted.columns, str) else list(wanted.columns)
+        for name in names:
+            if name not in arrays:
+                raise UnknownName.of(f"array in {path.name}", name, arrays)
+        return names
+    lower = {name.lower(): name for name in arrays}
+    for known in (*LOGITS, *PROBABILITIES, *LABELS):
+        if known in lower:
+            return [lower[known]]
+    chosen = [name for name in arrays if name != id_name and name.lower() not in TRUTH]
+    if not chosen:
+        raise ArgumentError(f"{path} holds no arrays of predictions, only {', '.join(arrays)}")
+    return chosen

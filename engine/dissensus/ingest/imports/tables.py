@@ -1,0 +1,175 @@
+"""Tables in files: Parquet, Arrow and CSV behind one interface that gives record batches."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dissensus.errors import ArgumentError
+
+from .files import reading
+from .source import BLOCK_ROWS
+
+_CSV_BLOCK = 16 << 20  # a row must fit: 50,000 classes of 20 characters are 1 MB
+UNNAMED = "column {}"  # what a column of a CSV file without a header row is called
+
+Types = Mapping[str, pa.DataType]
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A table in a file, read batch by batch.
+
+    Attributes
+    ----------
+    path, format
+        The file.
+    schema
+        Names and types of its columns; of a CSV file, as its first rows suggest.
+    scan
+        Given names and types (asked for, where the file leaves a choice), gives record batches.
+    notes
+        What the user should know about how it is read.
+    """
+
+    path: Path
+    format: str
+    schema: pa.Schema
+    scan: Callable[[Sequence[str], Types], Iterator[pa.RecordBatch]]
+    notes: tuple[str, ...] = ()
+
+    def batches(self, names: Sequence[str], types: Types | None = None) -> Iterator[pa.RecordBatch]:
+        """Record batches of some columns, in the order of `names`.
+
+        Raises
+        ------
+        ArgumentError
+            The file is broken.
+        """
+        with reading(self.path, self.format):
+            for batch in self.scan(names, types or {}):
+                yield batch.select(list(names))
+
+    def column(self, name: str, kind: pa.DataType | None = None) -> pa.ChunkedArray:
+        """One whole column, as a type if given."""
+        wanted = self.schema.field(name).type if kind is None else kind
+        parts = [batch.column(0) for batch in self.batches([name], {name: wanted})]
+        with reading(self.path, self.format):
+            return pa.chunked_array([part.cast(wanted) for part in parts], wanted)
+
+    def read(self, names: Sequence[str], types: Types | None = None) -> pa.Table:
+        """Some columns, whole."""
+        batches = list(self.batches(names, types))
+        if not batches:
+            return pa.schema([self.schema.field(name) for name in names]).empty_table()
+        with reading(self.path, self.format):
+            return pa.Table.from_batches(batches)
+
+
+def open_table(path: Path, format_name: str) -> TableFile:
+    """Open a table; only names, types and the first rows are read.
+
+    Raises
+    ------
+    ArgumentError
+        It is broken, has no rows, or two columns of one name.
+    """
+    openers = {"parquet": _parquet, "arrow": _arrow, "csv": _csv, "tsv": _csv}
+    with reading(path, format_name):
+        table = openers[format_name](path)
+    return _checked(table)
+
+
+def memory_table(path: Path, format_name: str, table: pa.Table) -> TableFile:
+    """Wrap a table in memory like one in a file."""
+    return _checked(
+        TableFile(
+            path, format_name, table.schema, lambda names, types: iter(table.select(list(names)).to_batches())
+        )
+    )
+
+
+def _checked(table: TableFile) -> TableFile:
+    names = table.schema.names
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise ArgumentError(f"{table.path} has more than one column named {twice[0]!r}; rename one")
+    if not names:
+        raise ArgumentError(f"{table.path} has no columns")
+    return table
+
+
+def _parquet(path: Path) -> TableFile:
+    import pyarrow.parquet as pq
+
+    def scan(names: Sequence[str], types: Types) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=BLOCK_ROWS, columns=list(names))
+
+    return TableFile(path, "parquet", pq.read_schema(path), scan)
+
+
+def _arrow(path: Path) -> TableFile:
+    def batches(names: Sequence[str], types: Types) -> Iterator[pa.RecordBatch]:
+        with pa.memory_map(str(path)) as source:
+            if not _is_arrow_file(path):
+                yield from pa.ipc.open_stream(source)
+                return
+            reader = pa.ipc.open_file(source)
+            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
+
+    with pa.memory_map(str(path)) as source:
+        opener = pa.ipc.open_file if _is_arrow_file(path) else pa.ipc.open_stream
+        return TableFile(path, "arrow", opener(source).schema, batches)
+
+
+def _is_arrow_file(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6) == b"ARROW1"
+
+
+def _csv(path: Path) -> TableFile:
+    import pyarrow.csv as pc
+
+    delimiter = "\t" if ".tsv" in path.suffixes else ","
+    header = _first_row(path, delimiter)
+    bare = _is_data(header)
+    names = [UNNAMED.format(i) for i in range(len(header))] if bare else header
+    read = pc.ReadOptions(block_size=_CSV_BLOCK, column_names=names, skip_rows=0 if bare else 1)
+    parse = pc.ParseOptions(delimiter=delimiter)
+
+    def scan(names: Sequence[str], types: Types) -> Iterator[pa.RecordBatch]:
+        convert = pc.ConvertOptions(include_columns=list(names), column_types=dict(types))
+        with pc.open_csv(path, read_options=read, parse_options=parse, convert_options=convert) as reader:
+            yield from reader
+
+    with pc.open_csv(path, read_options=read, parse_options=parse) as reader:
+        schema = reader.schema
+    notes = ("the file has no header row: columns are called 'column 0', 'column 1', …",) if bare else ()
+    return TableFile(path, "tsv" if delimiter == "\t" else "csv", schema, scan, notes)
+
+
+def _first_row(path: Path, delimiter: str) -> list[str]:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+        row = next(csv.reader(file, delimiter=delimiter), None)
+    if not row:
+        raise ValueError("its first line is empty; a table begins with the names of its columns")
+    return row
+
+
+def _is_data(row: Sequence[str]) -> bool:
+    """Whether a first line is numbers already; 0, 1, … are names of classes, though."""
+    if len(row) > 1 and row == [str(i) for i in range(len(row))]:
+        return False
+    try:
+        [float(text) for text in row]
+    except ValueError:
+        return False
+    return True

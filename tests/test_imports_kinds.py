@@ -1,0 +1,235 @@
+"""Kinds of predictions told by their numbers, contradictions refused, rows and classes put into order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import dissensus as ds
+import naive
+from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
+from dissensus.ingest.imports import detect, source
+from dissensus.ingest.imports.align import Aligned, class_places, order_of
+
+LOOSE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def softmax(z):
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def survey(*blocks, narrow=False):
+    blocks = [np.asarray(block) for block in blocks]
+    found = detect.Survey(blocks[0].shape[1] if blocks[0].ndim == 2 else 4, narrow)
+    for block in blocks:
+        found.add(block)
+    return found
+
+
+def form(*blocks, kind="auto", **options):
+    return detect.decide(survey(*blocks, **options), kind, None).form
+
+
+@LOOSE
+@given(st.data())
+def test_kinds_equal_the_oracle(data):
+    """Rows of one kind, with some rows of another mixed in."""
+    n, c = data.draw(st.integers(1, 12)), data.draw(st.integers(2, 5))
+    numbers = data.draw(st.sampled_from([st.floats(-8, 8), st.integers(0, c).map(float)]))
+    z = data.draw(arrays("f8", (n, c), elements=numbers))
+    makers = {
+        "logits": lambda x: x,
+        "probabilities": softmax,
+        "log": lambda x: np.log(softmax(x)),
+        "one-hot": lambda x: np.eye(c)[x.argmax(axis=1)],
+    }
+    rows = makers[data.draw(st.sampled_from(sorted(makers)))](z)
+    others = makers[data.draw(st.sampled_from(sorted(makers)))](z)
+    mixed = data.draw(arrays(bool, n))
+    rows = np.where(mixed[:, None], others, rows)
+    cut = data.draw(st.integers(0, n))
+    blocks = [block for block in (rows[:cut], rows[cut:]) if len(block)]
+    expected = naive.kind_of_scores(rows.tolist())
+    refusals = {"mixed": "most rows are probabilities, but", "classes": "whole numbers from 0 to"}
+    if expected in refusals:
+        with pytest.raises(ArgumentError, match=refusals[expected]):
+            form(*blocks)
+    else:
+        assert form(*blocks) == expected
+    whole, parts = survey(rows), survey(*blocks)
+    assert whole.content == parts.content
+
+
+def test_a_late_row_that_is_no_probability_is_named():
+    p = softmax(np.random.default_rng(0).normal(size=(5000, 4)))
+    p[4321] *= 1.5
+    with pytest.raises(ArgumentError, match=r"1 of 5000 rows .* the worst, row 4321, sums to 1\.5"):
+        form(p[:4000], p[4000:])
+
+
+def test_what_the_user_says_must_fit():
+    z = np.random.default_rng(0).normal(size=(50, 4))
+    p = softmax(z)
+    with pytest.raises(ArgumentError, match=r"50 of 50 rows .*look like logits: pass kind='logits'"):
+        form(z, kind="probabilities")
+    with pytest.raises(ArgumentError, match="all 50 rows are >= 0 and sum to 1: these are probabilities"):
+        form(p, kind="logits")
+    with pytest.raises(ArgumentError, match="'labels' needs one class a row; the file has 4 scores"):
+        form(z, kind="labels")
+    with pytest.raises(ArgumentError, match="needs one column for each of the 4 classes"):
+        form(np.arange(4), kind="logits")
+    with pytest.raises(ArgumentError, match="sum to 100: divide them by 100"):
+        form(100 * p)
+    assert form(100 * p, kind="logits") == "logits"
+    assert form(np.eye(4), kind="probabilities") == "probabilities"
+    assert form(np.eye(4), kind="labels") == "one-hot"
+    votes = np.arange(12).reshape(3, 4) % 4
+    with pytest.raises(ArgumentError, match="whole numbers from 0 to 3, as classes are; if these are scores"):
+        form(votes)
+    assert form(votes, kind="logits") == form(votes - 1) == "logits"
+    broken = p.copy()
+    broken[3] = 0.5
+    assert form(broken, kind="logits") == "logits"  # said so, and not all rows contradict it
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([True, False], "true or false; classes are needed"),
+        ([0.5, 1.0], r"no class \(0\.5 to 1\)"),
+        ([1.0, math.nan], r"no class \(1 to 1\)"),
+        ([1, 2, 3, 4], "run from 1 to 4, the store's from 0 to 3; subtract 1"),
+    ],
+)
+def test_one_number_a_row_that_is_no_class(values, message):
+    with pytest.raises(ArgumentError, match=message):
+        form(np.array(values))
+
+
+def test_half_precision_probabilities_are_renormalised(tmp_path):
+    """A float16 softmax over 1,000 classes does not sum to 1 within 1e-3; float32's must."""
+    rng = np.random.default_rng(3)
+    p = softmax(rng.normal(size=(40, 1000)) * 0.1).astype("f2")
+    p *= np.float16(1.004)  # what sums of rounded numbers may come to
+    labels = p.argmax(axis=1)
+    store = ds.create(tmp_path / "s.zoo", labels, classes=[str(i) for i in range(1000)])
+    np.save(tmp_path / "half.npy", p)
+    np.save(tmp_path / "single.npy", p.astype("f4"))
+    half, single = ds.import_predictions(
+        store, [tmp_path / "half.npy", tmp_path / "single.npy"], kind="probabilities", progress=False
+    ).rows
+    assert (half.status, half.kind) == ("done", "probabilities")
+    assert any("rounded to 16 bits" in note for note in half.notes)
+    assert "do not sum to 1 within 0.001" in single.error
+    back = softmax(store.logits("half")[:])
+    assert np.abs(back.sum(axis=1) - 1).max() < 1e-5
+    assert store.top1(["half"])[0].tolist() == labels.tolist()
+
+
+def test_log_probabilities_of_zero(tmp_path):
+    p = np.array([[1.0, 0.0], [0.25, 0.75], [0.5, 0.5]])
+    store = ds.create(tmp_path / "s.zoo", [0, 1, 0])
+    with np.errstate(divide="ignore"):
+        np.save(tmp_path / "log.npy", np.log(p))
+    (row,) = ds.import_predictions(store, tmp_path / "log.npy", rows="store", progress=False).rows
+    assert (row.kind, row.notes) == ("logits", ["log-probabilities: stored as logits, which they are too"])
+    assert np.allclose(softmax(store.logits("log")[:]), p, atol=1e-3)
+
+
+def test_a_name_that_says_otherwise_is_a_note(tmp_path):
+    store = ds.create(tmp_path / "s.zoo", [0, 1, 0])
+    np.savez(tmp_path / "m.npz", probs=np.array([[3.0, 1.0], [0.0, 2.0], [1.0, 0.5]]))
+    (row,) = ds.import_predictions(store, tmp_path / "m.npz", rows="store", progress=False).rows
+    assert row.kind == "logits"
+    assert "speaks of probabilities, but the numbers are logits" in row.notes[0]
+
+
+@LOOSE
+@given(st.data())
+def test_rows_come_into_the_stores_order(data):
+    wanted = data.draw(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=20, unique=True))
+    ids = data.draw(st.permutations(wanted))
+    order = order_of(ids, wanted, "file")
+    rows = [[i, 2 * i] for i in range(len(ids))]
+    expected = naive.rows_by_id(rows, ids, wanted)
+    array = np.array(rows)
+    assert (order is None) == (ids == wanted)
+    block_rows = data.draw(st.integers(1, 8))
+    sizes = data.draw(st.integers(1, 8))
+    blocks = [array[i : i + sizes] for i in range(0, len(array), sizes)]
+    stream = source.StreamSource(array.shape, "i8", lambda: iter(blocks), source.Facts("test"))
+    for given_source in (source.ArraySource(array, source.Facts("test")), stream):
+        aligned = Aligned(given_source, order, None, ["a", "b"], block_rows)
+        for _ in range(2):  # surveyed, then stored
+            assert np.concatenate(list(aligned.blocks())).tolist() == expected
+        first = block_rows * data.draw(st.integers(0, (len(ids) - 1) // block_rows))
+        assert np.concatenate(list(aligned.blocks(first))).tolist() == expected[first:]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a", "b"], r"1 ids of the store have no row, first \['c'\]"),
+        (
+            ["a", "b", "c", "d"],
+            r"has 4 rows, the store 3 examples: 1 ids are not in the store, first \['d'\]",
+        ),
+        (["a", "b", "b"], r"1 ids come more than once, first \['b'\]; 1 ids of the store have no row"),
+        (["x", "y", "z"], r"3 ids are not in the store, first \['x', 'y', 'z'\]; 3 ids of the store have no"),
+    ],
+)
+def test_ids_that_are_not_the_stores(ids, message):
+    with pytest.raises(ExamplesMismatch, match=message):
+        order_of(ids, ["a", "b", "c"], "file.csv")
+
+
+def test_a_file_in_other_classes_order(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["ant", "bee", "cow", "dog"]
+    store = ds.create(tmp_path / "s.zoo", rng.integers(0, 4, 60), classes=names)
+    z = rng.normal(size=(60, 4)).astype("f4")
+    store.add("straight", logits=z)
+    order = [2, 0, 3, 1]
+    np.save(tmp_path / "scores.npy", z[:, order])
+    np.save(tmp_path / "labels.npy", np.argsort(order)[z.argmax(axis=1)])
+    np.save(tmp_path / "names.npy", np.array(names)[z.argmax(axis=1)])
+    given_names = [names[i] for i in order]
+    report = ds.import_predictions(
+        store,
+        [tmp_path / f"{name}.npy" for name in ("scores", "labels", "names")],
+        classes=given_names,
+        rows="store",
+        progress=False,
+    )
+    assert [row.status for row in report.rows] == ["done", "done", "failed"]
+    assert "predictions are names of classes already" in report.rows[2].error
+    top1 = store.top1(["straight", "scores", "labels"])
+    assert (top1 == top1[0]).all()
+    assert np.array_equal(store.logits("scores")[:], store.logits("straight")[:])
+
+
+def test_classes_must_be_the_stores():
+    assert class_places(None, ["a", "b"]) is None
+    assert class_places(["b", "a"], ["a", "b"]).tolist() == [1, 0]
+    with pytest.raises(UnknownName, match="unknown class 'c'"):
+        class_places(["a", "c"], ["a", "b"])
+    with pytest.raises(ArgumentError, match=r"got 2 names, of the store's 1 are missing, first \['b'\]"):
+        class_places(["a", "a"], ["a", "b"])
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_both_numbers(tmp_path, monkeypatch):
+    store = ds.create(tmp_path / "s.zoo", [0, 1, 0], example_ids=list("abc"))
+    (tmp_path / "m.csv").write_text("id,p_0,p_1\nc,1,2\nb,3,4\na,5,6\n")
+    monkeypatch.setattr(source, "available_bytes", lambda: 90)
+    (row,) = ds.import_predictions(store, tmp_path / "m.csv", progress=False).rows
+    assert row.error.startswith("putting the rows of this csv file into the store's order needs 0.00 GB")
+    assert "sort it by the store's order, or convert it to .npy" in row.error
+    monkeypatch.setattr(source, "available_bytes", lambda: 100)
+    (row,) = ds.import_predictions(store, tmp_path / "m.csv", progress=False).rows
+    assert row.status == "done"
