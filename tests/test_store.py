@@ -464,7 +464,7 @@ def test_what_is_no_array_of_numbers_is_refused(tmp_path, values):
     store = ds.create(tmp_path / "s.zoo", [0, 1])
     with pytest.raises(errors.ArgumentError, match="logits must"):
         store.add("m", logits=values)
-    with pytest.raises(errors.ArgumentError, match="a model id is a string; got 5"):
+    with pytest.raises(errors.ArgumentError, match="a model id is a non-empty string; got 5"):
         store.model(5)
 
 

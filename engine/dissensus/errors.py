@@ -83,6 +83,14 @@ class IncompleteModel(DissensusError, ValueError):
     """A writer was closed before every example had its row."""
 
 
+class NotReadable(DissensusError, OSError):
+    """A file of the store cannot be read by this user, or the device fails: its content is unknown."""
+
+
+class ModelReplaced(DissensusError, RuntimeError):
+    """A model was replaced or removed while it was being read; the same query again reads the new one."""
+
+
 class CorruptionError(DissensusError, OSError):
     """Stored bytes are damaged: model and block or file are named."""
 

@@ -145,7 +145,7 @@ def repair(path: Path) -> None:
 
 
 def copy(path: Path) -> None:
-    ds.open(path).copy(path / "inner.zoo")
+    ds.open(path).copy(_beside(path))
 
 
 def many_models(path: Path) -> None:
@@ -229,9 +229,14 @@ def the_model_set_aside(path: Path) -> Any:
     return None if damage(path) else [model_content(path, "m"), model_content(path, "there") is not None]
 
 
+def _beside(path: Path) -> Path:
+    """Place of a copy: a store within a store is refused."""
+    return path.with_name(f"{path.stem}-copy.zoo")
+
+
 def the_copy(path: Path) -> Any:
     """Content of both models of the copy; nothing where it lacks one."""
-    inner = path / "inner.zoo"
+    inner = _beside(path)
     if not inner.exists():
         return None
     there = [model_content(inner, m) for m in ("m", "there")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -23,12 +24,13 @@ from .columns import StoredColumn
 from .examples import Examples
 from .files import bury, writing
 from .header import read_header
+from .identity import checked_name, checked_path
 from .logits import Logits
-from .models import Models
+from .models import Models, again
 from .reader import StoredModel
 from .rows import WriterContext, plain_array
 from .splits import Rows
-from .staging import model_lock
+from .staging import is_replaced, model_lock
 from .tables import table_of_rows
 from .truth import Truth
 from .verify import VerifyReport, verify_store
@@ -61,7 +63,7 @@ class Store:
     ) -> None:
         if damaged not in ("error", "skip"):
             raise ArgumentError(f"damaged must be 'error' or 'skip'; got {damaged!r}")
-        self.path = Path(os.path.abspath(path))
+        self.path = checked_path(path)
         header, self.format_version = read_header(self.path)
         self._examples = Examples(self.path, header)
         self._label_set: str | None = None
@@ -201,7 +203,7 @@ class Store:
         ------
         ArgumentError, ExamplesMismatch, NotWritable, StoreFull
         """
-        self._require_current()
+        self.require_current()
         self._examples.add_labels(name, labels, example_ids, self.n_classes)
 
     def add_columns(
@@ -220,7 +222,7 @@ class Store:
         ------
         ArgumentError, ExamplesMismatch, NotWritable, StoreFull
         """
-        self._require_current()
+        self.require_current()
         self._examples.add_columns(columns, example_ids)
 
     def remove_column(self, name: str) -> None:
@@ -239,7 +241,7 @@ class Store:
             staging.mkdir(exist_ok=True)
         return staging
 
-    def _require_current(self) -> None:
+    def require_current(self) -> None:
         """Refuse to write today's records into a store that an older program may still read."""
         if self.format_version < fmt.FORMAT_VERSION:
             raise IncompatibleFormat(
@@ -280,13 +282,20 @@ class Store:
         """
         return self.model(model_id).logits()
 
+    @again
     def top1(self, models: Sequence[str] | None = None) -> NDArray[Any]:
         """Predicted classes, (M, N) int16 or int32, of the given models (all by default, as `model_ids`).
 
         Read-only. Of many models they come from a cache beside them, which is checked row by row.
         """
-        chosen = list(self._models.all().values()) if models is None else self._models.some(models)
-        return top1_matrix(self.path, chosen, self.geometry, len(self._models))
+        return self.top1_of(self._chosen(models))
+
+    def top1_of(self, models: Sequence[StoredModel]) -> NDArray[Any]:
+        """Predicted classes of opened models; see `top1`."""
+        return top1_matrix(self.path, models, self.geometry, len(self._models))
+
+    def _chosen(self, models: Iterable[str] | None) -> list[StoredModel]:
+        return list(self._models.all().values()) if models is None else self._models.some(models)
 
     def blocks(self, models: Sequence[str] | None = None, rows: Rows | None = None) -> Iterator[Block]:
         """Read rows of many models block by block, the next ones meanwhile: see `Block`.
@@ -302,11 +311,24 @@ class Store:
         ------
         UnknownName, LabelsOnly, CorruptionError
         """
-        chosen = [self.logits(m) for m in self.resolve(models)]
-        return read_blocks(chosen, np.arange(self.n_examples) if rows is None else rows)
+        chosen = [model.logits() for model in self._chosen(models)]
+        return read_blocks(chosen, np.arange(self.n_examples) if rows is None else self._checked(rows))
 
+    def _checked(self, rows: Any) -> Rows:
+        """Refuse row numbers that are not ascending ones of the store."""
+        numbers = np.asarray(rows)
+        whole = numbers.ndim == 1 and (numbers.dtype.kind in "iu" or not len(numbers))
+        ascending = whole and (np.diff(numbers) > 0).all()
+        if not ascending or (len(numbers) and not 0 <= numbers[0] <= numbers[-1] < self.n_examples):
+            raise ArgumentError(
+                f"rows must be ascending, distinct numbers in 0..{self.n_examples - 1}; got {rows!r:.60}: "
+                "pass numpy.flatnonzero(mask) for a mask"
+            )
+        return numbers.astype(np.intp)
+
+    @again
     def to_xarray(self, models: Sequence[str] | None = None) -> xarray.Dataset:
-        """Lazy xarray view over model, example and class; nothing is read before it is computed.
+        """Lazy xarray view over model, example and class; no logit is read before it is computed.
 
         Parameters
         ----------
@@ -326,23 +348,25 @@ class Store:
         """
         from .views import dataset
 
-        return dataset(self, self.resolve(models))
+        return dataset(self, self._chosen(models))
 
+    @again
     def correct(self, models: Sequence[str] | None = None) -> NDArray[np.bool_]:
         """Whether each prediction is right, (M, N) bool; False where the truth does not count an example."""
         return self.truth.correct(self.top1(models))
 
+    @again
     def models(self, *, split: str | None = None) -> pa.Table:
         """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata.
 
         Accuracy is over the examples that the truth counts; NaN where it counts none.
         """
-        ids, chosen = self.model_ids, self.rows(split)
-        right = self.correct(ids)[:, chosen]
-        accuracy = right.mean(axis=1) if right.size else np.full(len(ids), np.nan)
+        models, chosen = self._chosen(None), self.rows(split)
+        right = self.truth.correct(self.top1_of(models))[:, chosen]
+        accuracy = right.mean(axis=1) if right.size else np.full(len(models), np.nan)
         rows = [
-            {"model": m, "kind": self.model(m).kind, "accuracy": float(a)} | self.model(m).metadata
-            for m, a in zip(ids, accuracy, strict=True)
+            {"model": model.model_id, "kind": model.kind, "accuracy": float(a)} | model.metadata
+            for model, a in zip(models, accuracy, strict=True)
         ]
         return table_of_rows(rows, ("model", "kind", "accuracy"))
 
@@ -359,7 +383,7 @@ class Store:
         copied: Mapping[str, Any] | None = None,
     ) -> ModelWriter:
         """Open a streaming writer; see `ModelWriter`."""
-        self._require_current()
+        self.require_current()
         context = WriterContext(self.path, self.geometry, self.example_ids, self.classes, self.examples_hash)
         return ModelWriter(
             context,
@@ -442,9 +466,14 @@ class Store:
         ------
         UnknownName, WriterBusy, NotWritable
         """
-        folder, staging = self._models.folder_of(model_id), self._staging()
-        lock = model_lock(self.path, model_id)
+        staging = self._staging()
+        lock = model_lock(self.path, checked_name(model_id, "a model id"))
         try:
+            folder = self._models.folder_of(model_id)
+            if is_replaced(
+                staging / folder.name, folder
+            ):  # what a killed replacement left must not come back
+                bury(staging / folder.name, staging)
             bury(folder, staging)
         finally:
             lock.release()
@@ -484,8 +513,7 @@ class Store:
         """
         from .copying import copy_store
 
-        chosen = list(self._models.all().values()) if models is None else self._models.some(models)
-        return copy_store(self, Path(os.path.abspath(path)), chosen, codec, dtype, advance)
+        return copy_store(self, checked_path(path), self._chosen(models), codec, dtype, advance)
 
     def repair(self, *, clear_staging: bool = False) -> RepairReport:
         """Verify everything, mend what can be proven right, and set aside what cannot.
@@ -527,7 +555,12 @@ class Store:
 
     def size_bytes(self) -> int:
         """Bytes of all files of committed models, damaged ones too."""
-        return sum(p.stat().st_size for p in (self.path / fmt.MODELS).rglob("*") if p.is_file())
+        sizes = 0
+        for top, _, names in os.walk(self.path / fmt.MODELS):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # a model removed meanwhile
+                    sizes += os.stat(os.path.join(top, name)).st_size
+        return sizes
 
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""

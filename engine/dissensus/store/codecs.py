@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from . import format as fmt
 
 _BITSHUFFLE = 2  # numcodecs' number for it
+_ONE_AT_A_TIME = threading.Lock()  # its switch for threads is global
 Bytes = NDArray[np.uint8]
 
 
@@ -46,8 +48,14 @@ class Archive:
         from numcodecs import blosc
 
         raw, c = np.ascontiguousarray(block), fmt.ARCHIVE
-        packed = blosc.compress(raw, str(c["cname"]).encode(), c["clevel"], _BITSHUFFLE, c["blocksize"])
-        return np.frombuffer(packed, np.uint8)
+        options = str(c["cname"]).encode(), c["clevel"], _BITSHUFFLE, c["blocksize"]
+        with _ONE_AT_A_TIME:
+            # blosc's threads append their parts in the order in which they finish: bytes would differ
+            before, blosc.use_threads = blosc.use_threads, False
+            try:
+                return np.frombuffer(blosc.compress(raw, *options), np.uint8)
+            finally:
+                blosc.use_threads = before
 
     def decode(self, data: Bytes, geometry: fmt.Geometry) -> NDArray[Any]:
         """Rows in memory of their own."""

@@ -17,6 +17,7 @@ from dissensus.errors import ArgumentError, CorruptionError
 from . import format as fmt
 from .files import new_folder, read_checked, write_file, writing
 from .header import require_fields, require_known_version
+from .identity import checked_name
 from .sealed import seal, unseal
 from .splits import ALL
 from .tables import arrow_bytes, read_arrow
@@ -134,9 +135,7 @@ def column_name(name: Any) -> str:
     ------
     ArgumentError
     """
-    if not isinstance(name, str) or not name.strip():
-        raise ArgumentError(f"a column or label set needs a name, a non-empty string; got {name!r}")
-    return name
+    return checked_name(name, "the name of a column or label set")
 
 
 def checked_splits(splits: Any, n: int) -> pa.Array:

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
-from dissensus.errors import ArgumentError, ExamplesMismatch
+from dissensus.errors import ArgumentError, ExamplesMismatch, ModelExists
 
 from . import format as fmt
 from .blocks import read_blocks
 from .columns import FIXED, write_column
 from .create import create
 from .encoding import Encoded, narrowed
-from .fingerprint import OWN_KEYS, require_same_fingerprint
+from .fingerprint import OWN_KEYS, complete, require_same_fingerprint
 from .reader import StoredModel
+from .tables import arrow_bytes
 
 if TYPE_CHECKING:
     from .catalog import Store
@@ -39,19 +41,31 @@ def copy_store(
         raise ArgumentError(
             "dtype float32 was asked for, but the store holds float16: what was rounded is gone"
         )
+    if path.is_relative_to(source.path):
+        raise ArgumentError(f"{path} lies within the store that is to be copied; choose another place")
     target = Store(path) if (path / fmt.STORE_JSON).exists() else _create(source, path, codec, dtype)
+    target.require_current()
     _require_same_shape(source, target, codec, dtype)
     for title, column in source.added_columns().items():
-        if title not in target.added_columns():
+        there = target.added_columns().get(title)
+        if there is None:
             write_column(
                 path, column.name, column.role, source.example_ids, column.read(), source.examples_hash
             )
-    there = set(target.model_ids)
+        elif not _same(column.read(), there.read()):
+            raise ExamplesMismatch(
+                f"{title!r} holds other values in {target.path}; remove it there or in {source.path} first"
+            )
     for model in models:
-        _copy_model(model, target, model.model_id in there)
+        _copy_model(model, target)
         if advance is not None:
             advance(model.model_id)
     return target
+
+
+def _same(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
+    """Whether two columns hold the same values; not a number equals itself here."""
+    return arrow_bytes(pa.table({"values": one})) == arrow_bytes(pa.table({"values": other}))
 
 
 def _create(source: Store, path: Path, codec: str, dtype: str) -> Store:
@@ -73,7 +87,9 @@ def _create(source: Store, path: Path, codec: str, dtype: str) -> Store:
 
 def _require_same_shape(source: Store, target: Store, codec: str, dtype: str) -> None:
     """Refuse to add models to a store of other examples, classes or storage."""
-    if source.own_examples() != target.own_examples() or source.classes != target.classes:
+    tables = [arrow_bytes(store.own_examples()) for store in (source, target)]
+    names = [(store.classes, store.label_sets[0]) for store in (source, target)]
+    if tables[0] != tables[1] or names[0] != names[1]:
         raise ExamplesMismatch(
             f"{target.path} is a store of other examples, labels or classes; choose another path"
         )
@@ -84,20 +100,19 @@ def _require_same_shape(source: Store, target: Store, codec: str, dtype: str) ->
         )
 
 
-def _copy_model(model: StoredModel, target: Store, is_there: bool) -> None:
+def _copy_model(model: StoredModel, target: Store) -> None:
     given = {key: value for key, value in model.fingerprint.items() if key not in OWN_KEYS}
-    if is_there:
+    origin = {"committed_at": model.committed_at, **model.provenance}
+    try:
+        writer = target.writer(
+            model.model_id, fingerprint=given, metadata=model.metadata, kind=model.kind, copied=origin
+        )
+    except ModelExists:
+        own = complete(given, target.dtype, target.examples_hash, model.kind)
         there = target.model(model.model_id).fingerprint
-        own = {key: there[key] for key in OWN_KEYS}
-        require_same_fingerprint(model.model_id, there, given | own, "stored", "remove it there first")
+        require_same_fingerprint(model.model_id, there, own, "stored", "remove it there first")
         return
-    with target.writer(
-        model.model_id,
-        fingerprint=given,
-        metadata=model.metadata,
-        kind=model.kind,
-        copied={"committed_at": model.committed_at, **model.provenance},
-    ) as writer:
+    with writer:
         _append(model, writer, target.dtype)
 
 

@@ -15,7 +15,7 @@ from . import format as fmt
 from .catalog import Store
 from .columns import checked_columns, checked_splits, column_name
 from .files import new_folder, write_file
-from .identity import id_strings
+from .identity import checked_path, id_strings
 from .sealed import seal
 from .tables import arrow_bytes
 from .times import now, software
@@ -72,7 +72,7 @@ def create(
     ------
     StoreExists, NotWritable, ArgumentError
     """
-    path = Path(os.path.abspath(path))
+    path = checked_path(path)
     if path.exists() or path.is_symlink():
         raise StoreExists(f"{path} exists already; open it with dissensus.open, or choose another path")
     if dtype not in fmt.DTYPES:

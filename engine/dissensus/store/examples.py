@@ -15,6 +15,7 @@ from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
 
 from . import format as fmt
 from .columns import (
+    LABEL_PREFIX,
     StoredColumn,
     checked_columns,
     checked_splits,
@@ -29,6 +30,14 @@ from .tables import read_arrow
 from .truth import Truth
 
 SPLIT = "split"
+
+
+def _by_name(columns: Mapping[str, Any] | pa.Table) -> dict[str, Any]:
+    if isinstance(columns, pa.Table):
+        return dict(zip(columns.column_names, columns.columns, strict=True))
+    if not isinstance(columns, Mapping) or not columns:
+        raise ArgumentError(f"columns must be a table, or a mapping of names to values; got {columns!r:.60}")
+    return dict(columns)
 
 
 class Examples:
@@ -88,18 +97,17 @@ class Examples:
         truth = Truth.of(column_name(name), labels, n_classes)
         if name == self.label_set:
             raise ArgumentError(f"label set {name!r} is the store's own; choose another name")
+        title = LABEL_PREFIX + name
+        if name not in self.label_sets and title in self.table().column_names:
+            raise ArgumentError(f"label set {name!r} would hide the column {title!r}; choose another name")
         column = truth.take(self.order(len(truth), example_ids)).to_column()
         write_column(self._root, name, "labels", self.ids, column, self._hash)
 
     def add_columns(self, columns: Mapping[str, Any] | pa.Table, example_ids: Sequence[str] | None) -> None:
         """Add metadata columns or splits; see `Store.add_columns`. All are checked before one is written."""
-        given = (
-            dict(zip(columns.column_names, columns.columns, strict=True))
-            if isinstance(columns, pa.Table)
-            else dict(columns)
-        )
-        n = len(next(iter(given.values()), ()))
-        order = pa.array(self.order(n, example_ids))
+        given = _by_name(columns)
+        n = self.base.num_rows
+        order = pa.array(self.order(n if example_ids is None else len(example_ids), example_ids))
         splits = {SPLIT: checked_splits(given.pop(SPLIT), n)} if SPLIT in given else {}
         if splits and self.splits is not None:
             raise ArgumentError("the examples have splits already; results would no longer mean the same")

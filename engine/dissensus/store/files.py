@@ -24,6 +24,7 @@ from dissensus.errors import (
     ArgumentError,
     CorruptionError,
     DissensusError,
+    NotReadable,
     NotWritable,
     StoreFull,
     WriterBusy,
@@ -31,7 +32,7 @@ from dissensus.errors import (
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISPLACED = {errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR}
-GRAVE, MAKING = ".removed-", ".making-"  # no folder of a model begins with a dot
+GRAVE, MAKING, REPLACED = ".removed-", ".making-", ".replaced-"  # no folder of a model begins with a dot
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _START_WRITE = 2  # SYNC_FILE_RANGE_WRITE
@@ -72,18 +73,40 @@ def writing(path: Path) -> Iterator[None]:
         raise
 
 
-def open_map(path: Path) -> mmap.mmap:
-    """Map a file for reading; each map takes a file descriptor: the soft limit is raised when reached."""
+def open_for_reading(path: Path) -> int:
+    """File descriptor; the soft limit on their number is raised when it is reached."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        _raise_limit(error)
+    return open_for_reading(path)
+
+
+def map_of(fd: int) -> mmap.mmap:
+    """Map of an open file for reading; before Python 3.13 it takes a file descriptor of its own."""
     options: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
     try:
-        with open(path, "rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **options)
+        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ, **options)
     except OSError as error:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if error.errno != errno.EMFILE or soft == hard:
-            raise
+        _raise_limit(error)
+    return map_of(fd)
+
+
+def open_map(path: Path) -> mmap.mmap:
+    """Map a file for reading."""
+    fd = open_for_reading(path)
+    try:
+        return map_of(fd)
+    finally:
+        os.close(fd)
+
+
+def _raise_limit(error: OSError) -> None:
+    """Allow as many open files as the system permits; raise the error where that is no remedy."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if error.errno != errno.EMFILE or soft == hard:
+        raise error
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return open_map(path)
 
 
 def read_ahead(mapped: NDArray[Any]) -> None:
@@ -109,17 +132,32 @@ def bury(folder: Path, place: Path) -> None:
             shutil.rmtree(remains, ignore_errors=True)
 
 
-def exchange(one: Path, other: Path) -> None:
-    """Let two folders change places in one step; where the system has no such call, by two renames.
+def take_over(new: Path, place: Path) -> Path:
+    """Put a folder in the place of another, in one step; return where the other lies now.
 
-    Between the two a reader would find nothing at `other`; a crash there leaves `one` finished and staged.
+    Where the system has no such call, by two renames: between them a reader finds nothing at `place`, and
+    after a crash there `restore_replaced` puts the old one back.
     """
-    if _rename_exchange(one, other):
-        return
-    grave = one.parent / f"{GRAVE}{other.name}~{secrets.token_hex(8)}"
-    os.rename(other, grave)
-    os.rename(one, other)
-    os.rename(grave, one)
+    if _rename_exchange(new, place):
+        return new
+    aside = new.parent / f"{REPLACED}{place.name}~{secrets.token_hex(8)}"
+    os.rename(place, aside)
+    try:
+        os.rename(new, place)
+    except BaseException:
+        os.rename(aside, place)
+        raise
+    return aside
+
+
+def restore_replaced(place: Path, staging: Path) -> None:
+    """Undo the first half of a replacement killed between two renames; clear what a whole one left."""
+    for aside in staging.glob(f"{REPLACED}{glob.escape(place.name)}~*"):
+        if place.exists():
+            bury(aside, staging)
+        else:
+            os.rename(aside, place)
+            sync_folder(place.parent)
 
 
 def _rename_exchange(one: Path, other: Path) -> bool:
@@ -215,12 +253,30 @@ def write_file(path: Path, data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "crc32c": f"{crc32c(data):08x}"}
 
 
+def read_whole(path: Path, what: str) -> bytes:
+    """Bytes of a file that must be there.
+
+    Raises
+    ------
+    CorruptionError
+        It is missing.
+    NotReadable
+        This user may not read it, or the device fails: what it holds is unknown.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
+    except OSError as error:
+        raise NotReadable(
+            error.errno,
+            f"{what}: {path} cannot be read ({error.strerror}); check its permissions and the disk",
+        ) from error
+
+
 def read_checked(path: Path, expected: Mapping[str, Any], what: str) -> bytes:
     """Read a file whose size and checksum were recorded; refuse it damaged or missing."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
+    data = read_whole(path, what)
     if len(data) != expected["bytes"]:
         raise CorruptionError(
             f"{what}: {path.name} has {len(data)} bytes, {expected['bytes']} were committed"
@@ -249,16 +305,22 @@ class FileLock:
             except BlockingIOError as error:
                 os.close(fd)
                 raise WriterBusy(busy) from error
-            with contextlib.suppress(FileNotFoundError):
-                if os.stat(self._path).st_ino == os.fstat(fd).st_ino:
-                    return fd
+            if self._is_in_place(fd):
+                return fd
             os.close(fd)
+
+    def _is_in_place(self, fd: int) -> bool:
+        """Whether the locked file is still the one of that name: another holder may have removed it."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.stat(self._path), os.fstat(fd))
+        return False
 
     def release(self) -> None:
         """Remove the lock file, then let go; a second call does nothing."""
         if self._fd < 0:
             return
         with contextlib.suppress(OSError):
-            os.unlink(self._path)
+            if self._is_in_place(self._fd):
+                os.unlink(self._path)
         os.close(self._fd)
         self._fd = -1

@@ -11,6 +11,7 @@ from dissensus.errors import CorruptionError, IncompatibleFormat, NotAStore
 
 from . import format as fmt
 from .files import sync_folder, write_file, writing
+from .identity import checked_path
 from .sealed import seal, unseal
 
 Header = dict[str, Any]
@@ -108,7 +109,7 @@ def migrate(path: str | os.PathLike[str]) -> tuple[int, int]:
     ------
     NotAStore, CorruptionError, IncompatibleFormat, NotWritable, StoreFull
     """
-    path = Path(os.path.abspath(path))
+    path = checked_path(path)
     header, before = read_header(path)
     if before < fmt.FORMAT_VERSION:
         write_file(path / fmt.STORE_JSON, seal(header | {"format_version": fmt.FORMAT_VERSION}))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from dissensus.errors import ArgumentError
@@ -33,6 +35,36 @@ def id_strings(example_ids: Iterable[Any], n: int) -> list[str]:
         twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ArgumentError(f"example_ids must be distinct; {twice!r} comes more than once")
     return ids
+
+
+def checked_name(name: Any, what: str) -> str:
+    """Check a name that a user gives: text that can be written, not blank.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ArgumentError(f"{what} is a non-empty string; got {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"{what} must be valid Unicode; {name!r} is not") from error
+    return name
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """Absolute path.
+
+    Raises
+    ------
+    ArgumentError
+        It holds a zero byte, which no file system takes.
+    """
+    text = os.fspath(path)
+    if "\0" in text:
+        raise ArgumentError(f"a path must hold no zero byte; got {text!r}")
+    return Path(os.path.abspath(text))
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.errors import CorruptionError, IncompatibleFormat
+from dissensus.errors import CorruptionError, IncompatibleFormat, NotReadable
 
 from . import format as fmt
 from .codecs import BY_NAME
-from .files import crc32c, crc_bytes, open_map, read_ahead, read_checked
+from .files import crc32c, crc_bytes, map_of, open_for_reading, read_ahead, read_checked
+from .replaced import unless_replaced
 from .tables import numbers, read_arrow
 
 if TYPE_CHECKING:
     import dask.array
+
+_BUFFERS = threading.local()  # one a thread, as long as the longest block it read
 
 
 class Logits:
@@ -28,14 +35,21 @@ class Logits:
     """
 
     def __init__(
-        self, folder: Path, model_id: str, files: Mapping[str, Mapping[str, Any]], geometry: fmt.Geometry
+        self,
+        folder: Path,
+        model_id: str,
+        digest: str,
+        files: Mapping[str, Mapping[str, Any]],
+        geometry: fmt.Geometry,
     ) -> None:
-        self._folder, self._model_id, self._files, self._geometry = folder, model_id, files, geometry
+        self._folder, self._model_id, self._digest = folder, model_id, digest
+        self._files, self._geometry = files, geometry
         self.shape = (geometry.n_examples, geometry.n_classes)
         self.dtype, self.ndim = np.dtype(np.float32), 2
         self._shard = files[fmt.SHARD]
         self._places = geometry.places(self._shard.get("blocks_bytes"))
-        self._map = self._open()
+        self._fd, self._map = self._open()
+        weakref.finalize(self, os.close, self._fd)
         self._bytes = np.frombuffer(self._map, np.uint8)
         self._codec = BY_NAME[geometry.codec]
         self._verified = np.zeros(geometry.n_blocks, bool)
@@ -49,21 +63,24 @@ class Logits:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # a worker opens the file itself
-        return Logits, (self._folder, self._model_id, self._files, self._geometry)
+        return Logits, (self._folder, self._model_id, self._digest, self._files, self._geometry)
 
-    def _open(self) -> Any:
-        expected = int(self._shard["bytes"])
+    def _open(self) -> tuple[int, mmap.mmap]:
+        """File descriptor and map of the shard, its size checked."""
+        path, expected = self._folder / fmt.SHARD, int(self._shard["bytes"])
+        what = f"model {self._model_id!r}: {fmt.SHARD}"
         try:
-            opened = open_map(self._folder / fmt.SHARD)
-        except (FileNotFoundError, ValueError) as error:  # ValueError: an empty file
-            raise CorruptionError(
-                f"model {self._model_id!r}: {fmt.SHARD} cannot be read ({error})"
-            ) from error
-        if len(opened) != expected:
-            raise CorruptionError(
-                f"model {self._model_id!r}: {fmt.SHARD} has {len(opened)} bytes, not {expected}"
-            )
-        return opened
+            fd = open_for_reading(path)
+        except FileNotFoundError as error:
+            raise CorruptionError(f"{what} cannot be read ({error})") from error
+        try:
+            size = os.fstat(fd).st_size
+            if size != expected:
+                raise CorruptionError(f"{what} has {size} bytes, not {expected}")
+            return fd, map_of(fd)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def _check_description(self) -> None:
         """Refuse logits that were committed in another layout than the store's, before any is read."""
@@ -79,6 +96,22 @@ class Logits:
         if self._map[len(self._map) - len(index) - fmt.CRC_BYTES :] != index + crc_bytes(crc32c(index)):
             raise CorruptionError(f"model {self._model_id!r}: the block index of {fmt.SHARD} is damaged")
 
+    def _read(self, block: int) -> NDArray[np.uint8]:
+        """Bytes of a block and its checksum, read, not mapped: a failing disk is an error then, no signal."""
+        offset, length = (int(n) for n in self._places[block])
+        buffer: NDArray[np.uint8] | None = getattr(_BUFFERS, "bytes", None)
+        if buffer is None or len(buffer) < length:
+            buffer = _BUFFERS.bytes = np.empty(length, np.uint8)
+        try:
+            done = os.preadv(self._fd, [buffer[:length].data], offset)
+        except OSError as error:
+            raise NotReadable(
+                error.errno,
+                f"model {self._model_id!r}: block {block} of {fmt.SHARD} cannot be read ({error.strerror}); "
+                "check the disk, then bring the model back from a copy",
+            ) from error
+        return buffer[:done]
+
     def _record(self, block: int) -> NDArray[np.uint8]:
         """Bytes of a block and its checksum."""
         offset, length = (int(n) for n in self._places[block])
@@ -92,7 +125,7 @@ class Logits:
         CorruptionError
             Naming model, block and its examples.
         """
-        record = self._record(block)
+        record = self._read(block)
         crc = crc32c(record[: -fmt.CRC_BYTES])
         stored = record[-fmt.CRC_BYTES :].tobytes()
         committed = self._shard["blocks_crc32c"][8 * block : 8 * block + 8]
@@ -112,10 +145,13 @@ class Logits:
         """Stored rows of one block, without its padding, read-only: a map, or what the codec unpacks."""
         if not self._verified[block]:
             self.check_block(block)
-        if self._decoded is None or self._decoded[0] != block or self._geometry.codec == "raw":
-            self._decoded = block, self._codec.decode(self._record(block)[: -fmt.CRC_BYTES], self._geometry)
+        held = self._decoded  # read once: another thread may put another block there
+        if held is None or held[0] != block:
+            held = block, self._codec.decode(self._record(block)[: -fmt.CRC_BYTES], self._geometry)
+            if self._geometry.codec != "raw":
+                self._decoded = held
         start, stop = self._geometry.rows(block)
-        return self._decoded[1][: stop - start]
+        return held[1][: stop - start]
 
     def _blocks_of(self, start: int, stop: int) -> range:
         return range(start // self.block_rows, -(-stop // self.block_rows))
@@ -194,8 +230,9 @@ class Logits:
     def _restore(self, start: int, stop: int) -> NDArray[np.float32]:
         if self._rowmax is None:
             what = f"model {self._model_id!r}"
-            table = read_arrow(read_checked(self._folder / fmt.DERIVED, self._files[fmt.DERIVED], what))
-            self._rowmax = numbers(table["rowmax"])
+            with unless_replaced(self._folder, self._model_id, self._digest):
+                derived = read_checked(self._folder / fmt.DERIVED, self._files[fmt.DERIVED], what)
+            self._rowmax = numbers(read_arrow(derived)["rowmax"])
         restored: NDArray[np.float32] = self.centred(start, stop).astype(np.float32)
         restored += self._rowmax[start:stop, None]
         return restored

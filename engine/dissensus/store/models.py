@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from dissensus.errors import ArgumentError, CorruptionError, UnknownName
+from dissensus.errors import ArgumentError, CorruptionError, DissensusError, ModelReplaced, UnknownName
 
 from . import format as fmt
+from .identity import checked_name
 from .reader import StoredModel
+
+ATTEMPTS = 20
+Query = TypeVar("Query", bound=Callable[..., Any])
+WITHOUT_IT = "run `dissensus repair` to set it aside, or open with damaged='skip' to work without it"
+
+
+def again(query: Query) -> Query:
+    """Ask once more where a model was replaced while it was read."""
+
+    @functools.wraps(query)
+    def asked(*arguments: Any, **options: Any) -> Any:
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(ModelReplaced):
+                return query(*arguments, **options)
+        return query(*arguments, **options)
+
+    return cast("Query", asked)
 
 
 class Models:
@@ -49,9 +70,12 @@ class Models:
             stamp = -1, -1  # StoredModel names the missing record
         known = self._opened.get(name)
         if known is None or known[0] != stamp:
-            model = StoredModel(folder, self._geometry, self._hash)
-            if self._damaged == "skip":
-                model.check_small_files()
+            try:
+                model = StoredModel(folder, self._geometry, self._hash)
+                if self._damaged == "skip":
+                    model.check_small_files()
+            except ModelReplaced:  # between its record and its files
+                return self._open(name)
             known = self._opened[name] = (stamp, model)
         return known[1]
 
@@ -71,7 +95,7 @@ class Models:
                 if not (self._root / name).exists():
                     continue  # removed since the listing
                 if self._damaged == "error":
-                    raise CorruptionError(f"{error}; open with damaged='skip' to work without it") from error
+                    raise CorruptionError(f"{error}; {WITHOUT_IT}") from error
                 warnings.warn(f"left out: {error}", stacklevel=4)
             else:
                 models[model.model_id] = model
@@ -112,9 +136,15 @@ class Models:
         UnknownName
             Naming the nearest ids.
         """
-        if not isinstance(model_id, str):
-            raise ArgumentError(f"a model id is a string; got {model_id!r}")
-        folder = self._root / fmt.folder_name(model_id)
+        folder = self._root / fmt.folder_name(checked_name(model_id, "a model id"))
         if folder.is_symlink() or not folder.is_dir():
-            raise UnknownName.of("model", model_id, self.all())
+            raise UnknownName.of("model", model_id, self._ids())
         return folder
+
+    def _ids(self) -> list[str]:
+        """Ids of models whose record can be read: a damaged one is no answer to a wrong name."""
+        ids = []
+        for name in self._folders():
+            with contextlib.suppress(DissensusError):
+                ids.append(self._open(name).model_id)
+        return sorted(ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from . import format as fmt
 from .files import read_checked
 from .header import require_fields, require_known_version
 from .logits import Logits
+from .replaced import unless_replaced
 from .sealed import unseal_with_digest
 from .tables import numbers, read_arrow
 
@@ -67,7 +69,8 @@ class StoredModel:
         self.geometry = geometry
         self._check_identity(record, examples_hash)
         if sizes:
-            self.check_sizes()
+            with self._unless_replaced():
+                self.check_sizes()
 
     def _check_identity(self, record: Mapping[str, Any], examples_hash: str) -> None:
         expected = [self.geometry.n_examples, self.geometry.n_classes]
@@ -94,8 +97,19 @@ class StoredModel:
                 )
 
     def read_file(self, name: str) -> bytes:
-        """One of its small files, size and checksum verified."""
-        return read_checked(self.folder / name, self.files[name], f"model {self.model_id!r}")
+        """One of its small files, size and checksum verified.
+
+        Raises
+        ------
+        CorruptionError, NotReadable
+        ModelReplaced
+            The folder holds another model by now.
+        """
+        with self._unless_replaced():
+            return read_checked(self.folder / name, self.files[name], f"model {self.model_id!r}")
+
+    def _unless_replaced(self) -> contextlib.AbstractContextManager[None]:
+        return unless_replaced(self.folder, self.model_id, self.digest)
 
     def check_small_files(self) -> None:
         """Verify every file but the blocks of logits.
@@ -132,9 +146,10 @@ class StoredModel:
 
     def column(self, name: str) -> NDArray[Any]:
         """One derived column as a read-only array of length N."""
-        if name not in self.derived().column_names:
+        derived = self.derived()
+        if name not in derived.column_names:
             raise LabelsOnly(self._labels_only(f"the column {name!r}"))
-        return numbers(self.derived()[name])
+        return numbers(derived[name])
 
     def logits(self) -> Logits:
         """Open its logits.
@@ -147,7 +162,8 @@ class StoredModel:
         """
         if self.kind == "labels":
             raise LabelsOnly(self._labels_only("logits"))
-        return Logits(self.folder, self.model_id, self.files, self.geometry)
+        with self._unless_replaced():
+            return Logits(self.folder, self.model_id, self.digest, self.files, self.geometry)
 
     def _labels_only(self, wanted: str) -> str:
         return (

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from dissensus.errors import CorruptionError, IncompatibleFormat, WriterBusy
 
 from . import format as fmt
-from .files import crc32c, crc_bytes, read_checked, sync_folder, write_at, write_file, writing
+from .files import FileLock, crc32c, crc_bytes, read_checked, sync_folder, write_at, write_file, writing
 from .header import read_header
 from .reader import StoredModel
 from .sealed import seal
-from .staging import model_lock
+from .staging import folder_lock
 from .sweep import Action, sweep_staging
 from .times import now
-from .verify import Finding, verify_model, verify_store
+from .verify import Finding, verify_column, verify_model, verify_store
 
 SALVAGE_JSON = "salvage.json"
 BEYOND = "cannot be rebuilt: bring this file back from a copy of the store"
@@ -45,55 +44,99 @@ class RepairReport:
 
 
 def repair_store(path: Path, *, clear_staging: bool) -> RepairReport:
-    """Verify everything and put right what can be; see `Store.repair`."""
+    """Verify everything and put right what can be; see `Store.repair`.
+
+    Raises
+    ------
+    WriterBusy
+        Another repair is under way.
+    """
     header, _ = read_header(path)
-    geometry = fmt.Geometry.of_header(header)
-    by_folder: dict[str, list[Finding]] = defaultdict(list)
-    for finding in verify_store(path, quick=False).findings:
-        by_folder[finding.folder].append(finding)
-    actions: list[Action] = []
-    for folder, findings in by_folder.items():
-        if folder.startswith(f"{fmt.MODELS}/"):
-            actions += _mend_model(path, folder, findings, geometry, header["examples_hash"])
-        elif folder:
-            actions.append(_quarantine(path, folder, findings, {}))
-        else:
-            actions += [_mend_own(path, finding) for finding in findings]
-    actions += sweep_staging(path, geometry, header["examples_hash"], clear_staging)
-    return RepairReport(actions, verify_store(path, quick=False).ok)
-
-
-def _mend_own(path: Path, finding: Finding) -> Action:
-    if finding.file != f"{fmt.MODELS}/{fmt.ZARR_JSON}":
-        return Action("", "beyond repair", f"{finding.problem}; it {BEYOND}")
-    write_file(path / finding.file, fmt.group_json())
-    return Action("", "mended", f"{finding.file} was written anew")
-
-
-def _mend_model(
-    path: Path, place: str, findings: list[Finding], geometry: fmt.Geometry, examples_hash: str
-) -> list[Action]:
-    """Rebuild what follows from the commit record; a model that still does not verify is set aside."""
-    folder, name = path / place, findings[0].model
+    store = _Store(path, fmt.Geometry.of_header(header), header["examples_hash"])
+    with writing(path):
+        for name in (fmt.MODELS, fmt.STAGING):
+            (path / name).mkdir(exist_ok=True)
+    lock = FileLock(
+        path / fmt.STAGING / ".repair.lock", f"another repair of {path} is under way; wait for it"
+    )
     try:
-        model = StoredModel(folder, geometry, examples_hash, sizes=False)
-    except CorruptionError:
-        return [_quarantine(path, place, findings, _salvage_without_record(folder, geometry))]
-    except IncompatibleFormat as error:  # sound, for all this version knows
-        return [Action(name, "left", str(error))]
-    try:
-        lock = model_lock(path, model.model_id)
-    except WriterBusy as error:
-        return [Action(name, "left", str(error))]
-    try:
-        for finding in findings:
-            _mend_file(path, model, finding)
-        left, _ = verify_model(folder, geometry, examples_hash, quick=False)
-        if left:
-            return [_quarantine(path, place, left, _salvage(model))]
-        return [Action(name, "mended", f"{f.problem}; rebuilt to its committed checksum") for f in findings]
+        actions = [action for finding in _damaged(path) for action in _mend(store, finding)]
+        actions += sweep_staging(path, store.geometry, store.examples_hash, clear_staging)
+        return RepairReport(actions, verify_store(path, quick=False).ok)
     finally:
         lock.release()
+
+
+@dataclass(frozen=True)
+class _Store:
+    """What mending needs to know of the store."""
+
+    path: Path
+    geometry: fmt.Geometry
+    examples_hash: str
+
+
+def _damaged(path: Path) -> list[Finding]:
+    """First finding of every folder that has one, and all of the store's own files."""
+    first = {
+        (f.folder, f.file if not f.folder else ""): f
+        for f in reversed(verify_store(path, quick=False).findings)
+    }
+    return list(reversed(first.values()))
+
+
+def _mend(store: _Store, finding: Finding) -> list[Action]:
+    if finding.folder.startswith(f"{fmt.MODELS}/"):
+        return _mend_model(store, finding)
+    if finding.folder:
+        return _set_column_aside(store, finding)
+    if finding.file != f"{fmt.MODELS}/{fmt.ZARR_JSON}":
+        return [Action("", "beyond repair", f"{finding.problem}; it {BEYOND}")]
+    write_file(store.path / finding.file, fmt.group_json())
+    return [Action("", "mended", f"{finding.file} was written anew")]
+
+
+def _set_column_aside(store: _Store, finding: Finding) -> list[Action]:
+    findings, _ = verify_column(store.path / finding.folder, store.examples_hash)
+    if any(f.unreadable for f in findings):
+        return [Action(finding.folder, "left", findings[0].problem)]
+    return [_quarantine(store.path, finding.folder, findings, {})] if findings else []
+
+
+def _mend_model(store: _Store, finding: Finding) -> list[Action]:
+    """Mend or set aside one model under the lock of whoever writes, replaces or removes it."""
+    name = Path(finding.folder).name
+    try:
+        lock = folder_lock(store.path, name, f"model {finding.model!r}")
+    except WriterBusy as error:
+        return [Action(finding.model, "left", str(error))]
+    try:
+        return _mend_alone(store, finding.folder)
+    finally:
+        lock.release()
+
+
+def _mend_alone(store: _Store, place: str) -> list[Action]:
+    """Rebuild what follows from the commit record; a model that still does not verify is set aside."""
+    folder = store.path / place
+    findings, _ = verify_model(folder, store.geometry, store.examples_hash, quick=False)
+    if not findings:  # replaced or removed since
+        return []
+    if any(f.unreadable for f in findings):
+        return [Action(findings[0].model, "left", findings[0].problem)]
+    try:
+        model = StoredModel(folder, store.geometry, store.examples_hash, sizes=False)
+    except CorruptionError:
+        salvage = _salvage_without_record(folder, store.geometry)
+        return [_quarantine(store.path, place, findings, salvage)]
+    except IncompatibleFormat as error:  # sound, for all this version knows
+        return [Action(findings[0].model, "left", str(error))]
+    for finding in findings:
+        _mend_file(store.path, model, finding)
+    left, _ = verify_model(folder, store.geometry, store.examples_hash, quick=False)
+    if left:
+        return [_quarantine(store.path, place, left, _salvage(model))]
+    return [Action(f.model, "mended", f"{f.problem}; put right and verified") for f in findings]
 
 
 def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
@@ -103,11 +146,8 @@ def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
         fmt.ARRAY_JSON: fmt.array_json(model.geometry),
     }
     target = model.folder / finding.file
-    if finding.file not in model.files:
-        if target.exists():  # the remains of a killed repair went when their file was mended
-            place = _place(path, model.folder.name)
-            place.mkdir(parents=True)
-            os.rename(target, place / Path(finding.file).name)
+    if finding.file not in {*model.files, fmt.COMMIT_JSON}:
+        _set_stray_aside(path, target, model)
     elif finding.file in rebuilt:
         data = rebuilt[finding.file]
         if f"{crc32c(data):08x}" == model.files[finding.file]["crc32c"]:
@@ -115,6 +155,14 @@ def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
             write_file(target, data)
     elif finding.file == fmt.SHARD and target.is_file():
         _mend_shard(model, target)
+
+
+def _set_stray_aside(path: Path, target: Path, model: StoredModel) -> None:
+    """Move a file that is no part of a model out of its folder, unless it went with another's mending."""
+    if target.exists():
+        place = _place(path, model.folder.name)
+        place.mkdir(parents=True)
+        os.rename(target, place / target.name)
 
 
 def _mend_shard(model: StoredModel, target: Path) -> None:
@@ -200,12 +248,12 @@ def _quarantine(path: Path, folder: str, findings: list[Finding], salvage: dict[
     place, name = _place(path, Path(folder).name), findings[0].model or folder
     note = {"model": name, "quarantined_at": now(), "problems": [f.problem for f in findings], **salvage}
     with writing(place):
-        place.parent.mkdir(exist_ok=True)
-        os.rename(path / folder, place)
+        place.mkdir(parents=True)
+        os.rename(path / folder, place / Path(folder).name)
         sync_folder((path / folder).parent)
+        sync_folder(place)
         sync_folder(place.parent)
-    target = place if place.is_dir() else place.parent
-    write_file(target / SALVAGE_JSON, seal(note))
+    write_file(place / SALVAGE_JSON, seal(note))
     rows = salvage.get("sound_rows")
     kept = f"; sound rows: {_ranges(rows)}" if isinstance(rows, list) else ""
     files = salvage.get("sound_files")

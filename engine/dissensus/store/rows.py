@@ -83,8 +83,11 @@ class RowMaker:
         self._check_room(first + len(block))
         if self._kind == "labels":
             return self._from_labels(np.asarray(block), first), None
-        rows = block if isinstance(block, Encoded) else self._encode(np.asarray(block), first)
-        self._check_classes(rows.centred.shape)
+        if isinstance(block, Encoded):
+            self._check_encoded(block)
+            rows = block
+        else:
+            rows = self._encode(np.asarray(block), first)
         return self._from_scores(rows), rows.centred
 
     def _check_room(self, n_after: int) -> None:
@@ -109,6 +112,23 @@ class RowMaker:
         logits = log_probabilities(block, self._model_id, ids) if is_p else block
         names = {"example_ids": ids, "class_names": self._context.classes}
         return encode(logits, self._geometry.dtype, model_id=self._model_id, **names)
+
+    def _check_encoded(self, rows: Encoded) -> None:
+        """Refuse encoded rows that no encoding for this store has made, by all but their logits."""
+        self._check_classes(rows.centred.shape)
+        n, dtype = len(rows.centred), self._geometry.dtype
+        if rows.centred.dtype != dtype or {len(rows.top1), len(rows.rowmax), len(rows.lse)} != {n}:
+            raise ArgumentError(
+                f"encoded rows of model {self._model_id!r} must be {n} of {dtype} throughout; got "
+                f"{rows.centred.dtype} with {len(rows.top1)}, {len(rows.rowmax)} and {len(rows.lse)} values: "
+                "make them with encode(logits, store.dtype)"
+            )
+        top1, numbers = np.asarray(rows.top1), np.isfinite(rows.rowmax) & np.isfinite(rows.lse)
+        if not numbers.all() or (n and not 0 <= top1.min() <= top1.max() < self._geometry.n_classes):
+            raise ArgumentError(
+                f"encoded rows of model {self._model_id!r} must have finite numbers and classes in "
+                f"0..{self._geometry.n_classes - 1}; make them with encode(logits, store.dtype)"
+            )
 
     def _from_scores(self, rows: Encoded) -> NDArray[Any]:
         records = np.zeros(len(rows), self.columns)

@@ -11,7 +11,7 @@ from typing import Any
 
 from dissensus.errors import ArgumentError, CorruptionError
 
-from .files import crc32c
+from .files import crc32c, read_whole
 from .format import canonical_json
 
 # The line of the checksum: two spaces deep is the outermost level, and no text holds a raw line break.
@@ -41,7 +41,8 @@ def unseal(path: Path, what: str) -> dict[str, Any]:
     Raises
     ------
     CorruptionError
-        It cannot be read, is no JSON, or not what was sealed.
+        It is missing, no JSON, or not what was sealed.
+    NotReadable
     """
     return unseal_with_digest(path, what)[0]
 
@@ -53,11 +54,9 @@ def unseal_with_digest(path: Path, what: str) -> tuple[dict[str, Any], str]:
     ------
     CorruptionError
     """
+    raw = read_whole(path, what)
     try:
-        raw = path.read_bytes()
         document = json.loads(raw)
-    except OSError as error:
-        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise CorruptionError(f"{what}: {path.name} is not valid JSON ({error})") from error
     if not isinstance(document, dict) or not _is_sound(raw):

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dissensus.errors import CorruptionError, ModelExists, NotWritable
+from dissensus.errors import DissensusError, ModelExists, NotWritable
 
 from . import format as fmt
-from .files import FileLock, bury, exchange, sync_folder, write_file, writing
+from .files import FileLock, bury, restore_replaced, sync_folder, take_over, write_file, writing
 from .fingerprint import require_same_fingerprint
 from .sealed import seal, sha256_of, unseal
 from .times import now
@@ -22,7 +22,7 @@ from .times import now
 FINGERPRINT = "fingerprint.json"
 DERIVED_PART = "derived.part"
 SIZES_PART = "sizes.part"
-PARTS = (DERIVED_PART, SIZES_PART, FINGERPRINT)  # gone when the model is finished, the fingerprint last
+PARTS = (DERIVED_PART, SIZES_PART)  # no part of a finished model
 
 
 def model_lock(root: Path, model_id: str) -> FileLock:
@@ -33,10 +33,18 @@ def model_lock(root: Path, model_id: str) -> FileLock:
     WriterBusy
         Another process holds it.
     """
-    return FileLock(
-        root / fmt.STAGING / f"{fmt.folder_name(model_id)}.lock",
-        f"another process is writing model {model_id!r} into {root}; wait for it, then run again",
-    )
+    return folder_lock(root, fmt.folder_name(model_id), f"model {model_id!r}")
+
+
+def folder_lock(root: Path, name: str, what: str) -> FileLock:
+    """Lock of a model by the name of its folder, for where its id cannot be read.
+
+    Raises
+    ------
+    WriterBusy
+    """
+    busy = f"another process is writing {what} into {root}; wait for it, then run again"
+    return FileLock(root / fmt.STAGING / f"{name}.lock", busy)
 
 
 class Staging:
@@ -74,8 +82,8 @@ class Staging:
             self.folder.parent.mkdir(exist_ok=True)
         self._lock = model_lock(root, model_id)
         try:
-            self._require_room(root)
             self._sweep()
+            self._require_room(root)
         except BaseException:
             self.release()
             raise
@@ -95,7 +103,9 @@ class Staging:
             )
 
     def _sweep(self) -> None:
-        """Drop a predecessor that a killed replacement left here: the model in place says it replaced it."""
+        """Finish or undo a killed replacement: one of the two models is in place, the other is cleared."""
+        with writing(self.final):
+            restore_replaced(self.final, self.folder.parent)
         if is_replaced(self.folder, self.final):
             self.drop()
 
@@ -148,15 +158,18 @@ class Staging:
         require_same_fingerprint(self._model_id, staged, self._fingerprint, "staged", remedy)
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Write the commit record and clear what is no part of the model: only the rename is missing then."""
+        """Write the commit record, then let the fingerprint go: only the rename is missing then."""
         replaces = {"replaces": sha256_of(self.final / fmt.COMMIT_JSON)} if self.final.exists() else {}
         write_file(self.folder / fmt.COMMIT_JSON, seal({**record, **replaces}))
         with writing(self.folder):
-            for name in PARTS:
-                (self.folder / name).unlink(missing_ok=True)
             if (self.folder / fmt.LOGITS).is_dir():
                 sync_folder(self.folder / fmt.LOGITS)
             sync_folder(self.folder)
+            (self.folder / FINGERPRINT).unlink()  # from here on the record alone says whose rows these are
+
+    def keeps(self) -> bool:
+        """Whether what is staged is of use to a later writer."""
+        return self.has_rows() or finished_record(self.folder) is not None
 
     def publish(self) -> None:
         """Make the finished model visible; one that it replaces disappears in the same moment."""
@@ -170,14 +183,16 @@ class Staging:
 def publish(folder: Path, final: Path) -> None:
     """Rename a finished folder into its place, durably, and delete what was there."""
     with writing(final):
-        if final.exists():
-            exchange(folder, final)
-        else:
+        for name in PARTS:
+            (folder / name).unlink(missing_ok=True)
+        sync_folder(folder)
+        old = take_over(folder, final) if final.exists() else None
+        if old is None:
             os.rename(folder, final)
         sync_folder(final.parent)
         sync_folder(folder.parent)
-    if folder.exists():
-        bury(folder, folder.parent)
+    if old is not None:
+        bury(old, folder.parent)
 
 
 def finished_record(folder: Path) -> dict[str, Any] | None:
@@ -187,7 +202,7 @@ def finished_record(folder: Path) -> dict[str, Any] | None:
     try:
         record = unseal(folder / fmt.COMMIT_JSON, "staged model")
         sizes = {name: (folder / name).stat().st_size for name in record["files"]}
-    except (CorruptionError, OSError):
+    except (DissensusError, OSError):
         return None
     whole = all(record["files"][name]["bytes"] == size for name, size in sizes.items())
     return record if whole else None
@@ -198,5 +213,5 @@ def is_replaced(folder: Path, final: Path) -> bool:
     old = sha256_of(folder / fmt.COMMIT_JSON)
     try:
         return old != "" and unseal(final / fmt.COMMIT_JSON, "model").get("replaces") == old
-    except CorruptionError:
+    except DissensusError:
         return False

@@ -9,13 +9,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dissensus.errors import WriterBusy
 
 from . import format as fmt
-from .files import FileLock, bury
+from .files import GRAVE, MAKING, REPLACED, FileLock, bury, restore_replaced, writing
 from .sealed import sha256_of
-from .staging import FINGERPRINT, finished_record, is_replaced, publish
+from .staging import FINGERPRINT, PARTS, finished_record, folder_lock, is_replaced, publish
 from .verify import verify_model
 
 
@@ -51,16 +52,22 @@ def sweep_staging(path: Path, geometry: fmt.Geometry, examples_hash: str, clear:
         Drop unfinished models too, which a writer could otherwise resume.
     """
     staging = path / fmt.STAGING
-    entries = sorted(staging.iterdir()) if staging.is_dir() else []
     actions = []
-    for entry in entries:
-        if entry.name.startswith("."):
+    for name in sorted({_model_of(entry.name) for entry in staging.iterdir()} - {""}):
+        actions += _settle(path, staging / name, geometry, examples_hash, clear)
+    for entry in sorted(staging.iterdir()):
+        if entry.name.startswith((GRAVE, MAKING)):
             actions += _clear_remains(entry)
         elif entry.suffix == ".lock" and entry.is_file():
             actions += _clear_lock(entry)
-        elif entry.is_dir():
-            actions.append(_settle(path, entry, geometry, examples_hash, clear))
     return actions
+
+
+def _model_of(name: str) -> str:
+    """Folder of the model that a staged entry belongs to; nothing for locks and remains."""
+    if name.startswith(REPLACED):
+        return name.removeprefix(REPLACED).rpartition("~")[0]
+    return "" if name.startswith(".") or name.endswith(".lock") else name
 
 
 def _clear_remains(entry: Path) -> list[Action]:
@@ -72,10 +79,14 @@ def _clear_remains(entry: Path) -> list[Action]:
 
 
 def _clear_lock(entry: Path) -> list[Action]:
-    with _held(entry) as free:
-        if free:
-            entry.unlink(missing_ok=True)
-    return [Action("", "cleared", f"{entry.name}: the lock of a process that is gone")] if free else []
+    """Remove a lock file that nobody holds, by taking and releasing it as a writer does."""
+    if entry.name.startswith("."):  # this repair's own
+        return []
+    try:
+        FileLock(entry, "").release()
+    except WriterBusy:
+        return []
+    return [Action("", "cleared", f"{entry.name}: the lock of a process that is gone")]
 
 
 @contextlib.contextmanager
@@ -95,14 +106,18 @@ def _held(entry: Path) -> Iterator[bool]:
         os.close(fd)
 
 
-def _settle(path: Path, folder: Path, geometry: fmt.Geometry, examples_hash: str, clear: bool) -> Action:
+def _settle(
+    path: Path, folder: Path, geometry: fmt.Geometry, examples_hash: str, clear: bool
+) -> list[Action]:
     """Finish, drop or leave one staged model."""
     try:
-        lock = FileLock(folder.with_name(f"{folder.name}.lock"), "")
+        lock = folder_lock(path, folder.name, f"model {folder.name!r}")
     except WriterBusy:
-        return Action(folder.name, "left", "a process is writing it")
+        return [Action(folder.name, "left", "a process is writing it")]
     try:
-        return _settled(path, folder, geometry, examples_hash, clear)
+        with writing(folder):
+            restore_replaced(path / fmt.MODELS / folder.name, folder.parent)
+        return [_settled(path, folder, geometry, examples_hash, clear)] if folder.is_dir() else []
     finally:
         lock.release()
 
@@ -112,12 +127,18 @@ def _settled(path: Path, folder: Path, geometry: fmt.Geometry, examples_hash: st
     if is_replaced(folder, final):
         bury(folder, folder.parent)
         return Action(record["model_id"] if record else folder.name, "cleared", "it had been replaced")
-    if record is not None:
-        fits = not final.exists() or record.get("replaces") == sha256_of(final / fmt.COMMIT_JSON)
-        if fits and not verify_model(folder, geometry, examples_hash, quick=False)[0]:
+    if record is not None and _may_take_place(record, final):
+        for name in PARTS:
+            (folder / name).unlink(missing_ok=True)
+        if not verify_model(folder, geometry, examples_hash, quick=False)[0]:
             publish(folder, final)
             return Action(record["model_id"], "finished", "it was whole and lacked only its last rename")
-    if clear or not (folder / FINGERPRINT).exists():
+    if clear or not (record or (folder / FINGERPRINT).exists()):
         bury(folder, folder.parent)
         return Action(folder.name, "cleared", "an unfinished model was dropped")
     return Action(folder.name, "left", "unfinished; the same command resumes it, clear_staging drops it")
+
+
+def _may_take_place(record: dict[str, Any], final: Path) -> bool:
+    """Whether a finished model was made to stand where nothing is, or in the place of what stands there."""
+    return not final.exists() or record.get("replaces") == sha256_of(final / fmt.COMMIT_JSON)

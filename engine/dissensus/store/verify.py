@@ -9,16 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dissensus.errors import CorruptionError, DissensusError, IncompatibleFormat, NotAStore
+from dissensus.errors import DissensusError, NotReadable
 
 from . import format as fmt
 from .columns import StoredColumn
 from .files import read_checked
 from .header import Header, read_header
 from .reader import StoredModel
+from .sealed import sha256_of
 
 Advance = Callable[[int], None]
-_AHEAD_BLOCKS = 8  # read from the disk in one go, while other threads compute checksums
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Finding:
         Damaged block of logits.
     folder : str
         Folder of what is damaged below the store: ``models/<folder>``, ``columns/<folder>``, or empty.
+    unreadable : bool
+        Whether the file could not be read at all (permissions, a failing disk): nothing is known of it.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Finding:
     file: str = ""
     block: int | None = None
     folder: str = ""
+    unreadable: bool = False
 
 
 @dataclass
@@ -95,12 +98,12 @@ def verify_store(path: Path, *, quick: bool, advance: Advance | None = None) -> 
     report = VerifyReport(quick=quick)
     try:
         header, _ = read_header(path)
-    except (CorruptionError, IncompatibleFormat, NotAStore) as error:
-        report.findings.append(Finding("", str(error), fmt.STORE_JSON))
+    except DissensusError as error:
+        report.findings.append(_finding("", error, fmt.STORE_JSON))
         return report
     _add(report, verify_own_files(path, header), advance)
     for folder in _folders(path / fmt.COLUMNS):
-        _add(report, _verify_column(folder, header["examples_hash"]), advance)
+        _add(report, verify_column(folder, header["examples_hash"]), advance)
     folders = _folders(path / fmt.MODELS)
     geometry = fmt.Geometry.of_header(header)
     with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
@@ -135,8 +138,8 @@ def verify_own_files(path: Path, header: Header) -> Checked:
     for name, record in header["files"].items():
         try:
             read += len(read_checked(path / name, record, what))
-        except CorruptionError as error:
-            findings.append(Finding("", str(error), name))
+        except DissensusError as error:
+            findings.append(_finding("", error, name))
     group = path / fmt.MODELS / fmt.ZARR_JSON
     if not group.is_file() or group.read_bytes() != fmt.group_json():
         problem = f"{what}: {fmt.MODELS}/{fmt.ZARR_JSON} is damaged; its content must be the empty group's"
@@ -144,70 +147,86 @@ def verify_own_files(path: Path, header: Header) -> Checked:
     return findings, read
 
 
-def _verify_column(folder: Path, examples_hash: str) -> Checked:
+def _finding(
+    model: str, error: DissensusError, file: str, block: int | None = None, folder: str = ""
+) -> Finding:
+    return Finding(model, str(error), file, block, folder, isinstance(error, NotReadable))
+
+
+def verify_column(folder: Path, examples_hash: str) -> Checked:
+    """Check one added column."""
     place = f"{fmt.COLUMNS}/{folder.name}"
     try:
         column = StoredColumn(folder, examples_hash)
         column.read()
-    except (DissensusError, KeyError, TypeError, ValueError) as error:
-        return [Finding("", f"column in {place}: {error}", folder=place)] if folder.exists() else [], 0
+    except DissensusError as error:
+        return [_finding("", error, "", None, place)] if folder.exists() else [], 0
     return _strays(folder, column.files, "", place), column.files[fmt.COLUMN]["bytes"]
 
 
 def verify_model(folder: Path, geometry: fmt.Geometry, examples_hash: str, quick: bool) -> Checked:
-    """Check one model: its record, its small files, and unless `quick` every block of its logits."""
+    """Check one model: its record, its small files, and unless `quick` every block of its logits.
+
+    A model that is replaced or removed meanwhile is no damage: it is looked at again.
+    """
+    while True:
+        before = sha256_of(folder / fmt.COMMIT_JSON)
+        findings, read = _verify_model(folder, geometry, examples_hash, quick)
+        if not findings or sha256_of(folder / fmt.COMMIT_JSON) == before:
+            return (findings if folder.exists() else []), read
+
+
+def _verify_model(folder: Path, geometry: fmt.Geometry, examples_hash: str, quick: bool) -> Checked:
     place = f"{fmt.MODELS}/{folder.name}"
     try:
         model = StoredModel(folder, geometry, examples_hash, sizes=False)
-    except (CorruptionError, IncompatibleFormat) as error:
-        return [Finding(folder.name, str(error), fmt.COMMIT_JSON, None, place)] if folder.exists() else [], 0
-    except (KeyError, TypeError) as error:
-        problem = f"the commit record lacks {error}"
-        return [Finding(folder.name, problem, fmt.COMMIT_JSON, None, place)], 0
+    except DissensusError as error:
+        return [_finding(folder.name, error, fmt.COMMIT_JSON, None, place)], 0
     findings, read = [], 0
     for file, block, problem, n_bytes in _check_files(model, quick):
         read += n_bytes
-        if problem:
-            findings.append(Finding(model.model_id, problem, file, block, place))
-    findings += _strays(folder, model.files, model.model_id, place)
-    return (findings if folder.exists() else []), read  # a model removed meanwhile is no damage
+        if problem is not None:
+            findings.append(_finding(model.model_id, problem, file, block, place))
+    return findings + _strays(folder, model.files, model.model_id, place), read
 
 
 def _strays(folder: Path, files: dict[str, dict[str, object]], model_id: str, place: str) -> list[Finding]:
     known = {*files, fmt.COMMIT_JSON}
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    found = {  # os.walk passes over what goes away meanwhile
+        (Path(top) / name).relative_to(folder).as_posix()
+        for top, _, names in os.walk(folder)
+        for name in names
+    }
     return [
         Finding(model_id, f"{place}/{name} is not part of the commit", name, None, place)
         for name in sorted(found - known)
     ]
 
 
-Check = tuple[str, int | None, str, int]
+Check = tuple[str, int | None, DissensusError | None, int]
 
 
 def _check_files(model: StoredModel, quick: bool) -> Iterator[Check]:
-    """File, block, problem (or nothing) and bytes read, file by file and block by block."""
+    """File, block, problem (or None) and bytes read, file by file and block by block."""
     for name, expected in model.files.items():
         if name == fmt.SHARD:
             yield from _check_shard(model, quick)
             continue
         try:
-            yield name, None, "", len(model.read_file(name))
-        except CorruptionError as error:
-            yield name, None, str(error), int(expected["bytes"])
+            yield name, None, None, len(model.read_file(name))
+        except DissensusError as error:
+            yield name, None, error, int(expected["bytes"])
 
 
 def _check_shard(model: StoredModel, quick: bool) -> Iterator[Check]:
     try:
         logits = model.logits()
-    except (CorruptionError, IncompatibleFormat) as error:
-        yield fmt.SHARD, None, str(error), 0
+    except DissensusError as error:
+        yield fmt.SHARD, None, error, 0
         return
     for block in () if quick else range(model.geometry.n_blocks):
-        if block % _AHEAD_BLOCKS == 0:
-            logits.read_ahead(block * logits.block_rows, (block + _AHEAD_BLOCKS) * logits.block_rows)
         try:
             logits.check_block(block)
-            yield fmt.SHARD, block, "", logits.block_bytes(block)
-        except CorruptionError as error:
-            yield fmt.SHARD, block, str(error), logits.block_bytes(block)
+            yield fmt.SHARD, block, None, logits.block_bytes(block)
+        except DissensusError as error:
+            yield fmt.SHARD, block, error, logits.block_bytes(block)

@@ -13,25 +13,24 @@ if TYPE_CHECKING:
     import xarray
 
     from .catalog import Store
+    from .reader import StoredModel
 
 
-def dataset(store: Store, models: Sequence[str]) -> xarray.Dataset:
+def dataset(store: Store, models: Sequence[StoredModel]) -> xarray.Dataset:
     """Lazy view of some models; see `Store.to_xarray`."""
     try:
         import xarray
     except ImportError as error:
         raise MissingDependency("to_xarray needs xarray; run: pip install xarray") from error
+    top1 = store.top1_of(models)
     variables = {
         "logits": (("model", "example", "class"), _stack(store, models)),
-        "top1": (("model", "example"), store.top1(models)),
-        "correct": (("model", "example"), store.correct(models)),
+        "top1": (("model", "example"), top1),
+        "correct": (("model", "example"), store.truth.correct(top1)),
     }
-    coordinates: dict[str, Any] = {
-        "model": list(models),
-        "example": store.example_ids,
-        "class": store.classes,
-    }
-    coordinates["kind"] = ("model", [store.model(m).kind for m in models])
+    ids = [model.model_id for model in models]
+    coordinates: dict[str, Any] = {"model": ids, "example": store.example_ids, "class": store.classes}
+    coordinates["kind"] = ("model", [model.kind for model in models])
     coordinates["counted"] = ("example", store.truth.counted)
     if store.truth.is_single:
         coordinates["label"] = ("example", store.labels)
@@ -40,10 +39,10 @@ def dataset(store: Store, models: Sequence[str]) -> xarray.Dataset:
     return xarray.Dataset(variables, coordinates, {"labels": store.truth.name})
 
 
-def _stack(store: Store, models: Sequence[str]) -> Any:
+def _stack(store: Store, models: Sequence[StoredModel]) -> Any:
     import dask.array as da
 
     shape, size = (store.n_examples, store.n_classes), store.block_rows
     absent = da.full(shape, np.nan, chunks=(size, shape[1]), dtype=np.float32)
-    layers = [absent if store.model(m).kind == "labels" else store.logits(m).to_dask() for m in models]
+    layers = [absent if model.kind == "labels" else model.logits().to_dask() for model in models]
     return da.stack(layers) if layers else da.empty((0, *shape), dtype=np.float32)

@@ -20,6 +20,7 @@ from .codecs import BY_NAME
 from .encoding import Encoded
 from .files import write_file, writing
 from .fingerprint import complete
+from .identity import checked_name
 from .records import commit_record, derived_arrow, documents, finish_shard
 from .rows import RowMaker, WriterContext
 from .sealed import seal
@@ -73,8 +74,10 @@ class ModelWriter:
         replace: bool = False,
         copied: Mapping[str, Any] | None = None,
     ) -> None:
-        if not isinstance(model_id, str) or not model_id.strip():
-            raise ArgumentError(f"model_id must be a non-empty string, got {model_id!r}")
+        checked_name(model_id, "model_id")
+        for name, given in (("fingerprint", fingerprint), ("metadata", metadata or {})):
+            if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+                raise ArgumentError(f"{name} must be a mapping with names as keys; got {given!r:.60}")
         if kind not in fmt.KINDS:
             raise ArgumentError(f"kind must be one of {', '.join(fmt.KINDS)}; got {kind!r}")
         self.model_id, self.kind = model_id, kind
@@ -134,7 +137,7 @@ class ModelWriter:
         for file, found in zip(self._files, crcs, strict=True):
             file.keep(found[:whole])
 
-    def describe(self, **metadata: Any) -> None:
+    def describe(self, /, **metadata: Any) -> None:
         """Add metadata known only after the run (throughput, device); kept at commit.
 
         Raises
@@ -262,7 +265,7 @@ class ModelWriter:
                 self.commit()
         finally:
             try:
-                if not (self._finished or (self._resumable and self._staging.has_rows())):
+                if not (self._finished or (self._resumable and self._staging.keeps())):
                     self._staging.drop()
             finally:
                 self.close()
