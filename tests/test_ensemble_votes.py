@@ -98,24 +98,35 @@ def test_scored_models_vote_too(small_zoo):
     assert ds.greedy(small_zoo, 4, combine="votes").to_dict() == before.to_dict()
 
 
-def test_blocks_change_nothing(hard_zoo, monkeypatch):
-    from dissensus.ensemble import members
+def test_votes_are_counted_as_one_hot_probabilities_would_be(hard_zoo, rng):
+    """The short cut against the kernel that adds every class of every candidate, ties and all."""
+    from dissensus.kernels import probabilities as kernel
 
-    reference = ds.greedy(hard_zoo, 5, combine="votes").to_dict()
-    for block_bytes in (1, 6 * 5 * 4 * 7):
-        monkeypatch.setattr(members, "BLOCK_BYTES", block_bytes)
-        assert ds.greedy(hard_zoo, 5, combine="votes").to_dict() == reference
+    rows, ids = np.arange(hard_zoo.n_examples), hard_zoo.model_ids
+    scores = VoteScores(hard_zoo, ids, rows)
+    one_hot = np.zeros((len(ids), len(rows), hard_zoo.n_classes), np.uint32)
+    np.put_along_axis(one_hot, hard_zoo.top1()[:, :, None].astype(int), kernel.ONE, axis=2)
+    total = np.zeros((len(rows), hard_zoo.n_classes), np.int64)
+    for candidate in rng.integers(0, len(ids), 6):
+        expected = np.zeros(len(ids), np.int64)
+        kernel.hits_if_added(total, one_hot, scores.truth.offsets, scores.truth.classes, expected)
+        assert np.array_equal(scores.hits_if_added(total), expected)
+        scores.add_to(total, candidate)
+
+
+def test_each_member_votes_once_by_default(hard_zoo):
+    best = ds.greedy(hard_zoo, 99, combine="votes")
+    assert sorted(best.members) == hard_zoo.model_ids
+    again = ds.greedy(hard_zoo, 4, combine="votes", replacement=True)
+    assert again.curve.num_rows == 4
 
 
 def test_adding_a_candidate_equals_adding_its_blocks(small_zoo):
     rows, ids = small_zoo.rows("report"), small_zoo.model_ids
-    for scores in (
-        VoteScores(small_zoo, ids, rows),
-        MemberScores(small_zoo, ids, rows, dict.fromkeys(ids, 1.3)),
-    ):
-        total = np.zeros((len(rows), 4), np.int64)
-        scores.add_to(total, 2)
-        assert np.array_equal(total, np.concatenate([block.q[2] for block in scores.blocks()]))
+    scores = MemberScores(small_zoo, ids, rows, dict.fromkeys(ids, 1.3))
+    total = np.zeros((len(rows), 4), np.int64)
+    scores.add_to(total, 2)
+    assert np.array_equal(total, np.concatenate([block.q[2] for block in scores.blocks()]))
 
 
 def test_models_with_hard_labels_point_to_votes(hard_zoo, small_zoo):

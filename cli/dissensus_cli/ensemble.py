@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 @click.option("--start", multiple=True, help="Members given beforehand, in order; repeatable.")
 @click.option(
     "--replacement/--no-replacement",
-    default=True,
-    show_default=True,
-    help="Allow a member again, with more weight.",
+    default=None,
+    help="Allow a member again, with more weight. [default: allow; not for votes]",
 )
 @click.option(
     "--calibrate/--no-calibrate",
@@ -54,7 +53,7 @@ def ensemble(
     combine: str,
     candidates: tuple[str, ...],
     start: tuple[str, ...],
-    replacement: bool,
+    replacement: bool | None,
     calibrate: bool | None,
     select: str,
     report: str,
@@ -67,8 +66,8 @@ def ensemble(
     """Choose an ensemble by greedy selection on one split and report it on another.
 
     Models with hard labels only take part with --combine votes: the class that most members put first wins,
-    the lowest on ties; judged by accuracy. A member chosen again and again may outvote all others there
-    (--no-replacement). With --labels another label set of the store decides what is right.
+    the lowest on ties; judged by accuracy, each member once. With --labels another label set of the store
+    decides what is right.
 
     \b
     Examples:

@@ -56,8 +56,8 @@ class Scores(Protocol):
     n_classes: int
     p_truth: NDArray[np.float64]
 
-    def blocks(self) -> Iterator[Block]:
-        """All rows in order, in blocks."""
+    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Examples right with each candidate added to a sum of q, the lowest class on ties: (M,) int64."""
 
     def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
         """Add a candidate's q on all rows to a sum, (n, C)."""
@@ -120,6 +120,15 @@ class MemberScores:
                 self._kept.append(block)
             yield block
 
+    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Examples right with each candidate added to a sum of q: (M,) int64. One pass over probabilities."""
+        out = np.zeros(len(self.p_truth), np.int64)
+        offsets, classes = self.truth.offsets, self.truth.classes
+        for block in self.blocks():
+            rows, ends = slice(block.start, block.stop), slice(block.start, block.stop + 1)
+            kernel.hits_if_added(total[rows], block.q, offsets[ends], classes, out)
+        return out
+
     def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
         """Add a candidate's q on all rows to a sum, (n, C)."""
         for block in self.blocks():
@@ -166,15 +175,20 @@ class VoteScores:
         for m, model_id in enumerate(model_ids):
             self._top1[m] = store.top1([model_id])[0, rows]
 
-    def blocks(self) -> Iterator[Block]:
-        """All rows in order, in blocks made anew in each pass."""
-        n_models, n = self._top1.shape
-        step = max(1, BLOCK_BYTES // (n_models * self.n_classes * 4))
-        for start in range(0, n, step):
-            votes = self._top1[:, start : start + step]
-            q = np.zeros((*votes.shape, self.n_classes), np.uint32)
-            np.put_along_axis(q, votes[:, :, None], kernel.ONE, axis=2)
-            yield Block(start, start + votes.shape[1], q)
+    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Examples right with each candidate's votes added: (M,) int64.
+
+        One vote more can only bring its own class to the front: the largest count and the lowest class that
+        has it are all that must be known of the others, whatever the number of classes.
+        """
+        rows, first = np.arange(len(total)), total.argmax(axis=1)
+        most = total[rows, first]
+        out = np.empty(len(self._top1), np.int64)
+        for m, vote in enumerate(self._top1):
+            count = total[rows, vote] + kernel.ONE
+            ahead = (count > most) | ((count == most) & (vote < first))
+            out[m] = self.truth.correct(np.where(ahead, vote, first)).sum()
+        return out
 
     def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
         """Add a candidate's q on all rows to a sum, (n, C)."""

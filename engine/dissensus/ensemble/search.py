@@ -56,15 +56,6 @@ class Selection:
         """Whether the ensemble is right, the lowest class on ties: (n,) bool."""
         return self.scores.truth.correct(self.total.argmax(axis=1))
 
-    def hits_if_added(self) -> NDArray[np.int64]:
-        """Examples right with each candidate added: (M,) int64. One pass over the probabilities."""
-        out = np.zeros(len(self.scores.p_truth), np.int64)
-        offsets, classes = self.scores.truth.offsets, self.scores.truth.classes
-        for block in self.scores.blocks():
-            rows, ends = slice(block.start, block.stop), slice(block.start, block.stop + 1)
-            kernel.hits_if_added(self.total[rows], block.q, offsets[ends], classes, out)
-        return out
-
     def nll_if_added(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
         """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
         return kernel.nll_if_added(self.truth_sum, self.scores.p_truth[candidates], len(self.chosen) + 1)
@@ -81,7 +72,7 @@ class Selection:
 
 def best_by_accuracy(state: Selection, allowed: NDArray[np.intp]) -> int:
     """Most examples right; then a member already used; then lower NLL (if any); then the lower index."""
-    hits = state.hits_if_added()[allowed]
+    hits = state.scores.hits_if_added(state.total)[allowed]
     tied = _members_first(state, allowed[hits == hits.max()])
     if len(tied) == 1 or not state.has_nll:
         return int(tied[0])

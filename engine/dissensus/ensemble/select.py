@@ -30,7 +30,7 @@ def greedy(
     combine: str = "probabilities",
     candidates: Sequence[str] | None = None,
     start: Sequence[str] | None = None,
-    replacement: bool = True,
+    replacement: bool | None = None,
     calibrate: bool | None = None,
     select: str = "fit",
     report: str = "report",
@@ -56,9 +56,10 @@ def greedy(
         Models to choose from; by default all that can be combined so. Their order breaks ties.
     start : sequence of str, optional
         Members given beforehand; selection goes on from them.
-    replacement : bool
-        Whether a member may be chosen again, which raises its weight. Of votes, a member that has half of the
-        weight decides alone, and selection may stay with it.
+    replacement : bool, optional
+        Whether a member may be chosen again, which raises its weight. By default so for probabilities; not
+        for votes, where a member with half of the weight decides alone, and then at most as many members are
+        chosen as there are candidates.
     calibrate : bool, optional
         Fit one temperature a model on the selection split first: done by default, and refused with votes,
         which no temperature changes.
@@ -89,7 +90,10 @@ def greedy(
     way, size, store = combine_of(combine, metric, calibrate), whole(size), store.under(labels)
     names, left_out = candidates_of(store, candidates, way)
     first = start_of(store, start, way)
-    check_size(size, names, first, replacement)
+    again = way.probabilities if replacement is None else replacement
+    if replacement is None and not again:
+        size = min(size, len({*names, *first}))
+    check_size(size, names, first, again)
     fit, held = select_and_report(store, select, report, allow_same_split)
     pool = [*names, *dict.fromkeys(m for m in first if m not in names)]
     calibrated = way.probabilities if calibrate is None else calibrate
@@ -104,7 +108,7 @@ def greedy(
             metric=metric,
             candidates=allowed,
             start=[pool.index(m) for m in first],
-            replacement=replacement,
+            replacement=again,
             advance=lambda: bar.advance(1),
         )
     chosen = [pool[i] for i in state.chosen]
