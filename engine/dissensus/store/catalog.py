@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import ArgumentError, IncompatibleFormat, WrongClassCount
+from dissensus.errors import ArgumentError, WrongClassCount
 
 from . import format as fmt
 from .blocks import Block, read_blocks
 from .cache import top1_matrix
-from .columns import StoredColumn
-from .examples import Examples
-from .files import bury, writing
-from .header import read_header
+from .files import bury
 from .identity import checked_name, checked_path
+from .labelled import Labelled
 from .logits import Logits
 from .models import Models, again
 from .reader import StoredModel
@@ -32,7 +28,6 @@ from .rows import WriterContext, plain_array
 from .splits import Rows
 from .staging import is_replaced, model_lock
 from .tables import table_of_rows
-from .truth import Truth
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
 
@@ -42,7 +37,7 @@ if TYPE_CHECKING:
     from .repair import RepairReport
 
 
-class Store:
+class Store(Labelled):
     """A prediction store: one labelled set of examples and every logit that models gave for it.
 
     Use `dissensus.open` or `dissensus.create`.
@@ -63,191 +58,12 @@ class Store:
     ) -> None:
         if damaged not in ("error", "skip"):
             raise ArgumentError(f"damaged must be 'error' or 'skip'; got {damaged!r}")
-        self.path = checked_path(path)
-        header, self.format_version = read_header(self.path)
-        self._examples = Examples(self.path, header)
-        self._label_set: str | None = None
-        self.attributes: dict[str, Any] = header["attributes"]
-        self.examples_hash: str = header["examples_hash"]
-        self.geometry = fmt.Geometry.of_header(header)
+        super().__init__(path, labels)
         self._models = Models(self.path, self.geometry, self.examples_hash, damaged)
-        if labels is not None:
-            self._label_set = self._examples.truth(labels).name
 
     def __repr__(self) -> str:
         shape = f"{self.n_examples} examples, {self.n_classes} classes"
         return f"Store({str(self.path)!r}: {len(self._models)} models, {shape})"
-
-    @property
-    def n_examples(self) -> int:
-        """Number of examples N."""
-        return self.geometry.n_examples
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes C."""
-        return self.geometry.n_classes
-
-    @property
-    def dtype(self) -> str:
-        """Dtype of the stored logits: "float16" or "float32"."""
-        return self.geometry.dtype
-
-    @property
-    def codec(self) -> str:
-        """How logits are kept: "raw" or "archive"."""
-        return self.geometry.codec
-
-    @property
-    def block_rows(self) -> int:
-        """Rows of a block: what a writer makes safe at a time."""
-        return self.geometry.block_rows
-
-    def examples(self) -> pa.Table:
-        """Examples in row order: example_id, label, split (null where none), metadata and added columns.
-
-        A label set "real" added by `add_labels` is the column ``label_real``.
-        """
-        return self._examples.table()
-
-    def class_table(self) -> pa.Table:
-        """Classes in column order: class_id, name, and any further columns (groups)."""
-        return self._examples.class_table
-
-    def own_examples(self) -> pa.Table:
-        """Examples as the store was made with them: without what was added since."""
-        return self._examples.base
-
-    def added_columns(self) -> dict[str, StoredColumn]:
-        """Columns and label sets added since the store was made, by their title in `examples`."""
-        return self._examples.added()
-
-    @property
-    def example_ids(self) -> list[str]:
-        """Ids of the examples in row order."""
-        return self._examples.ids
-
-    @property
-    def label_sets(self) -> list[str]:
-        """Names of the label sets there are, the store's own first."""
-        return self._examples.label_sets
-
-    @property
-    def truth(self) -> Truth:
-        """Right answers that queries go by: sets of classes, see `under`."""
-        return self._examples.truth(self._label_set)
-
-    def under(self, labels: str | None) -> Store:
-        """View the same store with another label set as the truth; None gives this one back.
-
-        Examples whose set is empty are not counted by any query.
-
-        Raises
-        ------
-        UnknownName
-            Naming the label sets there are.
-        """
-        if labels is None:
-            return self
-        view = copy.copy(self)
-        view._label_set = self._examples.truth(labels).name
-        return view
-
-    @property
-    def labels(self) -> NDArray[np.int32]:
-        """True classes, (N,) int32.
-
-        Raises
-        ------
-        ArgumentError
-            The truth is not one class for each example: use `truth`.
-        """
-        return self.truth.labels
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes in column order."""
-        return self._examples.classes
-
-    @property
-    def splits(self) -> NDArray[np.object_] | None:
-        """Split of each example, (N,) of str or None; None where the store has no splits."""
-        return self._examples.splits
-
-    def rows(self, split: str | None) -> Rows:
-        """Sorted row numbers of a split that the truth counts, (n,) intp.
-
-        "all" (or None) is every example. A store without splits has "fit" and "report" too: seeded,
-        class-stratified halves, the same under every label set.
-
-        Raises
-        ------
-        UnknownName
-            Naming the splits there are.
-        """
-        return self._examples.rows(split, self.truth)
-
-    def add_labels(self, name: str, labels: Any, *, example_ids: Sequence[str] | None = None) -> None:
-        """Add a label set, which queries can then go by (`under`, ``labels=``).
-
-        Parameters
-        ----------
-        name : str
-            What it is called.
-        labels : (N,) int, or N collections of int
-            Right classes of each example; an empty collection or None leaves it uncounted.
-        example_ids : sequence of str, optional
-            Ids of the entries given, which are put into the store's order; without them they must be in it.
-
-        Raises
-        ------
-        ArgumentError, ExamplesMismatch, NotWritable, StoreFull
-        """
-        self.require_current()
-        self._examples.add_labels(name, labels, example_ids, self.n_classes)
-
-    def add_columns(
-        self, columns: Mapping[str, Any] | pa.Table, *, example_ids: Sequence[str] | None = None
-    ) -> None:
-        """Add metadata columns to the examples: groups, slices, or the split of a store that has none.
-
-        Parameters
-        ----------
-        columns : mapping of str to sequence of length N, or pyarrow.Table
-            The columns; one called "split" holds text or None.
-        example_ids : sequence of str, optional
-            Ids of the entries given, which are put into the store's order; without them they must be in it.
-
-        Raises
-        ------
-        ArgumentError, ExamplesMismatch, NotWritable, StoreFull
-        """
-        self.require_current()
-        self._examples.add_columns(columns, example_ids)
-
-    def remove_column(self, name: str) -> None:
-        """Take an added column or label set away again.
-
-        Raises
-        ------
-        UnknownName
-            Naming those that were added.
-        """
-        bury(self._examples.added_folder(name), self._staging())
-
-    def _staging(self) -> Path:
-        staging = self.path / fmt.STAGING
-        with writing(staging):
-            staging.mkdir(exist_ok=True)
-        return staging
-
-    def require_current(self) -> None:
-        """Refuse to write today's records into a store that an older program may still read."""
-        if self.format_version < fmt.FORMAT_VERSION:
-            raise IncompatibleFormat(
-                f"{self.path} has format version {self.format_version}; it can be read, and written after "
-                f"`dissensus migrate` has brought it to version {fmt.FORMAT_VERSION}"
-            )
 
     @property
     def model_ids(self) -> list[str]:

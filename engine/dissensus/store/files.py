@@ -185,6 +185,7 @@ def new_folder(path: Path, place: Path) -> Iterator[Path]:
     """
     temporary = place / f"{MAKING}{path.name}~{secrets.token_hex(8)}"
     with writing(path):
+        _clear_abandoned(path, place)
         temporary.mkdir(parents=True)
         held = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -199,6 +200,31 @@ def new_folder(path: Path, place: Path) -> Iterator[Path]:
             raise
         finally:
             os.close(held)
+
+
+def _clear_abandoned(path: Path, place: Path) -> None:
+    """Delete what killed makers of this folder left: nobody holds it any more."""
+    for left in place.glob(f"{MAKING}{glob.escape(path.name)}~*"):
+        with held(left) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held(entry: Path) -> Iterator[bool]:
+    """Hold a folder that nobody else holds; gives False where somebody does."""
+    try:
+        fd = os.open(entry, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(fd)
 
 
 def _take_place(temporary: Path, path: Path) -> None:

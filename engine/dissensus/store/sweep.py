@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,7 @@ from typing import Any
 from dissensus.errors import WriterBusy
 
 from . import format as fmt
-from .files import GRAVE, MAKING, REPLACED, FileLock, bury, restore_replaced, writing
+from .files import GRAVE, MAKING, REPLACED, FileLock, bury, held, restore_replaced, writing
 from .sealed import sha256_of
 from .staging import FINGERPRINT, PARTS, finished_record, folder_lock, is_replaced, publish
 from .verify import verify_model
@@ -72,7 +68,7 @@ def _model_of(name: str) -> str:
 
 def _clear_remains(entry: Path) -> list[Action]:
     """Delete a removed or half-made folder, unless its maker is alive and holds it."""
-    with _held(entry) as free:
+    with held(entry) as free:
         if free:
             shutil.rmtree(entry, ignore_errors=True)
     return [Action("", "cleared", f"{entry.name}: remains of an interrupted command")] if free else []
@@ -87,23 +83,6 @@ def _clear_lock(entry: Path) -> list[Action]:
     except WriterBusy:
         return []
     return [Action("", "cleared", f"{entry.name}: the lock of a process that is gone")]
-
-
-@contextlib.contextmanager
-def _held(entry: Path) -> Iterator[bool]:
-    """Hold a file or folder that nobody else holds; gives False where somebody does."""
-    try:
-        fd = os.open(entry, os.O_RDONLY)
-    except OSError:
-        yield False
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(fd)
 
 
 def _settle(

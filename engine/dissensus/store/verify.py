@@ -169,6 +169,9 @@ def verify_model(folder: Path, geometry: fmt.Geometry, examples_hash: str, quick
 
     A model that is replaced or removed meanwhile is no damage: it is looked at again.
     """
+    if folder.is_symlink():
+        problem = "is a symbolic link: a model is a folder of its own, copy it instead"
+        return [Finding(folder.name, f"{fmt.MODELS}/{folder.name} {problem}")], 0
     while True:
         before = sha256_of(folder / fmt.COMMIT_JSON)
         findings, read = _verify_model(folder, geometry, examples_hash, quick)
