@@ -16,7 +16,7 @@ import pytest
 
 import dissensus as ds
 from dissensus import errors
-from dissensus.store import files, header
+from dissensus.store import folders, header
 from dissensus.store import format as fmt
 from dissensus.store.sealed import seal, unseal
 
@@ -37,7 +37,7 @@ def contents(folder):
 @pytest.mark.parametrize("has_exchange", [True, False])
 def test_replacing_is_one_step_and_leaves_nothing(small_zoo, monkeypatch, has_exchange):
     if not has_exchange:
-        monkeypatch.setattr(files, "_rename_exchange", lambda one, other: False)
+        monkeypatch.setattr(folders, "_rename_exchange", lambda one, other: False)
     new = -small_zoo.given["model-1"]
     with pytest.raises(errors.ModelExists, match="remove it first, replace it"):
         small_zoo.add("model-1", logits=new)

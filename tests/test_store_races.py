@@ -18,7 +18,7 @@ import pytest
 
 import dissensus as ds
 from dissensus import errors
-from dissensus.store import files, repair, staging, sweep, verify
+from dissensus.store import files, folders, locks, repair, staging, sweep, verify
 from dissensus.store import format as fmt
 from dissensus.store.codecs import BY_NAME
 from dissensus.store.encoding import Encoded, encode
@@ -152,7 +152,7 @@ def test_repair_takes_no_lock_from_a_writer(zoo, monkeypatch):
     """Between its look at a lock file and its removal, another writer takes the lock."""
     lock = zoo.path / fmt.STAGING / "x.lock"
     lock.write_text("")
-    writers, real = [], files.FileLock.release
+    writers, real = [], locks.FileLock.release
 
     def release(self):
         if self._path == lock and not writers:
@@ -160,7 +160,7 @@ def test_repair_takes_no_lock_from_a_writer(zoo, monkeypatch):
             writers.append(zoo.writer("x", fingerprint={}))
         real(self)
 
-    monkeypatch.setattr(files.FileLock, "release", release)
+    monkeypatch.setattr(locks.FileLock, "release", release)
     sweep.sweep_staging(zoo.path, zoo.geometry, zoo.examples_hash, clear=False)
     monkeypatch.undo()
     with pytest.raises(errors.WriterBusy):
@@ -187,7 +187,7 @@ def test_repair_acts_on_what_it_finds_under_the_lock(zoo, monkeypatch):
 
 
 def test_two_repairs_at_once(zoo):
-    lock = files.FileLock(zoo.path / fmt.STAGING / ".repair.lock", "")
+    lock = locks.FileLock(zoo.path / fmt.STAGING / ".repair.lock", "")
     with pytest.raises(errors.WriterBusy, match="another repair of .* is under way"):
         zoo.repair()
     lock.release()
@@ -259,7 +259,7 @@ def killed_between_two_renames(zoo, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         zoo.add("m", logits=-zoo.rows, replace=True)
     monkeypatch.undo()
-    os.rename(zoo.path / fmt.MODELS / "m", zoo.path / fmt.STAGING / f"{files.REPLACED}m~1")
+    os.rename(zoo.path / fmt.MODELS / "m", zoo.path / fmt.STAGING / f"{folders.REPLACED}m~1")
 
 
 @pytest.mark.parametrize("then", ["restart", "repair", "read-only fingerprint"])
@@ -290,7 +290,7 @@ def test_a_failing_second_rename_puts_the_old_model_back(zoo, monkeypatch):
             raise OSError(errno.EIO, "Input/output error")
         real(source, target)
 
-    monkeypatch.setattr(files, "_rename_exchange", lambda new, place: False)
+    monkeypatch.setattr(folders, "_rename_exchange", lambda new, place: False)
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", rename)
         with pytest.raises(OSError, match="Input/output"):

@@ -15,7 +15,7 @@ from unittest import mock
 
 import dissensus as ds
 from dissensus.errors import FingerprintMismatch, StoreFull
-from dissensus.store import files
+from dissensus.store import folders
 from dissensus.store import format as fmt
 from dissensus.store.cache import FEWEST
 from dissensus.store.sealed import seal
@@ -85,7 +85,7 @@ def replace_model(path: Path) -> None:
 
 def replace_by_two_renames(path: Path) -> None:
     """As on a system that cannot let two folders change places."""
-    files._rename_exchange = lambda one, other: False
+    folders._rename_exchange = lambda one, other: False
     replace_model(path)
 
 

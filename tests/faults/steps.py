@@ -9,13 +9,13 @@ import signal
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from dissensus.store import files
+from dissensus.store import folders
 
 Fault = Callable[[], None]
 
 # Module and name of each call that changes the disk. A call that is not here is never killed: add new ones.
 NAMES = ("pwrite", "fsync", "open", "mkdir", "rmdir", "rename", "replace", "unlink", "ftruncate")
-CALLS = [*((os, name) for name in NAMES), (files, "_rename_exchange")]
+CALLS = [*((os, name) for name in NAMES), (folders, "_rename_exchange")]
 RENAMES = ("rename", "replace", "_rename_exchange")
 FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 

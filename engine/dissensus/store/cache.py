@@ -7,8 +7,6 @@ model's commit record. What is damaged, or of another or an older model, is read
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dissensus.errors import DissensusError
+
 from . import format as fmt
-from .files import crc32c, open_map
+from .files import crc32c, write_file
 from .reader import StoredModel
+from .reading import open_map
 from .sealed import seal, unseal
 from .tables import arrow_bytes, read_arrow
 
@@ -109,17 +110,7 @@ def _write(folder: Path, digests: Sequence[str], rows: NDArray[Any]) -> None:
     column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, values])
     data = arrow_bytes(pa.table({"top1": column}))
     record = {"digests": list(digests), "bytes": len(data), "sum": f"{crc32c(data):08x}"}
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, DissensusError):
         folder.mkdir(exist_ok=True)
-        _replace(folder / TOP1, data)
-        _replace(folder / TOP1_JSON, seal(record))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write under a name of its own, then take the place: without syncing, since the checksum tells."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_file(folder / TOP1, data, durable=False)
+        write_file(folder / TOP1_JSON, seal(record), durable=False)

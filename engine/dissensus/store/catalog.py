@@ -18,7 +18,7 @@ from dissensus.errors import ArgumentError, WrongClassCount
 from . import format as fmt
 from .blocks import Block, read_blocks
 from .cache import top1_matrix
-from .files import bury
+from .folders import bury
 from .identity import checked_name, checked_path
 from .labelled import Labelled
 from .logits import Logits

@@ -15,9 +15,11 @@ import pyarrow as pa
 from dissensus.errors import ArgumentError, CorruptionError
 
 from . import format as fmt
-from .files import new_folder, read_checked, write_file, writing
+from .files import write_file, writing
+from .folders import new_folder
 from .header import require_fields, require_known_version
 from .identity import checked_name
+from .reading import read_checked
 from .sealed import seal, unseal
 from .splits import ALL
 from .tables import arrow_bytes, read_arrow

@@ -14,7 +14,8 @@ from dissensus.errors import ArgumentError, StoreExists
 from . import format as fmt
 from .catalog import Store
 from .columns import checked_columns, checked_splits, column_name
-from .files import new_folder, write_file
+from .files import write_file
+from .folders import new_folder
 from .identity import checked_path, id_strings
 from .sealed import seal
 from .tables import arrow_bytes

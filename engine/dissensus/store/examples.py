@@ -23,8 +23,8 @@ from .columns import (
     stored_columns,
     write_column,
 )
-from .files import read_checked
 from .identity import id_strings
+from .reading import read_checked
 from .splits import Rows, rows_of
 from .tables import read_arrow
 from .truth import Truth

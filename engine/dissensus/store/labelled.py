@@ -17,7 +17,8 @@ from dissensus.errors import IncompatibleFormat
 from . import format as fmt
 from .columns import StoredColumn
 from .examples import Examples
-from .files import bury, writing
+from .files import writing
+from .folders import bury
 from .header import read_header
 from .identity import checked_path
 from .splits import Rows

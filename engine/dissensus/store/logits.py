@@ -17,7 +17,8 @@ from dissensus.errors import CorruptionError, IncompatibleFormat, NotReadable
 
 from . import format as fmt
 from .codecs import BY_NAME
-from .files import crc32c, crc_bytes, map_of, open_for_reading, read_ahead, read_checked
+from .files import crc32c, crc_bytes
+from .reading import map_of, open_for_reading, read_ahead, read_checked
 from .replaced import unless_replaced
 from .tables import numbers, read_arrow
 

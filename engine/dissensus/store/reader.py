@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from dissensus.errors import CorruptionError, LabelsOnly
 
 from . import format as fmt
-from .files import read_checked
 from .header import require_fields, require_known_version
 from .logits import Logits
+from .reading import read_checked
 from .replaced import unless_replaced
 from .sealed import unseal_with_digest
 from .tables import numbers, read_arrow

@@ -14,9 +14,11 @@ from pathlib import Path
 from dissensus.errors import CorruptionError, IncompatibleFormat, WriterBusy
 
 from . import format as fmt
-from .files import FileLock, crc32c, crc_bytes, read_checked, sync_folder, write_at, write_file, writing
+from .files import crc32c, crc_bytes, sync_folder, write_at, write_file, writing
 from .header import read_header
+from .locks import FileLock
 from .reader import StoredModel
+from .reading import read_checked
 from .sealed import seal
 from .staging import folder_lock
 from .sweep import Action, sweep_staging

@@ -11,8 +11,9 @@ from typing import Any
 
 from dissensus.errors import ArgumentError, CorruptionError
 
-from .files import crc32c, read_whole
+from .files import crc32c
 from .format import canonical_json
+from .reading import read_whole
 
 # The line of the checksum: two spaces deep is the outermost level, and no text holds a raw line break.
 _LINE = re.compile(rb'\n  "crc32c": "([0-9a-f]{8})"(,?)(?=\n)')

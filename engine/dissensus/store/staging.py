@@ -14,8 +14,10 @@ from typing import Any
 from dissensus.errors import DissensusError, ModelExists, NotWritable
 
 from . import format as fmt
-from .files import FileLock, bury, restore_replaced, sync_folder, take_over, write_file, writing
+from .files import sync_folder, write_file, writing
 from .fingerprint import require_same_fingerprint
+from .folders import bury, restore_replaced, take_over
+from .locks import FileLock
 from .sealed import seal, sha256_of, unseal
 from .times import now
 

@@ -10,7 +10,9 @@ from typing import Any
 from dissensus.errors import WriterBusy
 
 from . import format as fmt
-from .files import GRAVE, MAKING, REPLACED, FileLock, bury, held, restore_replaced, writing
+from .files import writing
+from .folders import GRAVE, MAKING, REPLACED, bury, restore_replaced
+from .locks import FileLock, held
 from .sealed import sha256_of
 from .staging import FINGERPRINT, PARTS, finished_record, folder_lock, is_replaced, publish
 from .verify import verify_model

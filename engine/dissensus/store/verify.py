@@ -13,9 +13,9 @@ from dissensus.errors import DissensusError, NotReadable
 
 from . import format as fmt
 from .columns import StoredColumn
-from .files import read_checked
 from .header import Header, read_header
 from .reader import StoredModel
+from .reading import read_checked
 from .sealed import sha256_of
 
 Advance = Callable[[int], None]

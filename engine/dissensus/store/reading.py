@@ -1,0 +1,101 @@
+"""Reading files: whole and checked, or mapped; what is missing told from what cannot be read."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dissensus.errors import CorruptionError, NotReadable
+
+from .files import LIBC, crc32c
+
+
+def open_for_reading(path: Path) -> int:
+    """File descriptor; the soft limit on their number is raised when it is reached."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        _raise_limit(error)
+    return open_for_reading(path)
+
+
+def map_of(fd: int) -> mmap.mmap:
+    """Map of an open file for reading; before Python 3.13 it takes a file descriptor of its own."""
+    options: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+    try:
+        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ, **options)
+    except OSError as error:
+        _raise_limit(error)
+    return map_of(fd)
+
+
+def open_map(path: Path) -> mmap.mmap:
+    """Map a file for reading."""
+    fd = open_for_reading(path)
+    try:
+        return map_of(fd)
+    finally:
+        os.close(fd)
+
+
+def _raise_limit(error: OSError) -> None:
+    """Allow as many open files as the system permits; raise the error where that is no remedy."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if error.errno != errno.EMFILE or soft == hard:
+        raise error
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def read_ahead(mapped: NDArray[Any]) -> None:
+    """Let the system begin to read the pages of a map, unless they are in memory; does not wait for them.
+
+    Asking for pages that are there costs a tenth of reading them, so the first one is looked at before.
+    """
+    begin = mapped.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    length = mapped.ctypes.data + mapped.nbytes - begin
+    there = ctypes.c_ubyte()
+    known = LIBC.mincore(ctypes.c_void_p(begin), ctypes.c_size_t(1), ctypes.byref(there)) == 0
+    if not (known and there.value & 1):
+        LIBC.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), mmap.MADV_WILLNEED)
+
+
+def read_whole(path: Path, what: str) -> bytes:
+    """Bytes of a file that must be there.
+
+    Raises
+    ------
+    CorruptionError
+        It is missing.
+    NotReadable
+        This user may not read it, or the device fails: what it holds is unknown.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
+    except OSError as error:
+        raise NotReadable(
+            error.errno,
+            f"{what}: {path} cannot be read ({error.strerror}); check its permissions and the disk",
+        ) from error
+
+
+def read_checked(path: Path, expected: Mapping[str, Any], what: str) -> bytes:
+    """Read a file whose size and checksum were recorded; refuse it damaged or missing."""
+    data = read_whole(path, what)
+    if len(data) != expected["bytes"]:
+        raise CorruptionError(
+            f"{what}: {path.name} has {len(data)} bytes, {expected['bytes']} were committed"
+        )
+    if f"{crc32c(data):08x}" != expected["crc32c"]:
+        raise CorruptionError(f"{what}: {path.name} fails its checksum")
+    return data
