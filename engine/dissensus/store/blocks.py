@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +33,9 @@ class Block:
 
 
 def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -> Iterator[Block]:
-    """Go through rows of models block by block, the next ones read from the disk meanwhile.
+    """Go through rows of models block by block; the disk is asked for the next ones before these are given.
+
+    Checksums are computed here, in the thread that reads: handing blocks to others and back took longer.
 
     Parameters
     ----------
@@ -49,13 +49,10 @@ def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -
     if not len(logits) or not len(rows):
         return
     spans = _spans(logits[0], rows, step)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-blocks") as pool:
-        ready = _make_ready(pool, logits, rows[slice(*spans[0])])
-        for (start, stop), after in itertools.zip_longest(spans, spans[1:]):
-            for done in ready:
-                done.result()
-            ready = _make_ready(pool, logits, rows[slice(*after)]) if after else []
-            yield Block(start, stop, [one.take(rows[start:stop]) for one in logits])
+    for (start, stop), after in itertools.zip_longest(spans, spans[1:]):
+        for one in logits if after else ():
+            one.read_ahead(int(rows[after[0]]), int(rows[after[1] - 1]) + 1)
+        yield Block(start, stop, [one.take(rows[start:stop]) for one in logits])
 
 
 def _spans(first: Logits, rows: Rows, step: int | None) -> list[tuple[int, int]]:
@@ -66,9 +63,3 @@ def _spans(first: Logits, rows: Rows, step: int | None) -> list[tuple[int, int]]
     size = first.block_rows
     edges = np.unique(np.searchsorted(rows, np.arange(0, len(first) + size, size))).tolist()
     return list(itertools.pairwise(edges))
-
-
-def _make_ready(pool: Executor, logits: Sequence[Logits], rows: Rows) -> list[Future[None]]:
-    """Read and verify what these rows need, in threads: computing checksums lets others run."""
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    return [pool.submit(one.verify, first, last) for one in logits if not one.is_verified(first, last)]

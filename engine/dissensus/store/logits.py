@@ -157,23 +157,6 @@ class Logits:
     def _blocks_of(self, start: int, stop: int) -> range:
         return range(start // self.block_rows, -(-stop // self.block_rows))
 
-    def is_verified(self, start: int, stop: int) -> bool:
-        """Whether the checksums of all blocks with rows start:stop have been computed."""
-        blocks = self._blocks_of(start, stop)
-        return bool(self._verified[blocks.start : blocks.stop].all())
-
-    def verify(self, start: int, stop: int) -> None:
-        """Read the blocks with rows start:stop and compute their checksums, unless that was done before.
-
-        Raises
-        ------
-        CorruptionError
-        """
-        self.read_ahead(start, stop)
-        for block in self._blocks_of(start, stop):
-            if not self._verified[block]:
-                self.check_block(block)
-
     def read_ahead(self, start: int, stop: int) -> None:
         """Let the system begin to read the blocks with rows start:stop from the disk."""
         blocks = self._blocks_of(start, stop)
