@@ -159,11 +159,11 @@ BAD = {
     "none.npy": (array(z[:0]), r"must have one row an example; got none|has 0 rows"),
     "nan.npy": (
         array(np.where(place, np.nan, -z - 1)),
-        r"gave nan for example 'x7', class 'dog'",
+        r"nan\.npy gave nan for example 'x7', class 'dog'; predictions must be finite",
     ),
     "inf.npy": (
         array(np.where(place, np.inf, z - 1)),
-        r"gave inf for example 'x7', class 'dog'",
+        r"inf\.npy gave inf for example 'x7', class 'dog'",
     ),
     "ids.npz": (lambda p: np.savez(p, logits=z, ids=["x0"]), r"ids\.npz has 1 ids for 12 rows"),
     "float-ids.npz": (

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from .queries import STORE
-
-if TYPE_CHECKING:
-    pass
 
 FILE = click.Path(path_type=Path)
 

@@ -46,7 +46,7 @@ def npy_entries(path: Path, wanted: Wanted) -> list[Entry]:
     def load() -> Source:
         with reading(path, "npy"):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return _array_source(array, Facts("npy"))
+        return ArraySource(array, Facts("npy"))
 
     return [Entry(stem_of(path), path, load)]
 
@@ -93,8 +93,7 @@ def _npz_loader(path: Path, name: str, shape: tuple[int, ...], fortran: bool, dt
                 n_bytes, f"{path.name} in column order", "save it in C order (np.ascontiguousarray)"
             )
             with reading(path, "npz"), np.load(path, allow_pickle=False) as archive:
-                return _array_source(archive[name.removesuffix(".npy")], facts)
-        facts.narrow = dtype == np.float16
+                return ArraySource(archive[name.removesuffix(".npy")], facts)
         return StreamSource(shape, dtype, blocks, facts)
 
     return load
@@ -123,8 +122,8 @@ def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
             dtype = np.dtype(_SAFETENSORS[tensor["dtype"]])
             array: Any = np.memmap(path, dtype, "r", base + tensor["data_offsets"][0], shape)
         if tensor["dtype"] == "BF16":
-            return _narrow_source(array, facts)
-        return _array_source(array, facts)
+            return ArraySource(Bfloat16(array), facts)
+        return ArraySource(array, facts)
 
     return Member(shape, load)
 
@@ -162,15 +161,5 @@ def _torch_source(tensor: Any, facts: Facts) -> Source:
 
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
-        return _narrow_source(tensor.view(torch.int16).numpy().view(np.uint16), facts)
-    return _array_source(tensor.numpy(), facts)
-
-
-def _array_source(array: NDArray[Any], facts: Facts) -> Source:
-    facts.narrow = array.dtype == np.float16
-    return ArraySource(array, facts)
-
-
-def _narrow_source(bits: NDArray[np.uint16], facts: Facts) -> Source:
-    facts.narrow = True
-    return ArraySource(Bfloat16(bits), facts)
+        return ArraySource(Bfloat16(tensor.view(torch.int16).numpy().view(np.uint16)), facts)
+    return ArraySource(tensor.numpy(), facts)

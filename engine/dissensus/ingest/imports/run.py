@@ -20,10 +20,11 @@ from dissensus.store.fingerprint import complete, require_same_fingerprint
 from ..checkpoints import one_line
 from ..checks import check_writable
 from .align import Aligned, Order, class_places, ids_of_rows, order_of, order_without_ids
-from .detect import Reading, Survey, check_shape, decide
+from .detect import Reading, check_shape, decide
 from .find import Unreadable, find_models
 from .report import ImportReport, ImportRow
 from .source import Entry, Source, Wanted
+from .survey import Survey, require_finite
 from .suspicions import Known, suspicions
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def import_predictions(
         store,
         kind,
         class_places(classes, store.classes),
-        _Identity(rows, ids_of_rows(rows, ids)),
+        rows,
+        ids_of_rows(rows, ids),
         dict(metadata or {}),
         replace,
         Known(store),
@@ -140,21 +142,14 @@ def _run_all(job: _Job, found: Sequence[Entry | Unreadable], progress: bool) -> 
 
 
 @dataclass(frozen=True)
-class _Identity:
-    """What the user said about the rows of files without ids."""
-
-    rows: str | os.PathLike[str] | None
-    ids: list[str] | None
-
-
-@dataclass(frozen=True)
 class _Job:
     """One call of `import_predictions`, its arguments checked."""
 
     store: Store
     kind: str
     places: NDArray[np.intp] | None
-    identity: _Identity
+    rows: str | os.PathLike[str] | None
+    row_ids: list[str] | None
     metadata: dict[str, Any]
     replace: bool
     known: Known
@@ -178,6 +173,7 @@ class _Job:
         notes = list(source.facts.notes)
         aligned = self._aligned(source, entry.file, notes)
         survey = self._survey(aligned, source, f"{entry.model_id}: reading", bar)
+        require_finite(survey, entry.file.name, self.store.example_ids, self.store.classes)
         reading = decide(survey, self.kind, source.facts.hint)
         notes += reading.notes
         content = {"source": "import", "content": survey.content, "form": reading.form}
@@ -219,20 +215,20 @@ class _Job:
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
         given, ids = source.facts.ids, self.store.example_ids
         if given is not None:
-            if self.identity.rows is not None:
+            if self.rows is not None:
                 raise ArgumentError(f"rows must not be given for {file.name}: it has ids of its own")
             if len(given) != source.shape[0]:
                 raise ArgumentError(
                     f"{file.name} has {len(given)} ids for {source.shape[0]} rows of predictions"
                 )
             return order_of(given, ids, file.name)
-        order = order_without_ids(source.shape[0], ids, self.identity.ids, file.name)
-        if self.identity.rows is None:
+        order = order_without_ids(source.shape[0], ids, self.row_ids, file.name)
+        if self.rows is None:
             notes.append("no ids in the file: its rows are taken in the store's order")
         return order
 
     def _survey(self, aligned: Aligned, source: Source, label: str, bar: Progress) -> Survey:
-        survey = Survey(self.store.n_classes, source.facts.narrow)
+        survey = Survey(self.store.n_classes)
         for block in aligned.blocks():
             survey.add(block)
             bar.advance(0, status=f"{label} {survey.n:,} of {source.shape[0]:,} rows")
@@ -286,7 +282,7 @@ class _Job:
     def _judge(self, model_id: str, has_ids: bool) -> tuple[list[str], float]:
         """What looks wrong about a stored model, and its accuracy."""
         predicted, truth = self.store.model(model_id).column("top1"), self.store.truth
-        has_order = has_ids or self.identity.rows is not None
+        has_order = has_ids or self.rows is not None
         doubts = suspicions(predicted, truth, self.store.classes, has_order)
         twin = self.known.same_as(model_id)
         counted = truth.counted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,6 @@ def _ids(table: TableFile, id_name: str | None) -> list[str] | None:
 def _source(table: TableFile, id_name: str | None, picked: Picked, facts: Facts) -> Source:
     facts.ids = _ids(table, id_name)
     types = _types(table, picked.names)
-    kinds = [table.schema.field(name).type for name in picked.names]
-    facts.narrow = all(pa.types.is_float16(getattr(kind, "value_type", kind)) for kind in kinds)
     extract = _extractor(table, picked.names)
 
     def blocks() -> Iterator[NDArray[Any]]:
@@ -142,18 +140,9 @@ def _long_entries(
 
     def load(name: str) -> Source:
         ids, rows = whole.of(name)
-        return ArraySource(rows, Facts(table.format, ids, facts.hint, list(facts.notes), facts.narrow))
+        return ArraySource(rows, Facts(table.format, ids, facts.hint, list(facts.notes)))
 
-    return [Entry(name, table.path, _Call(load, name)) for name in names]
-
-
-@dataclass(frozen=True)
-class _Call:
-    load: Callable[[str], Source]
-    name: str
-
-    def __call__(self) -> Source:
-        return self.load(self.name)
+    return [Entry(name, table.path, partial(load, name)) for name in names]
 
 
 class _Whole:
