@@ -96,7 +96,7 @@ def test_sets_of_right_classes_and_examples_that_are_not_counted():
 
 def test_the_remedy_works(labels, tmp_path):
     store = ds.create(tmp_path / "s.zoo", labels, classes=NAMES)
-    np.save(tmp_path / "m.npy", 9.5 * np.eye(12, dtype="f4")[noisy(labels, 0.8)][:, ::-1].copy())
+    np.save(tmp_path / "m.npy", (9.5 * np.eye(12, dtype="f4") - 1)[noisy(labels, 0.8)][:, ::-1].copy())
     options = {"rows": "store", "progress": False}
     (row,) = ds.import_predictions(store, tmp_path / "m.npy", **options).rows
     assert row.status == "done"

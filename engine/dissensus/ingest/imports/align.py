@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
 
-from .source import ArraySource, Facts, Source, require_memory
+from .columns import are_other_numbers
+from .source import ArraySource, Source, require_memory
 
 HELD_BYTES = 64 << 20  # what may be held in memory rather than read twice
 
@@ -155,8 +156,17 @@ class Aligned:
         self._places, self._columns = places, None if places is None else np.argsort(places)
         self._numbers = {name: i for i, name in enumerate(classes)}
         self._block_rows = block_rows
-        if places is not None and source.dtype.kind in "OU":
-            raise ArgumentError("classes must not be given where predictions are names of classes already")
+        is_single = source.shape[1:] in ((), (1,))
+        if is_single and places is None and source.dtype.kind in "iuf" and are_other_numbers(classes):
+            raise ArgumentError(
+                "the file holds one number a row, and the classes are named by other numbers, first "
+                f"{list(classes)[:3]}: if its are names save them as text (Parquet, JSON), if class "
+                "numbers give the classes in the order of the numbers with classes= (--classes FILE)"
+            )
+        if places is not None and (source.dtype.kind in "OU" or source.facts.in_order):
+            what = "columns are named by class, or were given in the store's order,"
+            what = what if source.facts.in_order else "predictions are names of classes"
+            raise ArgumentError(f"classes (--classes) must not be given where {what} already")
 
     def blocks(self, first: int = 0) -> Iterator[NDArray[Any]]:
         """Rows (n,) or (n, C), from one example to the last."""
@@ -209,4 +219,4 @@ def _readable(source: Source, order: Order) -> Source:
     # the blocks, and the array they are joined to
     what = f"putting the rows of this {source.facts.format} file into the store's order"
     require_memory(2 * n_bytes, what, "sort it by the store's order, or convert it to .npy")
-    return ArraySource(source.read(0, source.shape[0]), Facts(source.facts.format))
+    return ArraySource(source.read(0, source.shape[0]), source.facts)

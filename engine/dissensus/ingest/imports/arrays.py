@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .files import reading, stem_of
 from .members import Member, entries_of
+from .names import VALUE
 from .source import BLOCK_ROWS, ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
 
 _SAFETENSORS = {
@@ -51,16 +52,15 @@ def npy_entries(path: Path, wanted: Wanted) -> list[Entry]:
     return [Entry(stem_of(path), path, load)]
 
 
-def npz_entries(path: Path, wanted: Wanted) -> list[Entry]:
-    """Models of an .npz file; each array is read from the archive as a stream."""
+def npz_members(path: Path) -> dict[str, Member]:
+    """Arrays of an .npz file; each is read from the archive as a stream."""
     with reading(path, "npz"), zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
         headers = {name: _npy_header(archive.open(name)) for name in names}
-    members = {
+    return {
         name.removesuffix(".npy"): Member(shape, _npz_loader(path, name, shape, fortran, dtype))
         for name, (shape, fortran, dtype) in headers.items()
     }
-    return entries_of(path, "npz", members, wanted)
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -99,8 +99,8 @@ def _npz_loader(path: Path, name: str, shape: tuple[int, ...], fortran: bool, dt
     return load
 
 
-def safetensors_entries(path: Path, wanted: Wanted) -> list[Entry]:
-    """Models of a .safetensors file, mapped."""
+def safetensors_members(path: Path) -> dict[str, Member]:
+    """Arrays of a .safetensors file, mapped."""
     from safetensors import safe_open
 
     with reading(path, "safetensors"):
@@ -110,8 +110,7 @@ def safetensors_entries(path: Path, wanted: Wanted) -> list[Entry]:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
     header.pop("__metadata__", None)
-    members = {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}
-    return entries_of(path, "safetensors", members, wanted)
+    return {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}
 
 
 def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
@@ -128,15 +127,28 @@ def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
     return Member(shape, load)
 
 
-def torch_entries(path: Path, wanted: Wanted) -> list[Entry]:
-    """Models of a .pt file: a tensor, or a dict of tensors; loaded without running code from the file."""
+def torch_members(path: Path) -> dict[str, Member]:
+    """Tensors of a .pt file, a lone one as "value"; loaded without running code from the file."""
     content = _torch_load(path)
     if hasattr(content, "detach"):
-        wanted.refuse_columns(path)
-        return [Entry(stem_of(path), path, lambda: _torch_source(content, Facts("torch")))]
+        return {VALUE: _torch_member(content)}
     named = content if isinstance(content, dict) else {}
-    members = {str(name): _torch_member(value, path) for name, value in named.items()}
-    return entries_of(path, "torch", members, wanted)
+    return {str(name): _torch_member(value) for name, value in named.items()}
+
+
+MEMBERS: dict[str, Callable[[Path], dict[str, Member]]] = {
+    "npz": npz_members,
+    "safetensors": safetensors_members,
+    "torch": torch_members,
+}
+
+
+def member_entries(format_name: str, path: Path, wanted: Wanted) -> list[Entry]:
+    """Models of a file of named arrays."""
+    members = MEMBERS[format_name](path)
+    if list(members) == [VALUE]:
+        wanted.refuse_columns(path)
+    return entries_of(path, format_name, members, wanted)
 
 
 def _torch_load(path: Path) -> Any:
@@ -147,7 +159,7 @@ def _torch_load(path: Path) -> Any:
         return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
 
 
-def _torch_member(value: Any, path: Path) -> Member:
+def _torch_member(value: Any) -> Member:
     if hasattr(value, "detach"):
         return Member(tuple(value.shape), lambda facts: _torch_source(value, facts))
     if isinstance(value, list | tuple) and value and isinstance(value[0], str | int):

@@ -13,10 +13,10 @@ from dissensus.errors import ArgumentError
 
 from .columns import is_text
 from .files import FORMATS
-from .whole import VALUE, read_lines, read_table
+from .names import CLASS_NAMES, CLASS_NUMBERS, VALUE
+from .whole import read_lines, read_table
 
-NAMES = ("name", "class_name", "class", "label", "wnid", "synset", VALUE)
-NUMBERS = ("class_id", "class", "index", "id", "label", "number")
+NAMES = (*CLASS_NAMES, VALUE)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _in_order(table: pa.Table) -> pa.Table:
     """Rows by class number, where a column numbers them."""
     for name in table.column_names:
         values = table[name].to_pylist()
-        numbers = name.lower() in NUMBERS and pa.types.is_integer(table[name].type)
+        numbers = name.lower() in CLASS_NUMBERS and pa.types.is_integer(table[name].type)
         if numbers and sorted(values, key=str) == sorted(range(len(values)), key=str):
             return table.sort_by(name)
     return table

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dissensus.errors import ArgumentError, DissensusError
 
-from .arrays import npy_entries, npz_entries, safetensors_entries, torch_entries
+from .arrays import MEMBERS, member_entries, npy_entries
 from .files import TABLES, format_of, stem_of
 from .json_files import json_entries
 from .source import Entry, Wanted
@@ -18,9 +19,7 @@ from .tables import open_table
 
 _READERS: dict[str, Callable[[Path, Wanted], list[Entry]]] = {
     "npy": npy_entries,
-    "npz": npz_entries,
-    "safetensors": safetensors_entries,
-    "torch": torch_entries,
+    **{name: partial(member_entries, name) for name in MEMBERS},
     "json": json_entries,
 }
 

@@ -178,7 +178,7 @@ class _Job:
         notes += reading.notes
         content = {"source": "import", "content": survey.content, "form": reading.form}
         status = self._store(entry, source, aligned, reading, content, notes, bar)
-        doubts, accuracy = self._judge(entry.model_id, source.facts.ids is not None)
+        doubts, accuracy = self._judge(entry.model_id, source)
         return ImportRow(
             entry.model_id,
             str(entry.file),
@@ -279,11 +279,11 @@ class _Job:
                 done += len(block)
                 bar.advance(0, status=f"{model_id}: {done:,} of {self.store.n_examples:,} rows stored")
 
-    def _judge(self, model_id: str, has_ids: bool) -> tuple[list[str], float]:
+    def _judge(self, model_id: str, source: Source) -> tuple[list[str], float]:
         """What looks wrong about a stored model, and its accuracy."""
         predicted, truth = self.store.model(model_id).column("top1"), self.store.truth
-        has_order = has_ids or self.rows is not None
-        doubts = suspicions(predicted, truth, self.store.classes, has_order)
+        has_order = source.facts.ids is not None or self.rows is not None
+        doubts = suspicions(predicted, truth, self.store.classes, has_order, source.facts.is_weak)
         twin = self.known.same_as(model_id)
         counted = truth.counted
         accuracy = float(truth.correct(predicted)[counted].mean()) if counted.any() else float("nan")

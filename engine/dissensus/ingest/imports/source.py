@@ -71,12 +71,18 @@ class Facts:
         "logits", "probabilities" or "labels" where a name in the file says so.
     notes
         What the user should know about how the file was read.
+    in_order
+        Whether the file says which class each column of scores is.
+    is_weak
+        Whether the predictions have a name that right answers go by too.
     """
 
     format: str
     ids: list[str] | None = None
     hint: str | None = None
     notes: list[str] = field(default_factory=list)
+    in_order: bool = False
+    is_weak: bool = False
 
 
 class ArraySource:

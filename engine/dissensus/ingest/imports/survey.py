@@ -96,7 +96,7 @@ class Survey:
     def _find_broken(self, block: NDArray[Any]) -> None:
         if self.broken is None and block.dtype.kind == "f" and not np.isfinite(block).all():
             row, *column = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
-            self.broken = self.n + row, *(column or [-1]), float(block[(row, *column)])
+            self.broken = self.n + row, column[0] if column else -1, float(block[(row, *column)])
 
     def _hash(self, block: NDArray[Any]) -> None:
         is_labels = self.is_single and self.is_whole
@@ -122,7 +122,7 @@ class Survey:
         self.n_logs += int(((x <= 0).all(axis=1) & (np.abs(lse) <= ROUNDED)).sum())
         self.n_one_hot += int((((x == 0) | (x == 1)).all(axis=1) & (sums == 1)).sum())
         self.n_negative += int((x < 0).any(axis=1).sum())
-        self._add_sums(sums, (x >= 0).all(axis=1))
+        self._add_sums(sums, np.asarray((x >= 0).all(axis=1)))
 
     def _add_sums(self, sums: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:
         self.least_sum = min(self.least_sum, float(np.fmin.reduce(sums)))

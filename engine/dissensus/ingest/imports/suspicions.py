@@ -27,7 +27,9 @@ _SAME = ("the same numbers as model {}", "the same predictions as model {} on ev
 Classes = NDArray[Any]
 
 
-def suspicions(predicted: Classes, truth: Truth, classes: list[str], has_ids: bool) -> list[str]:
+def suspicions(
+    predicted: Classes, truth: Truth, classes: list[str], has_ids: bool, is_weak: bool = False
+) -> list[str]:
     """What looks wrong about a model's predictions, one sentence each.
 
     Parameters
@@ -40,6 +42,8 @@ def suspicions(predicted: Classes, truth: Truth, classes: list[str], has_ids: bo
         Names of the classes.
     has_ids : bool
         Whether rows were matched by ids.
+    is_weak : bool
+        Whether the predictions have a name that right answers go by too.
     """
     if (predicted == predicted[0]).all():
         return [f"predicts class {classes[predicted[0]]!r} for every example"]
@@ -51,6 +55,11 @@ def suspicions(predicted: Classes, truth: Truth, classes: list[str], has_ids: bo
     chance = float(truth.sizes.mean()) / len(classes)
     spread = SIGMAS * float(np.sqrt(chance * (1 - chance) / len(predicted)))
     found = []
+    if is_weak and accuracy == 1:
+        found.append(
+            "equals the store's labels on every example, and its column has a name that labels go by: are "
+            "these the right answers? (columns=, --column)"
+        )
     if accuracy < chance - spread:
         found.append(f"accuracy {accuracy:.4f} is worse than chance ({chance:.4f})")
     order = _other_order(predicted, truth, classes, accuracy)

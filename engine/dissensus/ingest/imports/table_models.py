@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 
-from .columns import MODEL, Picked, find_ids, find_predictions, is_list, is_text, some_names
+from .columns import Picked, find_ids, find_predictions, ids_of, is_list, is_text, some_names
 from .files import reading, stem_of
+from .names import IDS, MODEL
 from .source import ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
 from .tables import TableFile
 
@@ -24,13 +26,15 @@ def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     id_name = find_ids(table, wanted.ids, wanted.id_column)
     model = next((n for n in table.schema.names if n.lower() in MODEL and n != id_name), None)
     picked = find_predictions(table, wanted, [id_name, model])
-    notes = [*table.notes, *_unused(table, [id_name, model, *picked.names])]
-    facts = Facts(table.format, None, picked.hint, notes)
+    guessed = id_name is not None and wanted.id_column is None and id_name.lower() not in IDS
+    notes = [*table.notes, *([f"ids are column {id_name!r}"] if guessed else [])]
+    notes += _unused(table, [id_name, model, *picked.names])
+    facts = Facts(table.format, None, picked.hint, notes, picked.in_order, picked.is_weak)
     if model is not None:
         return _long_entries(table, model, id_name, picked, facts)
 
     def load() -> Source:
-        return _source(table, id_name, picked, Facts(table.format, None, picked.hint, list(notes)))
+        return _source(table, id_name, picked, replace(facts, notes=list(notes)))
 
     return [Entry(stem_of(table.path), table.path, load)]
 
@@ -40,17 +44,8 @@ def _unused(table: TableFile, used: Sequence[str | None]) -> list[str]:
     return [f"columns not used: {some_names(rest)}"] if rest else []
 
 
-def _ids(table: TableFile, id_name: str | None) -> list[str] | None:
-    if id_name is None:
-        return None
-    column = table.column(id_name, pa.string())
-    if column.null_count:
-        raise ArgumentError(f"column {id_name!r} of {table.path} has no id in {column.null_count} rows")
-    return list(column.to_pylist())
-
-
 def _source(table: TableFile, id_name: str | None, picked: Picked, facts: Facts) -> Source:
-    facts.ids = _ids(table, id_name)
+    facts.ids = None if id_name is None else ids_of(table, id_name)
     types = _types(table, picked.names)
     extract = _extractor(table, picked.names)
 
@@ -140,7 +135,7 @@ def _long_entries(
 
     def load(name: str) -> Source:
         ids, rows = whole.of(name)
-        return ArraySource(rows, Facts(table.format, ids, facts.hint, list(facts.notes)))
+        return ArraySource(rows, replace(facts, ids=ids, notes=list(facts.notes)))
 
     return [Entry(name, table.path, partial(load, name)) for name in names]
 
