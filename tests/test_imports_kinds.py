@@ -292,7 +292,9 @@ def test_what_does_not_fit_into_memory_is_refused_with_both_numbers(tmp_path, mo
     (tmp_path / "m.csv").write_text("id,p_0,p_1\nc,1,2\nb,3,4\na,5,6\n")
     monkeypatch.setattr(source, "available_bytes", lambda: 90)
     (row,) = ds.import_predictions(store, tmp_path / "m.csv", progress=False).rows
-    assert row.error.startswith("putting the rows of this csv file into the store's order needs 0.00 GB")
+    assert row.error.startswith(
+        "m.csv: putting the rows of this csv file into the store's order needs 0.00 GB"
+    )
     assert "sort it by the store's order, or convert it to .npy" in row.error
     monkeypatch.setattr(source, "available_bytes", lambda: 100)
     (row,) = ds.import_predictions(store, tmp_path / "m.csv", progress=False).rows

@@ -108,7 +108,7 @@ BAD = {
     "truth.npz": (lambda p: np.savez(p, labels=z), r"holds no arrays of predictions, only labels"),
     "noise.safetensors": (lambda p: p.write_bytes(b"noise" * 9), r"cannot be read as safetensors"),
     "noise.pt": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.pt cannot be read as torch"),
-    "evil.pt": (evil_pt, r"evil\.pt cannot be read as torch: Weights only load failed"),
+    "evil.pt": (evil_pt, r"evil\.pt cannot be read as torch: it is damaged or holds more than tensors"),
     "weights.pt": (weights, r"holds a network's weights, not predictions; run it with `dissensus ingest`"),
     "noise.parquet": (lambda p: p.write_bytes(b"noise" * 9), r"cannot be read as parquet"),
     "noise.arrow": (lambda p: p.write_bytes(b"noise" * 9), r"cannot be read as arrow"),

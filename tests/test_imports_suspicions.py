@@ -127,9 +127,10 @@ def test_the_same_model_twice(labels, tmp_path):
 
 def test_a_damaged_model_of_the_store_is_said_first(labels, tmp_path):
     store = ds.create(tmp_path / "s.zoo", labels, classes=NAMES)
-    np.save(tmp_path / "m.npy", labels)
+    predicted = noisy(labels, 0.9)
+    np.save(tmp_path / "m.npy", predicted)
     for name in ("cut", "flipped"):
-        store.add(name, predictions=labels)
+        store.add(name, predictions=predicted)
     derived = store.model("flipped").folder / "derived.arrow"
     derived.write_bytes(derived.read_bytes().replace(b"top1", b"top2"))
     (row,) = ds.import_predictions(ds.open(store.path), tmp_path / "m.npy", rows="store", progress=False).rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dissensus.errors import ArgumentError
 
 from .files import reading, stem_of
 from .members import Member, entries_of
@@ -46,6 +49,11 @@ def npy_entries(path: Path, wanted: Wanted) -> list[Entry]:
 
     def load() -> Source:
         with reading(path, "npy"):
+            with path.open("rb") as file:
+                if file.read(6) != b"\x93NUMPY":
+                    raise ValueError("it does not begin as a NumPy array does; write it with numpy.save")
+                file.seek(0)
+                _npy_header(file)
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         return ArraySource(array, Facts("npy"))
 
@@ -118,6 +126,8 @@ def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
 
     def load(facts: Facts) -> Source:
         with reading(path, "safetensors"):
+            if tensor["dtype"] not in _SAFETENSORS:
+                raise ValueError(f"tensors of dtype {tensor['dtype']} are not read; save float32 or float16")
             dtype = np.dtype(_SAFETENSORS[tensor["dtype"]])
             array: Any = np.memmap(path, dtype, "r", base + tensor["data_offsets"][0], shape)
         if tensor["dtype"] == "BF16":
@@ -156,7 +166,13 @@ def _torch_load(path: Path) -> Any:
 
     with reading(path, "torch"):
         is_zip = zipfile.is_zipfile(path)  # the format before 1.6 cannot be mapped
-        return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
+        try:
+            return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
+        except pickle.UnpicklingError as error:  # torch's own advice is to run what the file holds
+            raise ValueError(
+                "it is damaged or holds more than tensors, which is not loaded; save a tensor, or a dict of "
+                "tensors"
+            ) from error
 
 
 def _torch_member(value: Any) -> Member:
@@ -174,4 +190,7 @@ def _torch_source(tensor: Any, facts: Facts) -> Source:
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
         return ArraySource(Bfloat16(tensor.view(torch.int16).numpy().view(np.uint16)), facts)
-    return ArraySource(tensor.numpy(), facts)
+    try:
+        return ArraySource(tensor.numpy(), facts)
+    except TypeError as error:  # float8 and the like
+        raise ArgumentError(f"tensors of {tensor.dtype} are not read; save float32 or float16") from error

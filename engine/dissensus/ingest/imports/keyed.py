@@ -29,12 +29,15 @@ class Keyed:
         Example id of each row, and the column that holds them; None where the file has none.
     n_rows
         Number of rows.
+    notes
+        How the file was read.
     """
 
     table: pa.Table
     ids: list[str] | None
     id_name: str | None
     n_rows: int
+    notes: tuple[str, ...] = ()
 
 
 def read_keyed(
@@ -63,7 +66,7 @@ def read_keyed(
     else:
         name, ids = _own_ids(file)
     table = read_columns(file, [n for n in file.schema.names if n != name])
-    return Keyed(table, ids, name, table.num_rows if ids is None else len(ids))
+    return Keyed(table, ids, name, table.num_rows if ids is None else len(ids), file.notes)
 
 
 def _own_ids(file: TableFile) -> tuple[str | None, list[str] | None]:

@@ -85,7 +85,11 @@ def read_labels(
     name = _label_column(keyed.table, path, label_column)
     rest = keyed.table.select([n for n in keyed.table.column_names if n != name])
     is_lone = keyed.ids is None and not rest.column_names
-    notes = [] if is_lone else [f"labels are column {name!r}, ids are {_said(keyed.id_name)}"]
+    if is_lone and path.suffix == ".csv" and name in keyed.table[name].to_pylist():
+        raise ArgumentError(
+            f"{path} has no line of column names: its first is {name!r}, as others are; begin it with 'label'"
+        )
+    notes = [] if is_lone else [*keyed.notes, f"labels are column {name!r}, ids are {_said(keyed.id_name)}"]
     entries = keyed.table[name].combine_chunks()
     labels, names = _as_numbers(entries, f"column {name!r} of {path}", classes)
     return LabelFile(labels, keyed.ids, names, rest, notes)

@@ -52,7 +52,7 @@ def entries_of(path: Path, format_name: str, members: Mapping[str, Member], want
     arrays = {name: member for name, member in members.items() if member.shape}
     if not arrays:
         raise ArgumentError(f"{path} holds no arrays of predictions")
-    if any(name.endswith((".weight", ".running_mean")) for name in arrays):
+    if any(name.endswith((".weight", ".running_mean")) or name == "weight" for name in arrays):
         raise ArgumentError(
             f"{path} holds a network's weights, not predictions; run it with `dissensus ingest`"
         )

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError, DissensusError, FingerprintMismatch, StoreFull
+from dissensus.errors import ArgumentError, DissensusError, StoreFull
 from dissensus.run.progress import Progress
 from dissensus.store import format as fmt
-from dissensus.store.fingerprint import complete, require_same_fingerprint
 
 from ..checkpoints import one_line
 from ..checks import check_writable
@@ -24,6 +23,7 @@ from .detect import Reading, check_shape, decide
 from .find import Unreadable, find_models
 from .report import ImportReport, ImportRow
 from .source import Entry, Source, Wanted
+from .stored import is_described_otherwise, is_stored
 from .survey import Survey, require_finite
 from .suspicions import Known, suspicions
 
@@ -45,6 +45,7 @@ def import_predictions(
     rows: str | os.PathLike[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     replace: bool = False,
+    name_from: str = "stem",
     progress: bool = True,
 ) -> ImportReport:
     """Store predictions that exist in files: hard labels, probabilities or logits, without running a model.
@@ -78,7 +79,9 @@ def import_predictions(
     metadata
         Plain JSON kept with each model.
     replace
-        Put models in the place of others of the same id.
+        Put models in the place of others of the same id; also where only the metadata differ.
+    name_from
+        What a model is called by: its file's name ("stem") or the name of the file's "folder".
     progress
         Show progress on stderr.
 
@@ -121,7 +124,7 @@ def import_predictions(
     )
     check_writable(store)
     _ = store.model_ids  # what is damaged is said before anything is stored
-    found = find_models(paths, Wanted(ids, store.classes, id_column, columns), model_id)
+    found = find_models(paths, Wanted(ids, store.classes, id_column, columns), model_id, name_from)
     return ImportReport(_run_all(job, found, progress))
 
 
@@ -162,6 +165,8 @@ class _Job:
         except Exception as error:
             known = isinstance(error, DissensusError)
             text = str(error) if known else f"{type(error).__name__}: {one_line(error)}"
+            if isinstance(error, ValueError | KeyError) and entry.file.name not in text:
+                text = f"{entry.file.name}: {text}"
             seconds = time.perf_counter() - start
             failed = ImportRow(entry.model_id, str(entry.file), "failed", error=text, seconds=seconds)
             return failed, isinstance(error, StoreFull)
@@ -201,8 +206,12 @@ class _Job:
         bar: Progress,
     ) -> str:
         """Write the model unless it is there with this content; return its status."""
-        if self._is_stored(entry.model_id, content, reading.kind):
-            return "stored"
+        if is_stored(self.store, entry.model_id, content, reading.kind, self.replace):
+            changed = is_described_otherwise(self.store.model(entry.model_id), self.metadata)
+            if not (changed and self.replace):
+                said = "metadata not changed: replace the model with replace=True (--replace)"
+                notes += [said] if changed else []
+                return "stored"
         metadata = self._describe(source, entry.file, notes)
         self._write(entry.model_id, aligned, reading, content, metadata, bar)
         return "done"
@@ -228,31 +237,15 @@ class _Job:
         return order
 
     def _survey(self, aligned: Aligned, source: Source, label: str, bar: Progress) -> Survey:
-        survey = Survey(self.store.n_classes)
+        survey = Survey(self.store.n_classes, self.store.example_ids)
         for block in aligned.blocks():
             survey.add(block)
             bar.advance(0, status=f"{label} {survey.n:,} of {source.shape[0]:,} rows")
         return survey
 
-    def _is_stored(self, model_id: str, content: Mapping[str, str], kind: str) -> bool:
-        """Whether the model is there with this content; other content is an error, or replaced."""
-        if not (self.store.path / fmt.MODELS / fmt.folder_name(model_id)).exists():
-            return False
-        given = complete(content, self.store.dtype, self.store.examples_hash, kind)
-        remedy = "replace it with replace=True (--replace), or give this one another name"
-        try:
-            require_same_fingerprint(
-                model_id, self.store.model(model_id).fingerprint, given, "stored", remedy
-            )
-        except FingerprintMismatch:
-            if not self.replace:
-                raise
-            return False
-        return True
-
     def _describe(self, source: Source, file: Path, notes: list[str]) -> dict[str, Any]:
         own = {"source": "import", "file": file.name, "format": source.facts.format, "kind_given": self.kind}
-        return {**own, **({"notes": notes} if notes else {}), **self.metadata}
+        return {**self.metadata, **own, **({"notes": notes} if notes else {})}
 
     def _write(
         self,
@@ -287,4 +280,6 @@ class _Job:
         twin = self.known.same_as(model_id)
         counted = truth.counted
         accuracy = float(truth.correct(predicted)[counted].mean()) if counted.any() else float("nan")
+        if accuracy == 1 and twin and (self.store.model(model_id).kind == "labels" or "predictions" in twin):
+            twin = None  # two that are right everywhere are no copies for that
         return [*doubts, *([twin] if twin else [])], accuracy

@@ -30,6 +30,8 @@ class Survey:
     ----------
     n_classes : int
         Number of classes C of the store.
+    ids : sequence of str
+        Ids of the rows, for messages; without them rows are named by their number.
 
     Attributes
     ----------
@@ -52,8 +54,8 @@ class Survey:
         Place of the first NaN or infinity, and what it is.
     """
 
-    def __init__(self, n_classes: int) -> None:
-        self.n_classes = n_classes
+    def __init__(self, n_classes: int, ids: Sequence[str] = ()) -> None:
+        self.n_classes, self._ids = n_classes, ids
         self.n = self.n_exact = self.n_logs = self.n_one_hot = self.n_negative = self.decimals = 0
         self.worst_sum, self.worst_row = 1.0, -1
         self.lowest, self.highest = float("inf"), float("-inf")
@@ -69,6 +71,11 @@ class Survey:
     def tolerance(self) -> float:
         """How far from 1 the sum of a row of probabilities may be."""
         return float(self._tolerances[self.decimals])
+
+    @property
+    def worst(self) -> str:
+        """Name of the row whose sum is farthest from 1."""
+        return f"row of {self._ids[self.worst_row]!r}" if len(self._ids) else f"row {self.worst_row}"
 
     @property
     def n_sums(self) -> int:

@@ -50,10 +50,17 @@ def _source(table: TableFile, id_name: str | None, picked: Picked, facts: Facts)
     extract = _extractor(table, picked.names)
 
     def blocks() -> Iterator[NDArray[Any]]:
-        row = 0
+        row, width = 0, tuple[int, ...]()
         for batch in table.batches(picked.names, types):
             if batch.num_rows:
-                yield extract(batch, row)
+                rows = extract(batch, row)
+                if row and rows.shape[1:] != width:
+                    raise ArgumentError(
+                        f"column {picked.names[0]!r} of {table.path} must hold lists of one length; row "
+                        f"0 has {width[0]} values, row {row} has {rows.shape[1]}"
+                    )
+                width = rows.shape[1:]
+                yield rows
                 row += batch.num_rows
 
     first = next(blocks(), None)
@@ -113,7 +120,6 @@ def _texts(column: pa.Array, what: str, row: int) -> NDArray[Any]:
 
 def _lists(column: pa.Array, what: str, row: int) -> NDArray[Any]:
     _refuse_nulls(column, what, row)
-    flat = _numbers(column.flatten(), what, row)
     sizes = np.asarray(pc.list_value_length(column).to_numpy(zero_copy_only=False))
     odd = np.flatnonzero(sizes != sizes[0])
     if len(odd):
@@ -121,7 +127,11 @@ def _lists(column: pa.Array, what: str, row: int) -> NDArray[Any]:
             f"{what} must hold lists of one length; row {row} has {sizes[0]} values, row {row + odd[0]} has "
             f"{sizes[odd[0]]}"
         )
-    return flat.reshape(len(column), int(sizes[0]))
+    flat = column.flatten()
+    if flat.null_count:
+        place = int(np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False))[0])
+        _refuse_nulls(pa.nulls(1), what, row + place // int(sizes[0]))
+    return _numbers(flat, what, row).reshape(len(column), int(sizes[0]))
 
 
 def _long_entries(
