@@ -177,6 +177,43 @@ def test_classes_from_text_and_tables(tmp_path):
         read_classes(tmp_path / "gone.txt")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("number.json", json.dumps({f"c{i}": i for i in range(12)[::-1]})),
+        ("id2label.json", json.dumps({str(i): f"c{i}" for i in range(12)}, sort_keys=True)),
+        ("config.json", json.dumps({"id2label": {str(i): f"c{i}" for i in range(12)}}, sort_keys=True)),
+        ("index.json", json.dumps({str(i): [f"n{i}", f"c{i}"] for i in range(12)}, sort_keys=True)),
+        ("one.csv", "class_id,name\n" + "".join(f"{i + 1},c{i}\n" for i in range(12)[::-1])),
+        ("quoted.csv", "".join(f'"c{i}"\n' for i in range(12))),
+        ("quoted.txt", "".join(f'"c{i}"\n' for i in range(12))),
+    ],
+)
+def test_classes_in_the_order_of_their_numbers(tmp_path, name, content):
+    assert read_classes(written(tmp_path / name, content)).names == [f"c{i}" for i in range(12)]
+
+
+def test_classes_that_are_numbered_in_no_way(tmp_path):
+    gap = written(tmp_path / "gap.json", json.dumps({"0": "a", "2": "b"}))
+    with pytest.raises(ArgumentError, match="must number its 2 classes from 0 to 1; they run from 0 to 2"):
+        read_classes(gap)
+    odd = written(tmp_path / "odd.json", json.dumps({"0": ["a", "b", "c"]}))
+    with pytest.raises(ArgumentError, match="must give each class number a name, or a wnid and a name"):
+        read_classes(odd)
+    bare = written(tmp_path / "bare.csv", "0,cat\n1,dog\n")
+    with pytest.raises(ArgumentError, match="has no line of column names, its first is '0, cat'; add one"):
+        read_classes(bare)
+    doubtful = read_classes(written(tmp_path / "d.csv", "n1,cat\nn2,dog\n"))
+    assert doubtful.notes == ["first line of d.csv taken as names of columns: n1, cat"]
+    commas = read_classes(written(tmp_path / "c.txt", "tench, Tinca tinca\ngoldfish, Carassius\n"))
+    assert commas.names == ["tench, Tinca tinca", "goldfish, Carassius"]
+
+
+def test_a_list_of_labels_does_not_lose_its_first_line(tmp_path):
+    with pytest.raises(ArgumentError, match="its first is 'cat', as others are; begin it with 'label'"):
+        read_labels(written(tmp_path / "y.csv", "cat\ndog\ncat\n"))
+
+
 @pytest.fixture
 def labels_csv(tmp_path):
     text = "file_name,label,split,weather\nb,2,fit,sun\nc,0,report,rain\na,1,,sun\n"

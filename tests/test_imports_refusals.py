@@ -85,6 +85,18 @@ def weights(path):
     torch.save({"fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)}, path)
 
 
+def linear(path):
+    import torch
+
+    torch.save(torch.nn.Linear(4, 3).state_dict(), path)
+
+
+def float8(path):
+    import torch
+
+    torch.save(torch.zeros(N, C).to(torch.float8_e4m3fn), path)
+
+
 def ragged_lists(path):
     pq.write_table(
         pa.table({"id": [f"x{i}" for i in range(N)], "logits": [[0.0] * (2 + (i > 5)) for i in range(N)]}),
@@ -99,7 +111,7 @@ BAD = {
     "folder.npy": (lambda p: p.mkdir(), r"is a folder; name the files in it, such as"),
     "empty.csv": (lambda p: p.touch(), r"empty\.csv is empty \(0 bytes\)"),
     "what.xlsx": (text("x"), r"ending '\.xlsx', which is no known format; known are \.npy"),
-    "noise.npy": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.npy cannot be read as npy"),
+    "noise.npy": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.npy .*it does not begin as a NumPy array"),
     "short.npy": (lambda p: (np.save(p, z), p.write_bytes(p.read_bytes()[:-8])), r"cannot be read as npy"),
     "objects.npy": (pickled, r"objects\.npy cannot be read as npy: .*Python objects"),
     "cut.npz": (lambda p: truncated(p, logits=z), r"cut\.npz cannot be read as npz: File is not a zip file"),
@@ -110,6 +122,8 @@ BAD = {
     "noise.pt": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.pt cannot be read as torch"),
     "evil.pt": (evil_pt, r"evil\.pt cannot be read as torch: it is damaged or holds more than tensors"),
     "weights.pt": (weights, r"holds a network's weights, not predictions; run it with `dissensus ingest`"),
+    "linear.pt": (linear, r"holds a network's weights, not predictions"),
+    "float8.pt": (float8, r"tensors of torch\.float8_e4m3fn are not read; save float32 or float16"),
     "noise.parquet": (lambda p: p.write_bytes(b"noise" * 9), r"cannot be read as parquet"),
     "noise.arrow": (lambda p: p.write_bytes(b"noise" * 9), r"cannot be read as arrow"),
     "noise.json": (text("[1, 2"), r"cannot be read as json: Expecting ',' delimiter"),

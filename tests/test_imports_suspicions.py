@@ -39,6 +39,18 @@ def test_a_constant_model(labels):
     assert doubts(np.full(600, 2), labels) == ["predicts class 'bee' for every example"]
 
 
+def test_a_constant_model_that_is_mostly_right_is_none():
+    assert doubts(np.full(600, 2), np.full(600, 2)) == []
+
+
+def test_two_models_that_are_right_everywhere_are_no_copies(labels, tmp_path):
+    store = ds.create(tmp_path / "s.zoo", labels, classes=NAMES)
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", labels)
+    report = ds.import_predictions(store, sorted(tmp_path.glob("*.npy")), rows="store", progress=False)
+    assert [row.suspicions for row in report.rows] == [[], []]
+
+
 def test_worse_than_chance():
     labels = np.arange(400) % 2
     found = doubts(1 - noisy(labels, 0.6, 2), labels, ["a", "b"])

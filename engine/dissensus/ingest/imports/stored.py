@@ -40,5 +40,5 @@ def is_stored(store: Store, model_id: str, content: Mapping[str, str], kind: str
 
 def is_described_otherwise(model: StoredModel, metadata: Mapping[str, Any]) -> bool:
     """Whether metadata given are not those of a stored model."""
-    given = json.loads(json.dumps(dict(metadata)))
+    given = json.loads(json.dumps(dict(metadata), default=str))
     return any(model.metadata.get(key) != value for key, value in given.items() if key not in OWN)
