@@ -157,6 +157,7 @@ def test_metadata_of_a_model_that_is_there(store, tmp_path):
     np.save(tmp_path / "m.npy", PREDICTED)
     first = imported(store, tmp_path / "m.npy", rows="store", metadata={"source": "x", "tag": 1})
     assert (first.status, store.model("m").metadata["source"]) == ("done", "import")
+    assert "metadata not kept, as the import writes them: source" in first.notes
     again = imported(store, tmp_path / "m.npy", rows="store", metadata={"tag": 2})
     assert (again.status, again.notes) == (
         "stored",

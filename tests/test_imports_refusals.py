@@ -131,7 +131,7 @@ BAD = {
     "text.json": (text('"x"'), r"must hold a list, or an object of lists; it holds 'x'"),
     "ragged.json": (text(json.dumps([[1, 2, 3]] * 11 + [[1]])), r"rows of one length; they differ"),
     "null.json": (text(json.dumps([1] * 11 + [None])), r"must hold numbers or class names"),
-    "one-name.json": (text(json.dumps(["cat"] * 11 + ["emu"])), r"unknown class in 1 of .*'emu'"),
+    "one-name.json": (text(json.dumps(["cat"] * 11 + ["emu"])), r"unknown class of example 'x11' .*'emu'"),
     "header.csv": (text("id,pred\n"), r"header\.csv has no rows"),
     "ragged.csv": (table("id,pred", rows(["x11"])), r"cannot be read as csv: .*Expected 2 columns"),
     "text.csv": (
@@ -160,7 +160,7 @@ BAD = {
     "class.csv": (table("id,pred", rows(["x11", 3])), r"must lie in 0\.\.2; that of 'x11' is 3"),
     "name.csv": (
         table("id,pred", [[f"x{i}", "dog" if i else "dgo"] for i in range(N)]),
-        r"unknown class in 1 of the rows 0 to 11: 'dgo'; did you mean dog\?",
+        r"name\.csv: unknown class of example 'x0' \(1 of the rows 0 to 11 are off\): 'dgo'; did",
     ),
     "probability.csv": (
         table("id,p", [[f"x{i}", 0.5 + i / 99] for i in range(N)]),

@@ -142,6 +142,8 @@ class Aligned:
         Class names of the store.
     block_rows : int
         Rows to give at a time.
+    ids : sequence of str
+        Ids of the store's examples, for messages.
     """
 
     def __init__(
@@ -151,11 +153,12 @@ class Aligned:
         places: NDArray[np.intp] | None,
         classes: Sequence[str],
         block_rows: int,
+        ids: Sequence[str] = (),
     ) -> None:
         self._source, self._order = _readable(source, order), order
         self._places, self._columns = places, None if places is None else np.argsort(places)
         self._numbers = {name: i for i, name in enumerate(classes)}
-        self._block_rows = block_rows
+        self._block_rows, self._ids = block_rows, ids
         is_single = source.shape[1:] in ((), (1,))
         if is_single and places is None and source.dtype.kind in "iuf" and are_other_numbers(classes):
             raise ArgumentError(
@@ -201,12 +204,11 @@ class Aligned:
         try:
             return np.array([self._numbers[name] for name in block.tolist()], np.int64)
         except KeyError:
-            unknown = [name for name in block.tolist() if name not in self._numbers]
-            raise UnknownName.of(
-                f"class in {len(unknown)} of the rows {start} to {start + len(block) - 1}:",
-                str(unknown[0]),
-                self._numbers,
-            ) from None
+            off = [row for row, name in enumerate(block.tolist()) if name not in self._numbers]
+            row = start + off[0]
+            place = f"example {self._ids[row]!r}" if len(self._ids) else f"row {row}"
+            what = f"class of {place} ({len(off)} of the rows {start} to {start + len(block) - 1} are off):"
+            raise UnknownName.of(what, str(block[off[0]]), self._numbers) from None
 
 
 def _readable(source: Source, order: Order) -> Source:

@@ -23,7 +23,7 @@ from .detect import Reading, check_shape, decide
 from .find import Unreadable, find_models
 from .report import ImportReport, ImportRow
 from .source import Entry, Source, Wanted
-from .stored import is_described_otherwise, is_stored
+from .stored import is_described_otherwise, is_stored, own_keys
 from .survey import Survey, require_finite
 from .suspicions import Known, suspicions
 
@@ -62,8 +62,9 @@ def import_predictions(
     paths
         One file or several.
     kind
-        "logits", "probabilities" or "labels"; "auto" goes by the numbers. Anything else that contradicts them
-        is refused.
+        "logits", "probabilities" or "labels"; "auto" goes by the numbers, and refuses those that may be
+        several, such as percentages, votes and sigmoids. Rounded "probabilities", and with this word also
+        shares of another sum than 1, are divided by their sums. What contradicts the numbers is refused.
     model_id
         Name of the model, if the files hold just one.
     id_column
@@ -77,7 +78,7 @@ def import_predictions(
         For files without ids: "store" (their rows are in the store's order, which is taken for granted with a
         note by default), "sorted" (in the order of the sorted ids), or a text file with one id a line.
     metadata
-        Plain JSON kept with each model.
+        Plain JSON kept with each model; where the file came from is written by the importer.
     replace
         Put models in the place of others of the same id; also where only the metadata differ.
     name_from
@@ -175,7 +176,7 @@ class _Job:
     def _run(self, entry: Entry, bar: Progress, start: float) -> ImportRow:
         source = entry.load()
         check_shape(source.shape, source.dtype, self.store.n_classes)
-        notes = list(source.facts.notes)
+        notes = [*source.facts.notes, *own_keys(self.metadata)]
         aligned = self._aligned(source, entry.file, notes)
         survey = self._survey(aligned, source, f"{entry.model_id}: reading", bar)
         require_finite(survey, entry.file.name, self.store.example_ids, self.store.classes)
@@ -218,8 +219,8 @@ class _Job:
 
     def _aligned(self, source: Source, file: Path, notes: list[str]) -> Aligned:
         order = self._order(source, file, notes)
-        rows = self.store.block_rows
-        return Aligned(source, order, self.places, self.store.classes, rows)
+        rows, ids = self.store.block_rows, self.store.example_ids
+        return Aligned(source, order, self.places, self.store.classes, rows, ids)
 
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
         given, ids = source.facts.ids, self.store.example_ids

@@ -42,3 +42,9 @@ def is_described_otherwise(model: StoredModel, metadata: Mapping[str, Any]) -> b
     """Whether metadata given are not those of a stored model."""
     given = json.loads(json.dumps(dict(metadata), default=str))
     return any(model.metadata.get(key) != value for key, value in given.items() if key not in OWN)
+
+
+def own_keys(metadata: Mapping[str, Any]) -> list[str]:
+    """Note on metadata that the importer writes itself, if some were given."""
+    given = sorted(metadata.keys() & set(OWN))
+    return [f"metadata not kept, as the import writes them: {', '.join(given)}"] if given else []
