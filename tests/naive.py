@@ -6,6 +6,7 @@ Sums are loops where their order matters: the built-in `sum` compensates floats 
 from __future__ import annotations
 
 import math
+import statistics
 import struct
 from typing import NamedTuple
 
@@ -323,7 +324,7 @@ def kind_of_scores(rows):
     """Whether rows are one-hot, probabilities, log-probabilities or logits, or what they are refused as.
 
     "mixed" where some are probabilities and some are not, "classes" where they could as well be classes,
-    "sigmoids" where they lie in 0..1, "shares" where rows have nearly one sum.
+    "sigmoids" where they lie in 0..1, "shares" where most rows have nearly one sum.
     """
     n_classes, values = len(rows[0]), [x for row in rows for x in row]
     decimals = next((d for d in range(6) if all(x == round(x, d) for x in values)), 6)
@@ -342,9 +343,11 @@ def kind_of_scores(rows):
         return "classes"
     if min(values) >= 0 and max(values) <= 1:
         return "sigmoids"
-    rounding = n_classes * 10**-decimals if decimals < 6 else 0
-    spread = max(0.04 * max(sums), min(rounding, max(sums) / 10))
-    if min(values) >= 0 and min(sums) > 0 and max(sums) - min(sums) <= spread:
+    positive = [total for row, total in zip(rows, sums, strict=True) if min(row) >= 0]
+    middle = statistics.median(positive) if positive else 0
+    rounding = n_classes / 2 * 10**-decimals if decimals < 6 else 0
+    reach = max(0.02 * middle, min(rounding, middle / 20)) + 1e-9
+    if middle > 0 and 2 * sum(abs(total - middle) <= reach for total in positive) > len(rows):
         return "shares"
     is_log = all(max(row) <= 0 and abs(math.log(math.fsum(map(math.exp, row)))) <= 0.02 for row in rows)
     return "log-probabilities" if is_log else "logits"

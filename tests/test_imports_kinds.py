@@ -67,7 +67,7 @@ def test_kinds_equal_the_oracle(data):
         "mixed": "some rows are probabilities, but",
         "classes": "whole numbers from 0 to",
         "sigmoids": "all scores lie in 0..1",
-        "shares": "all rows have nearly one sum",
+        "shares": "and have nearly one sum",
     }
     if expected in refusals:
         with pytest.raises(ArgumentError, match=refusals[expected]):
@@ -138,8 +138,10 @@ def test_rounded_probabilities_are_divided_by_their_sums(n_classes, decimals, dt
     [
         (lambda z: 1 / (1 + np.exp(-z)), r"all scores lie in 0\.\.1 but are .*before the sigmoid"),
         (lambda z: np.round(100 * softmax(z)), r"nearly one sum .*--kind probabilities.*--kind logits"),
-        (lambda z: np.round(100 * softmax(z), 1), "all rows have nearly one sum"),
-        (lambda z: np.random.default_rng(0).multinomial(50, softmax(z)), "all rows have nearly one sum"),
+        (lambda z: np.round(100 * softmax(z), 1), "and have nearly one sum"),
+        (lambda z: np.where(np.arange(200)[:, None] == 7, 0, 100 * softmax(z)), "199 of 200 .*other rows"),
+        (lambda z: np.where(np.arange(200)[:, None] == 7, -1, 100 * softmax(z)), "199 of 200 .*other rows"),
+        (lambda z: np.random.default_rng(0).multinomial(50, softmax(z)), "and have nearly one sum"),
         (lambda z: np.where(np.arange(200)[:, None] < 180, z, softmax(z)), "some rows are probabilities"),
     ],
 )  # fmt: skip

@@ -179,6 +179,10 @@ BAD = {
         array(np.where(place, np.inf, z - 1)),
         r"inf\.npy gave inf for example 'x7', class 'dog'",
     ),
+    "pixels.npz": (
+        lambda p: np.savez(p, logits=z, image=np.zeros((N, 2, 2)), ids=["x0"]),
+        r"has 1 ids for 12 rows",
+    ),
     "ids.npz": (lambda p: np.savez(p, logits=z, ids=["x0"]), r"ids\.npz has 1 ids for 12 rows"),
     "float-ids.npz": (
         lambda p: np.savez(p, logits=z, ids=np.arange(12.0)),

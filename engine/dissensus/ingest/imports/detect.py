@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError, WrongClassCount
 from dissensus.store import format as fmt
 
-from .survey import MOST_DECIMALS, ROUNDED, Survey
+from .survey import Survey
 
 LUCK = 0.02  # share of rows of logits that may look like probabilities by chance: two classes do at 0.01
+MOST = 0.5  # share of rows from which on the others are mistakes rather than the rule
 LUCKY_ROWS = 3  # of a small file
 NO_SIGMOIDS = "give the scores before the sigmoid, or divide each row by its sum"
 LOWEST_LOG = float(np.log(fmt.TINY))
@@ -149,34 +150,25 @@ def _refuse_doubtful(survey: Survey) -> None:
             f"all scores are whole numbers from 0 to {survey.n_classes - 1}, as classes and votes are; if "
             f"each column is a model give each an array of its own; {_either(survey)}"
         )
-    if survey.n_negative:
-        return
-    if survey.highest <= 1:
+    if not survey.n_negative and survey.highest <= 1:
         raise ArgumentError(
             f"all scores lie in 0..1 but are no probabilities of one class ({_figures(survey)}); "
             f"{NO_SIGMOIDS}"
         )
-    if _is_one_sum(survey):
+    if survey.share_of_one_sum() > MOST:
+        n = round(survey.share_of_one_sum() * survey.n)
         raise ArgumentError(
-            f"no score is negative and all rows have nearly one sum ({_figures(survey)}), as percentages and "
-            f"votes have; {_either(survey)}"
+            f"{n} of {survey.n} rows are >= 0 and have nearly one sum ({_figures(survey)}), as percentages "
+            f"and votes have; {_either(survey)}"
         )
 
 
 def _either(survey: Survey) -> str:
     """What to pass for scores that may be shares of a whole, or logits."""
-    shares = "if these are shares of their sum pass kind='probabilities' (--kind probabilities), "
-    scores = "if these are scores pass kind='logits' (--kind logits)"
-    return (shares if _is_one_sum(survey) else "") + (scores if survey.highest > 1 else NO_SIGMOIDS)
-
-
-def _is_one_sum(survey: Survey) -> bool:
-    """Whether rows are shares of one sum, such as 100 or the number of votes."""
-    if survey.n_negative or not survey.least_sum > 0:
-        return False
-    rounding = survey.n_classes * 10.0**-survey.decimals if survey.decimals < MOST_DECIMALS else 0
-    spread = max(2 * ROUNDED * survey.most_sum, min(rounding, survey.most_sum / 10))
-    return survey.most_sum - survey.least_sum <= spread
+    scores = "if these are scores pass kind='logits' (--kind logits)" if survey.highest > 1 else NO_SIGMOIDS
+    if survey.share_of_one_sum() < 1:
+        return f"correct the other rows, or {scores}" if survey.share_of_one_sum() > MOST else scores
+    return f"if these are shares of their sum pass kind='probabilities' (--kind probabilities), {scores}"
 
 
 def _refuse_mixed(survey: Survey, begin: str) -> None:
@@ -191,7 +183,7 @@ def _refuse_mixed(survey: Survey, begin: str) -> None:
 
 def _probabilities(survey: Survey) -> Reading:
     if survey.n_sums < survey.n:
-        if survey.highest > 1 and _is_one_sum(survey):
+        if survey.highest > 1 and survey.share_of_one_sum() == 1:
             note = f"rows sum to {survey.least_sum:.6g} to {survey.most_sum:.6g}: divided by their sums"
             return Reading("probabilities", "renormalised", [note])
         _refuse_mixed(survey, "kind 'probabilities' was given, but")

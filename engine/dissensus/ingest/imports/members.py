@@ -93,7 +93,8 @@ def _id_member(path: Path, arrays: Mapping[str, Any], wanted: Wanted) -> str | N
             raise UnknownName.of(f"array in {path.name}", wanted.id_column, arrays)
         return wanted.id_column
     lower = {name.lower(): name for name in reversed(list(arrays))}
-    return next((lower[known] for known in MEMBER_IDS if known in lower), None)
+    found = (lower[known] for known in MEMBER_IDS if known in lower)
+    return next((name for name in found if len(arrays[name].shape) == 1), None)  # pixels are no ids
 
 
 def _chosen(path: Path, arrays: Mapping[str, Any], wanted: Wanted, id_name: str | None) -> list[str]:

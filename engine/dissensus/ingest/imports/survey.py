@@ -63,6 +63,7 @@ class Survey:
         self.is_single, self.is_bool = True, False
         self.is_whole = self.is_like_classes = True
         self.broken: tuple[int, int, float] | None = None
+        self._positive_sums: list[NDArray[np.float64]] = []  # 8 bytes a row; ids take many times that
         self._n_sums = np.zeros(MOST_DECIMALS + 1, np.int64)
         self._tolerances = np.array([tolerance(n_classes, d) for d in range(MOST_DECIMALS + 1)])
         self._digest = hashlib.sha256()
@@ -81,6 +82,16 @@ class Survey:
     def n_sums(self) -> int:
         """Rows that are probabilities."""
         return int(self._n_sums[self.decimals])
+
+    def share_of_one_sum(self) -> float:
+        """Share of the rows that are not negative and have nearly one sum: 100, or a number of votes."""
+        sums = np.concatenate([*self._positive_sums, np.empty(0)])
+        middle = float(np.median(sums)) if len(sums) else 0.0
+        if middle <= 0:
+            return 0.0
+        rounding = self.n_classes * 0.5 * 10.0**-self.decimals if self.decimals < MOST_DECIMALS else 0
+        reach = max(ROUNDED * middle, min(rounding, middle / 20)) + 1e-9
+        return float((np.abs(sums - middle) <= reach).sum() / self.n)
 
     @property
     def content(self) -> str:
@@ -134,6 +145,7 @@ class Survey:
     def _add_sums(self, sums: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:
         self.least_sum = min(self.least_sum, float(np.fmin.reduce(sums)))
         self.most_sum = max(self.most_sum, float(np.fmax.reduce(sums)))
+        self._positive_sums.append(sums[positive])
         off = np.abs(sums - 1)
         self.n_exact += int((positive & (off <= EXACT)).sum())
         slack = 1e-9  # sums are no exact decimals
