@@ -205,6 +205,8 @@ def test_classes_that_are_numbered_in_no_way(tmp_path):
         read_classes(bare)
     doubtful = read_classes(written(tmp_path / "d.csv", "n1,cat\nn2,dog\n"))
     assert doubtful.notes == ["first line of d.csv taken as names of columns: n1, cat"]
+    semicolons = read_classes(written(tmp_path / "s.csv", "tench; fish\neel; fish\n"))
+    assert semicolons.names == ["tench; fish", "eel; fish"]
     commas = read_classes(written(tmp_path / "c.txt", "tench, Tinca tinca\ngoldfish, Carassius\n"))
     assert commas.names == ["tench, Tinca tinca", "goldfish, Carassius"]
 

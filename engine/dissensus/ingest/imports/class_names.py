@@ -68,7 +68,8 @@ def read_classes(path: str | os.PathLike[str]) -> ClassFile:
     table = _in_order(_table(path))
     heads = [name.lower() for name in table.column_names]
     is_text_table = path.suffix.lower() in (".csv", ".tsv")
-    if is_text_table and heads[0] not in NAMES and len(heads) == 1:
+    is_known = bool({*NAMES, *CLASS_NUMBERS} & {*heads})
+    if is_text_table and not is_known and (len(heads) == 1 or _is_one_column(path)):
         return ClassFile(_lines(path))  # its first line is a class too
     first_line = ", ".join(table.column_names)
     if is_text_table and any(name.isdecimal() for name in heads):
@@ -79,7 +80,7 @@ def read_classes(path: str | os.PathLike[str]) -> ClassFile:
     distinct = [n for n in table.column_names if _is_distinct(table[n])]
     name = _first(NAMES, distinct) or (distinct[0] if distinct else None)
     notes = _notes(table, path, name)
-    if is_text_table and not {*NAMES, *CLASS_NUMBERS} & {*heads}:
+    if is_text_table and not is_known:
         notes.append(f"first line of {path.name} taken as names of columns: {first_line}")
     if name is None:
         columns = {("name_in_file" if n == "name" else n): table[n].to_pylist() for n in table.column_names}
@@ -93,6 +94,12 @@ def _lines(path: Path) -> list[str]:
     """Lines of a text file; those in quotation marks without them."""
     parsed = [(line, next(csv.reader([line]))) for line in read_lines(path, "classes")]
     return [cells[0] if len(cells) == 1 else line for line, cells in parsed]
+
+
+def _is_one_column(path: Path) -> bool:
+    """Whether no line has a comma or tab between cells: names may hold semicolons."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    return all(len(row) == 1 for row in csv.reader(read_lines(path, "classes"), delimiter=delimiter))
 
 
 def _table(path: Path) -> pa.Table:
