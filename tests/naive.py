@@ -6,6 +6,7 @@ Sums are loops where their order matters: the built-in `sum` compensates floats 
 from __future__ import annotations
 
 import math
+import statistics
 import struct
 from typing import NamedTuple
 
@@ -319,28 +320,37 @@ def correct_under_sets(top1, sets):
 # Predictions in files
 
 
-def kind_of_scores(rows, tolerance=1e-3):
-    """Whether rows are one-hot, probabilities, log-probabilities or logits.
+def kind_of_scores(rows):
+    """Whether rows are one-hot, probabilities, log-probabilities or logits, or what they are refused as.
 
-    "mixed" where most are probabilities and some are not, "classes" where they could as well be classes.
+    "mixed" where some are probabilities and some are not, "classes" where they could as well be classes,
+    "sigmoids" where they lie in 0..1, "shares" where most rows have nearly one sum.
     """
+    n_classes, values = len(rows[0]), [x for row in rows for x in row]
+    decimals = next((d for d in range(6) if all(x == round(x, d) for x in values)), 6)
+    tolerance = max(0.02, min(0.5, n_classes / 2 * 10**-decimals)) + 1e-9
+    sums = [math.fsum(row) for row in rows]
 
-    def is_probabilities(row):
-        return min(row) >= 0 and abs(math.fsum(row) - 1) <= tolerance
-
-    def is_log(row):
-        return max(row) <= 0 and abs(math.log(math.fsum(math.exp(x) for x in row))) <= tolerance
-
-    if all(sorted(row) == [0] * (len(row) - 1) + [1] for row in rows):
+    if all(sorted(row) == [0] * (n_classes - 1) + [1] for row in rows):
         return "one-hot"
-    n_probabilities = sum(is_probabilities(row) for row in rows)
+    n_probabilities = sum(min(row) >= 0 and abs(math.fsum(row) - 1) <= tolerance for row in rows)
     if n_probabilities == len(rows):
-        return "probabilities"
-    if 2 * n_probabilities > len(rows):
+        return "probabilities" if all(abs(total - 1) <= 1e-3 for total in sums) else "renormalised"
+    luck = min(len(rows) / 2, max(3, 0.02 * len(rows))) if min(values) < 0 else 0
+    if n_probabilities > luck:
         return "mixed"
-    if all(x in range(len(row)) for row in rows for x in row):
+    if all(x in range(n_classes) for x in values):
         return "classes"
-    return "log-probabilities" if all(is_log(row) for row in rows) else "logits"
+    if min(values) >= 0 and max(values) <= 1:
+        return "sigmoids"
+    positive = [total for row, total in zip(rows, sums, strict=True) if min(row) >= 0]
+    middle = statistics.median(positive) if positive else 0
+    rounding = n_classes / 2 * 10**-decimals if decimals < 6 else 0
+    reach = max(0.02 * middle, min(rounding, middle / 20)) + 1e-9
+    if middle > 0 and 2 * sum(abs(total - middle) <= reach for total in positive) > len(rows):
+        return "shares"
+    is_log = all(max(row) <= 0 and abs(math.log(math.fsum(map(math.exp, row)))) <= 0.02 for row in rows)
+    return "log-probabilities" if is_log else "logits"
 
 
 def rows_by_id(rows, ids, wanted):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ import naive
 from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
 from dissensus.ingest.imports import detect, source
 from dissensus.ingest.imports.align import Aligned, class_places, order_of
+from dissensus.ingest.imports.survey import Survey
 
 LOOSE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -24,16 +27,16 @@ def softmax(z):
     return p / p.sum(axis=1, keepdims=True)
 
 
-def survey(*blocks, narrow=False):
+def survey(*blocks):
     blocks = [np.asarray(block) for block in blocks]
-    found = detect.Survey(blocks[0].shape[1] if blocks[0].ndim == 2 else 4, narrow)
+    found = Survey(blocks[0].shape[1] if blocks[0].ndim == 2 else 4)
     for block in blocks:
         found.add(block)
     return found
 
 
-def form(*blocks, kind="auto", **options):
-    return detect.decide(survey(*blocks, **options), kind, None).form
+def form(*blocks, kind="auto", hint=None):
+    return detect.decide(survey(*blocks), kind, hint).form
 
 
 @LOOSE
@@ -41,11 +44,15 @@ def form(*blocks, kind="auto", **options):
 def test_kinds_equal_the_oracle(data):
     """Rows of one kind, with some rows of another mixed in."""
     n, c = data.draw(st.integers(1, 12)), data.draw(st.integers(2, 5))
-    numbers = data.draw(st.sampled_from([st.floats(-8, 8), st.integers(0, c).map(float)]))
+    whole = st.integers(0, c).map(float)
+    numbers = data.draw(st.sampled_from([st.floats(-8, 8), st.floats(0, 1), st.floats(20, 20.1), whole]))
+    decimals = data.draw(st.sampled_from([1, 2, 3, 17]))
     z = data.draw(arrays("f8", (n, c), elements=numbers))
     makers = {
         "logits": lambda x: x,
         "probabilities": softmax,
+        "rounded": lambda x: np.round(softmax(x), decimals),
+        "shares": lambda x: 100 * softmax(x),
         "log": lambda x: np.log(softmax(x)),
         "one-hot": lambda x: np.eye(c)[x.argmax(axis=1)],
     }
@@ -56,7 +63,12 @@ def test_kinds_equal_the_oracle(data):
     cut = data.draw(st.integers(0, n))
     blocks = [block for block in (rows[:cut], rows[cut:]) if len(block)]
     expected = naive.kind_of_scores(rows.tolist())
-    refusals = {"mixed": "most rows are probabilities, but", "classes": "whole numbers from 0 to"}
+    refusals = {
+        "mixed": "some rows are probabilities, but",
+        "classes": "whole numbers from 0 to",
+        "sigmoids": "all scores lie in 0..1",
+        "shares": "and have nearly one sum",
+    }
     if expected in refusals:
         with pytest.raises(ArgumentError, match=refusals[expected]):
             form(*blocks)
@@ -76,7 +88,7 @@ def test_a_late_row_that_is_no_probability_is_named():
 def test_what_the_user_says_must_fit():
     z = np.random.default_rng(0).normal(size=(50, 4))
     p = softmax(z)
-    with pytest.raises(ArgumentError, match=r"50 of 50 rows .*look like logits: pass kind='logits'"):
+    with pytest.raises(ArgumentError, match=r"50 of 50 rows .*if these are logits pass kind='logits'"):
         form(z, kind="probabilities")
     with pytest.raises(ArgumentError, match="all 50 rows are >= 0 and sum to 1: these are probabilities"):
         form(p, kind="logits")
@@ -84,18 +96,78 @@ def test_what_the_user_says_must_fit():
         form(z, kind="labels")
     with pytest.raises(ArgumentError, match="needs one column for each of the 4 classes"):
         form(np.arange(4), kind="logits")
-    with pytest.raises(ArgumentError, match="sum to 100: divide them by 100"):
+    with pytest.raises(
+        ArgumentError, match=r"nearly one sum .*rows sum to 100 to 100.*--kind probabilities\).*--kind"
+    ):
         form(100 * p)
+    assert form(100 * p, kind="probabilities") == "renormalised"
     assert form(100 * p, kind="logits") == "logits"
     assert form(np.eye(4), kind="probabilities") == "probabilities"
     assert form(np.eye(4), kind="labels") == "one-hot"
     votes = np.arange(12).reshape(3, 4) % 4
-    with pytest.raises(ArgumentError, match="whole numbers from 0 to 3, as classes are; if these are scores"):
+    with pytest.raises(
+        ArgumentError, match="whole numbers from 0 to 3, as classes and votes are; .*if these are scores"
+    ):
         form(votes)
     assert form(votes, kind="logits") == form(votes - 1) == "logits"
     broken = p.copy()
     broken[3] = 0.5
     assert form(broken, kind="logits") == "logits"  # said so, and not all rows contradict it
+    for kind in ("auto", "probabilities"):
+        with pytest.raises(ArgumentError, match="1 of 50 rows .*the scores before the sigmoid") as refusal:
+            form(broken, kind=kind)
+        assert "kind logits" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize(
+    ("n_classes", "decimals"), [(10, 1), (10, 2), (10, 3), (100, 2), (1000, 3), (1000, 4)]
+)
+def test_rounded_probabilities_are_divided_by_their_sums(n_classes, decimals, dtype):
+    p = softmax(np.random.default_rng(0).normal(size=(300, n_classes)) / 3)
+    rounded = np.round(p, decimals).astype(dtype)
+    for kind in ("auto", "probabilities"):
+        reading = detect.decide(survey(rounded[:100], rounded[100:]), kind, None)
+        assert reading.form == "renormalised"
+        assert "of 300 rows of probabilities were rounded, the worst sums to" in reading.notes[0]
+        assert np.abs(reading.convert(rounded).sum(axis=1) - 1).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (lambda z: 1 / (1 + np.exp(-z)), r"all scores lie in 0\.\.1 but are .*before the sigmoid"),
+        (lambda z: np.round(100 * softmax(z)), r"nearly one sum .*--kind probabilities.*--kind logits"),
+        (lambda z: np.round(100 * softmax(z), 1), "and have nearly one sum"),
+        (lambda z: np.where(np.arange(200)[:, None] == 7, 0, 100 * softmax(z)), "199 of 200 .*other rows"),
+        (lambda z: np.where(np.arange(200)[:, None] == 7, -1, 100 * softmax(z)), "199 of 200 .*other rows"),
+        (lambda z: np.random.default_rng(0).multinomial(50, softmax(z)), "and have nearly one sum"),
+        (lambda z: np.where(np.arange(200)[:, None] < 180, z, softmax(z)), "some rows are probabilities"),
+    ],
+)  # fmt: skip
+def test_what_may_be_no_logits_is_asked_about(scores, message):
+    z = np.random.default_rng(0).normal(size=(200, 10))
+    with pytest.raises(ArgumentError, match=message):
+        form(scores(z))
+    assert form(scores(z), kind="logits") == "logits"
+
+
+def test_a_few_rows_of_logits_may_sum_to_1_by_chance():
+    z = np.random.default_rng(0).normal(size=(4000, 2))
+    assert 0 < survey(z).n_sums < 0.02 * 4000
+    assert form(z) == "logits"
+
+
+def test_a_name_that_says_otherwise_is_refused():
+    z = np.random.default_rng(0).normal(size=(50, 4))
+    with pytest.raises(
+        ArgumentError, match=r"speaks of probabilities, but the numbers are logits .*--kind logits"
+    ):
+        form(z, hint="probabilities")
+    with pytest.raises(ArgumentError, match=r"speaks of logits, but the numbers are probabilities"):
+        form(softmax(z), hint="logits")
+    assert form(z, hint="probabilities", kind="logits") == form(z, hint="logits") == "logits"
+    assert form(np.log(softmax(z)), hint="probabilities") == "log-probabilities"
 
 
 @pytest.mark.parametrize(
@@ -112,24 +184,26 @@ def test_one_number_a_row_that_is_no_class(values, message):
         form(np.array(values))
 
 
-def test_half_precision_probabilities_are_renormalised(tmp_path):
-    """A float16 softmax over 1,000 classes does not sum to 1 within 1e-3; float32's must."""
+@pytest.mark.parametrize("form", ["npy", "upcast", "csv", "wide", "long"])
+def test_every_source_has_one_rule_for_rounded_probabilities(tmp_path, form):
     rng = np.random.default_rng(3)
     p = softmax(rng.normal(size=(40, 1000)) * 0.1).astype("f2")
     p *= np.float16(1.004)  # what sums of rounded numbers may come to
     labels = p.argmax(axis=1)
     store = ds.create(tmp_path / "s.zoo", labels, classes=[str(i) for i in range(1000)])
-    np.save(tmp_path / "half.npy", p)
-    np.save(tmp_path / "single.npy", p.astype("f4"))
-    half, single = ds.import_predictions(
-        store, [tmp_path / "half.npy", tmp_path / "single.npy"], kind="probabilities", progress=False
-    ).rows
-    assert (half.status, half.kind) == ("done", "probabilities")
-    assert any("rounded to 16 bits" in note for note in half.notes)
-    assert "do not sum to 1 within 0.001" in single.error
-    back = softmax(store.logits("half")[:])
-    assert np.abs(back.sum(axis=1) - 1).max() < 1e-5
-    assert store.top1(["half"])[0].tolist() == labels.tolist()
+    table = pa.table({"model": ["m"] * 40, "id": store.example_ids, "probs": list(p)})
+    path = tmp_path / f"m.{ {'csv': 'csv', 'wide': 'parquet', 'long': 'parquet'}.get(form, 'npy') }"
+    if form in ("npy", "upcast"):
+        np.save(path, p if form == "npy" else p.astype("f4"))
+    elif form == "csv":
+        np.savetxt(path, p.astype("f8"), delimiter=",", header=",".join(map(str, range(1000))), comments="")
+    else:
+        pq.write_table(table if form == "long" else table.drop_columns(["model"]), path)
+    (row,) = ds.import_predictions(store, path, progress=False).rows
+    assert (row.status, row.kind) == ("done", "probabilities"), row.error
+    assert any("40 of 40 rows of probabilities were rounded" in note for note in row.notes)
+    assert np.abs(softmax(store.logits("m")[:]).sum(axis=1) - 1).max() < 1e-5
+    assert store.top1(["m"])[0].tolist() == labels.tolist()
 
 
 def test_log_probabilities_of_zero(tmp_path):
@@ -140,14 +214,6 @@ def test_log_probabilities_of_zero(tmp_path):
     (row,) = ds.import_predictions(store, tmp_path / "log.npy", rows="store", progress=False).rows
     assert (row.kind, row.notes) == ("logits", ["log-probabilities: stored as logits, which they are too"])
     assert np.allclose(softmax(store.logits("log")[:]), p, atol=1e-3)
-
-
-def test_a_name_that_says_otherwise_is_a_note(tmp_path):
-    store = ds.create(tmp_path / "s.zoo", [0, 1, 0])
-    np.savez(tmp_path / "m.npz", probs=np.array([[3.0, 1.0], [0.0, 2.0], [1.0, 0.5]]))
-    (row,) = ds.import_predictions(store, tmp_path / "m.npz", rows="store", progress=False).rows
-    assert row.kind == "logits"
-    assert "speaks of probabilities, but the numbers are logits" in row.notes[0]
 
 
 @LOOSE
@@ -228,7 +294,9 @@ def test_what_does_not_fit_into_memory_is_refused_with_both_numbers(tmp_path, mo
     (tmp_path / "m.csv").write_text("id,p_0,p_1\nc,1,2\nb,3,4\na,5,6\n")
     monkeypatch.setattr(source, "available_bytes", lambda: 90)
     (row,) = ds.import_predictions(store, tmp_path / "m.csv", progress=False).rows
-    assert row.error.startswith("putting the rows of this csv file into the store's order needs 0.00 GB")
+    assert row.error.startswith(
+        "m.csv: putting the rows of this csv file into the store's order needs 0.00 GB"
+    )
     assert "sort it by the store's order, or convert it to .npy" in row.error
     monkeypatch.setattr(source, "available_bytes", lambda: 100)
     (row,) = ds.import_predictions(store, tmp_path / "m.csv", progress=False).rows

@@ -22,9 +22,23 @@ from dissensus.ingest import (
 IDS = ["b", "c", "a"]
 
 
+def save_arrays(path, arrays):
+    import torch
+    from safetensors.numpy import save_file
+
+    if path.suffix == ".pt":
+        torch.save(torch.from_numpy(arrays["labels"]), path)
+    elif path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        save_file(arrays, path)
+
+
 def written(path, content):
     if isinstance(content, str):
         path.write_text(content)
+    elif isinstance(content, dict):
+        save_arrays(path, content)
     elif isinstance(content, pa.Table):
         pq.write_table(content, path)
     else:
@@ -57,6 +71,10 @@ def test_class_numbers_with_ids(tmp_path, name, content):
         ("y.jsonl", "2\n0\n1\n"),
         ("y.csv", "label\n2\n0\n1\n"),
         ("bare.csv", "2\n0\n1\n"),
+        ("column.npy", np.array([[2], [0], [1]])),
+        ("y.npz", {"labels": np.array([2, 0, 1])}),
+        ("y.safetensors", {"labels": np.array([2, 0, 1])}),
+        ("y.pt", {"labels": np.array([2, 0, 1])}),
     ],
 )
 def test_class_numbers_alone(tmp_path, name, content):
@@ -73,6 +91,7 @@ def test_class_numbers_alone(tmp_path, name, content):
         ("y.csv", "label,x\n2 0,1\n,1\n1,1\n"),
         ("semicolon.csv", "label,x\n2;0,1\n,1\n1,1\n"),
         ("bar.csv", "label,x\n2|0,1\n,1\n1,1\n"),
+        ("list.csv", 'label,x\n"[2, 0]",1\n[],1\n[1],1\n'),
     ],
 )
 def test_sets_of_classes(tmp_path, name, content):
@@ -90,8 +109,12 @@ def test_class_names(tmp_path):
     assert read_labels(lists).labels == [[0, 1], [], []]
     with pytest.raises(UnknownName, match="unknown class in column 'label' of .*'golden fish'"):
         read_labels(plain, classes=["tench, big", "carp"])
-    digits = written(tmp_path / "d.csv", "id,label\nb,10\nc,9\na,9\n")  # numbers, also where they are names
-    assert read_labels(digits, classes=["9", "10"]).labels == [10, 9, 9]
+    digits = written(tmp_path / "d.csv", "id,label\nb,10\nc,9\na,9\n")
+    with pytest.raises(ArgumentError, match="do these name classes or count them from 0"):
+        read_labels(digits, classes=["9", "10"])
+    assert read_labels(digits, classes=[str(i) for i in range(11)]).labels == [10, 9, 9]
+    as_text = written(tmp_path / "d.parquet", pa.table({"id": IDS, "label": ["10", "9", "9"]}))
+    assert read_labels(as_text, classes=["9", "10"]).labels == [1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -103,11 +126,19 @@ def test_class_names(tmp_path):
         ("y.csv", "id,label\n", {}, "has no rows"),
         ("y.csv", "id,label\nb,1\n", {"label_column": "lable"}, "unknown column of y.csv 'lable'"),
         ("y.csv", "id,label\nb,1\n", {"id_column": "ix"}, "unknown column of y.csv 'ix'"),
-        ("y.npy", np.zeros((2, 2)), {}, "must hold one value a row; its shape is"),
+        ("y.npy", np.zeros((2, 2)), {}, "must hold one value a row; it has the shape"),
         ("y.json", "3", {}, "must hold a list or an object; it holds 3"),
         ("y.json", "[1, [2]]", {}, "cannot be read as json"),
         ("y.json", "[true, false]", {}, "or lists of them; it holds bool"),
-        ("y.npz", "x", {}, "must be a table .* or .npy; it is npz"),
+        ("y.npz", "x", {}, "cannot be read as npz"),
+        ("y.npy", np.array([0, np.inf]), {}, "must hold class numbers; got inf in row 1"),
+        ("y.csv", "id,label\na,\"0,1\"\nb,1\n", {}, "'0,1', which is neither a class nor a set .*0;1 or"),
+        ("y.csv", "id,label\na,1;2\nb,-1\n", {}, "'-1', which is neither a class nor a set"),
+        ("y.csv", "id,label\na,['x']\nb,\n", {}, "which is neither a class nor a set"),
+        ("y.csv", "file,label\na,1\nb,1\na,1\n", {}, "column 'file' of .* has the id 'a' 2 times; ids must"),
+        ("y.csv", "id,label\na,1\n,1\n", {}, "has no id in 1 rows, first row 1; each row needs one"),
+        ("y.csv", "id,label\n1.5,1\n2.5,1\n", {"label_column": "x"}, "unknown column"),
+        ("y.parquet", pa.table({"id": [0.5, 1], "label": [0, 1]}), {}, "must hold ids, texts or whole"),
     ],
 )  # fmt: skip
 def test_label_files_that_are_refused(tmp_path, name, content, options, message):
@@ -144,6 +175,45 @@ def test_classes_from_text_and_tables(tmp_path):
         read_classes(written(tmp_path / "e.txt", "\n"))
     with pytest.raises(ArgumentError, match="No such file"):
         read_classes(tmp_path / "gone.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("number.json", json.dumps({f"c{i}": i for i in range(12)[::-1]})),
+        ("id2label.json", json.dumps({str(i): f"c{i}" for i in range(12)}, sort_keys=True)),
+        ("config.json", json.dumps({"id2label": {str(i): f"c{i}" for i in range(12)}}, sort_keys=True)),
+        ("index.json", json.dumps({str(i): [f"n{i}", f"c{i}"] for i in range(12)}, sort_keys=True)),
+        ("one.csv", "class_id,name\n" + "".join(f"{i + 1},c{i}\n" for i in range(12)[::-1])),
+        ("quoted.csv", "".join(f'"c{i}"\n' for i in range(12))),
+        ("quoted.txt", "".join(f'"c{i}"\n' for i in range(12))),
+    ],
+)
+def test_classes_in_the_order_of_their_numbers(tmp_path, name, content):
+    assert read_classes(written(tmp_path / name, content)).names == [f"c{i}" for i in range(12)]
+
+
+def test_classes_that_are_numbered_in_no_way(tmp_path):
+    gap = written(tmp_path / "gap.json", json.dumps({"0": "a", "2": "b"}))
+    with pytest.raises(ArgumentError, match="must number its 2 classes from 0 to 1; they run from 0 to 2"):
+        read_classes(gap)
+    odd = written(tmp_path / "odd.json", json.dumps({"0": ["a", "b", "c"]}))
+    with pytest.raises(ArgumentError, match="must give each class number a name, or a wnid and a name"):
+        read_classes(odd)
+    bare = written(tmp_path / "bare.csv", "0,cat\n1,dog\n")
+    with pytest.raises(ArgumentError, match="has no line of column names, its first is '0, cat'; add one"):
+        read_classes(bare)
+    doubtful = read_classes(written(tmp_path / "d.csv", "n1,cat\nn2,dog\n"))
+    assert doubtful.notes == ["first line of d.csv taken as names of columns: n1, cat"]
+    semicolons = read_classes(written(tmp_path / "s.csv", "tench; fish\neel; fish\n"))
+    assert semicolons.names == ["tench; fish", "eel; fish"]
+    commas = read_classes(written(tmp_path / "c.txt", "tench, Tinca tinca\ngoldfish, Carassius\n"))
+    assert commas.names == ["tench, Tinca tinca", "goldfish, Carassius"]
+
+
+def test_a_list_of_labels_does_not_lose_its_first_line(tmp_path):
+    with pytest.raises(ArgumentError, match="its first is 'cat', as others are; begin it with 'label'"):
+        read_labels(written(tmp_path / "y.csv", "cat\ndog\ncat\n"))
 
 
 @pytest.fixture
@@ -252,3 +322,60 @@ def test_annotations_that_are_refused_change_nothing(tmp_path, name, content, op
     with pytest.raises(ArgumentError, match="has no columns beside the ids"):
         annotate_from_files(store, [], [written(tmp_path / "ids.csv", "id\na\nb\nc\n")], remove=["kept"])
     assert store.examples() == before
+
+
+def test_ids_are_read_as_they_are_written(tmp_path):
+    """Zero-padded ids are no numbers; whole floats are whole numbers; bytes are text."""
+    padded = written(tmp_path / "p.csv", "id,label\n000,1\n001,0\n002,1\n")
+    more = written(tmp_path / "m.csv", "id,camera\n002,3\n000,1\n001,2\n")
+    store, _ = create_from_files(tmp_path / "p.zoo", padded, metadata=[more])
+    assert store.example_ids == ["000", "001", "002"]
+    assert store.examples()["camera"].to_pylist() == [1, 2, 3]
+    floats = written(tmp_path / "f.parquet", pa.table({"id": [7.0, 8.0], "label": [1, 0]}))
+    assert read_labels(floats).ids == ["7", "8"]
+    raw = written(tmp_path / "b.parquet", pa.table({"id": pa.array([b"x", b"y"]), "label": [1, 0]}))
+    assert read_labels(raw).ids == ["x", "y"]
+
+
+def test_records_have_the_columns_of_all(tmp_path):
+    records = (
+        '[{"id": "b", "label": 2}, {"id": "c", "label": 0, "split": "fit"}, {"id": "a", "label": 1, "g": 4}]'
+    )
+    found = read_labels(written(tmp_path / "y.json", records))
+    assert found.columns.to_pydict() == {"split": [None, "fit", None], "g": [None, None, 4]}
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns", "remove", "message"),
+    [
+        (["real"], ["id,taken\na,1\nb,2\nc,3\n"], [], "column 'taken' is there already"),
+        (["real2"], ["id,label_real2\na,1\nb,2\nc,3\n"], [], "column 'label_real2' is there already"),
+        (["real", "real"], [], [], "column 'label_real' is there already"),
+        (["original"], [], [], "column 'label_original' is there already"),
+        (["real"], ["id,real\na,1\nb,2\nc,3\n"], [], "column 'real' is there already"),
+        ([], ["id,h\na,1\nb,2\nc,3\n", "id,h\na,1\nb,2\nc,3\n"], [], "column 'h' is there already"),
+        (["real"], ["id,split\na,all\nb,x\nc,x\n"], [], "splits must be text or None"),
+        ([], [], ["taken", "taken"], "unknown added column 'taken'"),
+        (["real"], [], ["taken", "nothing"], "unknown added column 'nothing'"),
+    ],
+)  # fmt: skip
+def test_annotations_are_all_or_nothing(tmp_path, labels, columns, remove, message):
+    store = ds.create(tmp_path / "s.zoo", [2, 0, 1], example_ids=IDS)
+    store.add_columns({"taken": [1, 2, 3]})
+    before = store.examples()
+    truth = written(tmp_path / "y.csv", "id,label\na,1\nb,1\nc,1\n")
+    files = [written(tmp_path / f"c{i}.csv", text) for i, text in enumerate(columns)]
+    with pytest.raises((ArgumentError, UnknownName), match=message):
+        annotate_from_files(store, [(name, truth) for name in labels], files, remove=remove)
+    assert store.examples() == before
+
+
+def test_columns_named_for_files_that_have_them(tmp_path):
+    store = ds.create(tmp_path / "s.zoo", [2, 0, 1], example_ids=IDS)
+    odd = written(tmp_path / "odd.csv", "pic,label,what,why\na,9,1,1\nb,9,1,2\nc,9,1,0\n")
+    plain = written(tmp_path / "plain.csv", "id,h\na,1\nb,2\nc,3\n")
+    options = {"id_column": "pic", "label_column": "why"}
+    annotate_from_files(store, [("real", odd)], [plain], **options)
+    assert store.under("real").labels.tolist() == [2, 0, 1]
+    with pytest.raises(UnknownName, match=r"unknown column of plain.csv 'pic'"):
+        annotate_from_files(store, [], [plain], id_column="pic")

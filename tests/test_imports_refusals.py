@@ -85,6 +85,18 @@ def weights(path):
     torch.save({"fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)}, path)
 
 
+def linear(path):
+    import torch
+
+    torch.save(torch.nn.Linear(4, 3).state_dict(), path)
+
+
+def float8(path):
+    import torch
+
+    torch.save(torch.zeros(N, C).to(torch.float8_e4m3fn), path)
+
+
 def ragged_lists(path):
     pq.write_table(
         pa.table({"id": [f"x{i}" for i in range(N)], "logits": [[0.0] * (2 + (i > 5)) for i in range(N)]}),
@@ -99,7 +111,7 @@ BAD = {
     "folder.npy": (lambda p: p.mkdir(), r"is a folder; name the files in it, such as"),
     "empty.csv": (lambda p: p.touch(), r"empty\.csv is empty \(0 bytes\)"),
     "what.xlsx": (text("x"), r"ending '\.xlsx', which is no known format; known are \.npy"),
-    "noise.npy": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.npy cannot be read as npy"),
+    "noise.npy": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.npy .*it does not begin as a NumPy array"),
     "short.npy": (lambda p: (np.save(p, z), p.write_bytes(p.read_bytes()[:-8])), r"cannot be read as npy"),
     "objects.npy": (pickled, r"objects\.npy cannot be read as npy: .*Python objects"),
     "cut.npz": (lambda p: truncated(p, logits=z), r"cut\.npz cannot be read as npz: File is not a zip file"),
@@ -108,8 +120,10 @@ BAD = {
     "truth.npz": (lambda p: np.savez(p, labels=z), r"holds no arrays of predictions, only labels"),
     "noise.safetensors": (lambda p: p.write_bytes(b"noise" * 9), r"cannot be read as safetensors"),
     "noise.pt": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.pt cannot be read as torch"),
-    "evil.pt": (evil_pt, r"evil\.pt cannot be read as torch: Weights only load failed"),
+    "evil.pt": (evil_pt, r"evil\.pt cannot be read as torch: it is damaged or holds more than tensors"),
     "weights.pt": (weights, r"holds a network's weights, not predictions; run it with `dissensus ingest`"),
+    "linear.pt": (linear, r"holds a network's weights, not predictions"),
+    "float8.pt": (float8, r"tensors of torch\.float8_e4m3fn are not read; save float32 or float16"),
     "noise.parquet": (lambda p: p.write_bytes(b"noise" * 9), r"cannot be read as parquet"),
     "noise.arrow": (lambda p: p.write_bytes(b"noise" * 9), r"cannot be read as arrow"),
     "noise.json": (text("[1, 2"), r"cannot be read as json: Expecting ',' delimiter"),
@@ -117,7 +131,7 @@ BAD = {
     "text.json": (text('"x"'), r"must hold a list, or an object of lists; it holds 'x'"),
     "ragged.json": (text(json.dumps([[1, 2, 3]] * 11 + [[1]])), r"rows of one length; they differ"),
     "null.json": (text(json.dumps([1] * 11 + [None])), r"must hold numbers or class names"),
-    "one-name.json": (text(json.dumps(["cat"] * 11 + ["emu"])), r"unknown class in 1 of .*'emu'"),
+    "one-name.json": (text(json.dumps(["cat"] * 11 + ["emu"])), r"unknown class of example 'x11' .*'emu'"),
     "header.csv": (text("id,pred\n"), r"header\.csv has no rows"),
     "ragged.csv": (table("id,pred", rows(["x11"])), r"cannot be read as csv: .*Expected 2 columns"),
     "text.csv": (
@@ -146,7 +160,7 @@ BAD = {
     "class.csv": (table("id,pred", rows(["x11", 3])), r"must lie in 0\.\.2; that of 'x11' is 3"),
     "name.csv": (
         table("id,pred", [[f"x{i}", "dog" if i else "dgo"] for i in range(N)]),
-        r"unknown class in 1 of the rows 0 to 11: 'dgo'; did you mean dog\?",
+        r"name\.csv: unknown class of example 'x0' \(1 of the rows 0 to 11 are off\): 'dgo'; did",
     ),
     "probability.csv": (
         table("id,p", [[f"x{i}", 0.5 + i / 99] for i in range(N)]),
@@ -159,11 +173,15 @@ BAD = {
     "none.npy": (array(z[:0]), r"must have one row an example; got none|has 0 rows"),
     "nan.npy": (
         array(np.where(place, np.nan, -z - 1)),
-        r"gave nan for example 'x7', class 'dog'",
+        r"nan\.npy gave nan for example 'x7', class 'dog'; predictions must be finite",
     ),
     "inf.npy": (
         array(np.where(place, np.inf, z - 1)),
-        r"gave inf for example 'x7', class 'dog'",
+        r"inf\.npy gave inf for example 'x7', class 'dog'",
+    ),
+    "pixels.npz": (
+        lambda p: np.savez(p, logits=z, image=np.zeros((N, 2, 2)), ids=["x0"]),
+        r"has 1 ids for 12 rows",
     ),
     "ids.npz": (lambda p: np.savez(p, logits=z, ids=["x0"]), r"ids\.npz has 1 ids for 12 rows"),
     "float-ids.npz": (

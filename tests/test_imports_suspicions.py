@@ -39,6 +39,18 @@ def test_a_constant_model(labels):
     assert doubts(np.full(600, 2), labels) == ["predicts class 'bee' for every example"]
 
 
+def test_a_constant_model_that_is_mostly_right_is_none():
+    assert doubts(np.full(600, 2), np.full(600, 2)) == []
+
+
+def test_two_models_that_are_right_everywhere_are_no_copies(labels, tmp_path):
+    store = ds.create(tmp_path / "s.zoo", labels, classes=NAMES)
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", labels)
+    report = ds.import_predictions(store, sorted(tmp_path.glob("*.npy")), rows="store", progress=False)
+    assert [row.suspicions for row in report.rows] == [[], []]
+
+
 def test_worse_than_chance():
     labels = np.arange(400) % 2
     found = doubts(1 - noisy(labels, 0.6, 2), labels, ["a", "b"])
@@ -96,7 +108,7 @@ def test_sets_of_right_classes_and_examples_that_are_not_counted():
 
 def test_the_remedy_works(labels, tmp_path):
     store = ds.create(tmp_path / "s.zoo", labels, classes=NAMES)
-    np.save(tmp_path / "m.npy", 9.5 * np.eye(12, dtype="f4")[noisy(labels, 0.8)][:, ::-1].copy())
+    np.save(tmp_path / "m.npy", (9.5 * np.eye(12, dtype="f4") - 1)[noisy(labels, 0.8)][:, ::-1].copy())
     options = {"rows": "store", "progress": False}
     (row,) = ds.import_predictions(store, tmp_path / "m.npy", **options).rows
     assert row.status == "done"
@@ -127,9 +139,10 @@ def test_the_same_model_twice(labels, tmp_path):
 
 def test_a_damaged_model_of_the_store_is_said_first(labels, tmp_path):
     store = ds.create(tmp_path / "s.zoo", labels, classes=NAMES)
-    np.save(tmp_path / "m.npy", labels)
+    predicted = noisy(labels, 0.9)
+    np.save(tmp_path / "m.npy", predicted)
     for name in ("cut", "flipped"):
-        store.add(name, predictions=labels)
+        store.add(name, predictions=predicted)
     derived = store.model("flipped").folder / "derived.arrow"
     derived.write_bytes(derived.read_bytes().replace(b"top1", b"top2"))
     (row,) = ds.import_predictions(ds.open(store.path), tmp_path / "m.npy", rows="store", progress=False).rows

@@ -29,6 +29,13 @@ FILES = click.Path(path_type=Path)
     help="What the numbers are; auto looks at all of them.",
 )
 @click.option("--model", help="Name of the model, if the files hold just one.  [default: the file's name]")
+@click.option(
+    "--name-from",
+    type=click.Choice(["stem", "folder"]),
+    default="stem",
+    show_default=True,
+    help="What models are called by: their file's name, or its folder's.",
+)
 @click.option("--id-column", help="Column or named array of the example ids.  [default: recognised]")
 @click.option("--column", help="Column or named array of the predictions.  [default: recognised]")
 @click.option(
@@ -46,6 +53,7 @@ def import_(
     files: tuple[Path, ...],
     kind: str,
     model: str | None,
+    name_from: str,
     id_column: str | None,
     column: str | None,
     classes: Path | None,
@@ -77,6 +85,7 @@ def import_(
         files,
         kind=kind,
         model_id=model,
+        name_from=name_from,
         id_column=id_column,
         columns=column,
         classes=None if classes is None else read_classes(classes).names,

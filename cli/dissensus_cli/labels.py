@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from .queries import STORE
-
-if TYPE_CHECKING:
-    pass
 
 FILE = click.Path(path_type=Path)
 
@@ -74,6 +70,7 @@ def create(
 @click.option("--labels", multiple=True, metavar="NAME=FILE", help="Further labels of this name; repeatable.")
 @click.option("--columns", multiple=True, type=FILE, help="Table of further columns or splits; repeatable.")
 @click.option("--id-column", help="Column of the example ids.  [default: recognised]")
+@click.option("--label-column", help="Column of the labels.  [default: recognised]")
 @click.option(
     "--rows",
     help="Files without ids: 'store' (in its order), 'sorted' (by id), or a file with one id a line.",
@@ -86,6 +83,7 @@ def annotate(
     labels: tuple[str, ...],
     columns: tuple[Path, ...],
     id_column: str | None,
+    label_column: str | None,
     rows: str | None,
     remove: tuple[str, ...],
 ) -> None:
@@ -106,9 +104,13 @@ def annotate(
         raise click.UsageError("nothing to do: pass --labels NAME=FILE, --columns FILE or --remove NAME")
     if (id_column or rows) and not (labels or columns):
         raise click.UsageError("--id-column and --rows go with --labels or --columns")
+    if label_column and not labels:
+        raise click.UsageError("--label-column goes with --labels")
     opened = ds.open(store)
     named = [_named(text) for text in labels]
-    done = annotate_from_files(opened, named, columns, remove=remove, id_column=id_column, rows=rows)
+    done = annotate_from_files(
+        opened, named, columns, remove=remove, id_column=id_column, label_column=label_column, rows=rows
+    )
     for line in done:
         click.echo(line)
 

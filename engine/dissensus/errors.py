@@ -29,11 +29,16 @@ class UnknownName(DissensusError, KeyError):
     def of(cls, what: str, name: str, known: Iterable[str], remedy: str = "") -> UnknownName:
         """Build the message with the nearest known names."""
         known = list(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(known[:12]) or 'none'}"
+        near = difflib.get_close_matches(_short(name), known, n=3, cutoff=0.5)
+        some = ", ".join(_short(text) for text in known[:12]) or "none"
+        hint = f"did you mean {', '.join(map(_short, near))}?" if near else f"there are: {some}"
         if not near and len(known) > 12:
             hint += f", … ({len(known)} in all)"
-        return cls(f"unknown {what} {name!r}; {hint}{' ' + remedy if remedy else ''}")
+        return cls(f"unknown {what} {_short(name)!r}; {hint}{' ' + remedy if remedy else ''}")
+
+
+def _short(text: str, most: int = 80) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class MissingDependency(DissensusError, ImportError):

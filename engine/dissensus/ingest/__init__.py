@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from .examples import digits_examples as digits_examples
     from .folders import ImageFolder as ImageFolder
     from .idx import idx_examples as idx_examples
+    from .imports.annotations import annotate_from_files as annotate_from_files
     from .imports.class_names import read_classes as read_classes
     from .imports.labels import LabelFile as LabelFile
     from .imports.labels import read_labels as read_labels
     from .imports.report import ImportReport as ImportReport
     from .imports.report import ImportRow as ImportRow
     from .imports.run import import_predictions as import_predictions
-    from .imports.stores import annotate_from_files as annotate_from_files
     from .imports.stores import create_from_files as create_from_files
     from .imports.whole import read_table as read_table
     from .models import LazyModel as LazyModel
@@ -52,7 +52,7 @@ _HOME = {
     "Predictor": "models",
     "TimmModel": "timm_sources",
     "TorchModel": "torch_models",
-    "annotate_from_files": "imports.stores",
+    "annotate_from_files": "imports.annotations",
     "create_from": "create",
     "create_from_files": "imports.stores",
     "digits_examples": "examples",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
 
-from .source import ArraySource, Facts, Source, require_memory
+from .columns import are_other_numbers
+from .source import ArraySource, Source, require_memory
 
 HELD_BYTES = 64 << 20  # what may be held in memory rather than read twice
 
@@ -141,6 +142,8 @@ class Aligned:
         Class names of the store.
     block_rows : int
         Rows to give at a time.
+    ids : sequence of str
+        Ids of the store's examples, for messages.
     """
 
     def __init__(
@@ -150,13 +153,23 @@ class Aligned:
         places: NDArray[np.intp] | None,
         classes: Sequence[str],
         block_rows: int,
+        ids: Sequence[str] = (),
     ) -> None:
         self._source, self._order = _readable(source, order), order
         self._places, self._columns = places, None if places is None else np.argsort(places)
         self._numbers = {name: i for i, name in enumerate(classes)}
-        self._block_rows = block_rows
-        if places is not None and source.dtype.kind in "OU":
-            raise ArgumentError("classes must not be given where predictions are names of classes already")
+        self._block_rows, self._ids = block_rows, ids
+        is_single = source.shape[1:] in ((), (1,))
+        if is_single and places is None and source.dtype.kind in "iuf" and are_other_numbers(classes):
+            raise ArgumentError(
+                "the file holds one number a row, and the classes are named by other numbers, first "
+                f"{list(classes)[:3]}: if its are names save them as text (Parquet, JSON), if class "
+                "numbers give the classes in the order of the numbers with classes= (--classes FILE)"
+            )
+        if places is not None and (source.dtype.kind in "OU" or source.facts.in_order):
+            what = "columns are named by class, or were given in the store's order,"
+            what = what if source.facts.in_order else "predictions are names of classes"
+            raise ArgumentError(f"classes (--classes) must not be given where {what} already")
 
     def blocks(self, first: int = 0) -> Iterator[NDArray[Any]]:
         """Rows (n,) or (n, C), from one example to the last."""
@@ -191,12 +204,11 @@ class Aligned:
         try:
             return np.array([self._numbers[name] for name in block.tolist()], np.int64)
         except KeyError:
-            unknown = [name for name in block.tolist() if name not in self._numbers]
-            raise UnknownName.of(
-                f"class in {len(unknown)} of the rows {start} to {start + len(block) - 1}:",
-                str(unknown[0]),
-                self._numbers,
-            ) from None
+            off = [row for row, name in enumerate(block.tolist()) if name not in self._numbers]
+            row = start + off[0]
+            place = f"example {self._ids[row]!r}" if len(self._ids) else f"row {row}"
+            what = f"class of {place} ({len(off)} of the rows {start} to {start + len(block) - 1} are off):"
+            raise UnknownName.of(what, str(block[off[0]]), self._numbers) from None
 
 
 def _readable(source: Source, order: Order) -> Source:
@@ -209,4 +221,4 @@ def _readable(source: Source, order: Order) -> Source:
     # the blocks, and the array they are joined to
     what = f"putting the rows of this {source.facts.format} file into the store's order"
     require_memory(2 * n_bytes, what, "sort it by the store's order, or convert it to .npy")
-    return ArraySource(source.read(0, source.shape[0]), Facts(source.facts.format))
+    return ArraySource(source.read(0, source.shape[0]), source.facts)

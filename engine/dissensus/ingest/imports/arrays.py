@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.errors import ArgumentError
+
 from .files import reading, stem_of
 from .members import Member, entries_of
+from .names import VALUE
 from .source import BLOCK_ROWS, ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
 
 _SAFETENSORS = {
@@ -45,22 +49,26 @@ def npy_entries(path: Path, wanted: Wanted) -> list[Entry]:
 
     def load() -> Source:
         with reading(path, "npy"):
+            with path.open("rb") as file:
+                if file.read(6) != b"\x93NUMPY":
+                    raise ValueError("it does not begin as a NumPy array does; write it with numpy.save")
+                file.seek(0)
+                _npy_header(file)
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return _array_source(array, Facts("npy"))
+        return ArraySource(array, Facts("npy"))
 
     return [Entry(stem_of(path), path, load)]
 
 
-def npz_entries(path: Path, wanted: Wanted) -> list[Entry]:
-    """Models of an .npz file; each array is read from the archive as a stream."""
+def npz_members(path: Path) -> dict[str, Member]:
+    """Arrays of an .npz file; each is read from the archive as a stream."""
     with reading(path, "npz"), zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
         headers = {name: _npy_header(archive.open(name)) for name in names}
-    members = {
+    return {
         name.removesuffix(".npy"): Member(shape, _npz_loader(path, name, shape, fortran, dtype))
         for name, (shape, fortran, dtype) in headers.items()
     }
-    return entries_of(path, "npz", members, wanted)
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -93,15 +101,14 @@ def _npz_loader(path: Path, name: str, shape: tuple[int, ...], fortran: bool, dt
                 n_bytes, f"{path.name} in column order", "save it in C order (np.ascontiguousarray)"
             )
             with reading(path, "npz"), np.load(path, allow_pickle=False) as archive:
-                return _array_source(archive[name.removesuffix(".npy")], facts)
-        facts.narrow = dtype == np.float16
+                return ArraySource(archive[name.removesuffix(".npy")], facts)
         return StreamSource(shape, dtype, blocks, facts)
 
     return load
 
 
-def safetensors_entries(path: Path, wanted: Wanted) -> list[Entry]:
-    """Models of a .safetensors file, mapped."""
+def safetensors_members(path: Path) -> dict[str, Member]:
+    """Arrays of a .safetensors file, mapped."""
     from safetensors import safe_open
 
     with reading(path, "safetensors"):
@@ -111,8 +118,7 @@ def safetensors_entries(path: Path, wanted: Wanted) -> list[Entry]:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
     header.pop("__metadata__", None)
-    members = {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}
-    return entries_of(path, "safetensors", members, wanted)
+    return {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}
 
 
 def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
@@ -120,24 +126,39 @@ def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
 
     def load(facts: Facts) -> Source:
         with reading(path, "safetensors"):
+            if tensor["dtype"] not in _SAFETENSORS:
+                raise ValueError(f"tensors of dtype {tensor['dtype']} are not read; save float32 or float16")
             dtype = np.dtype(_SAFETENSORS[tensor["dtype"]])
             array: Any = np.memmap(path, dtype, "r", base + tensor["data_offsets"][0], shape)
         if tensor["dtype"] == "BF16":
-            return _narrow_source(array, facts)
-        return _array_source(array, facts)
+            return ArraySource(Bfloat16(array), facts)
+        return ArraySource(array, facts)
 
     return Member(shape, load)
 
 
-def torch_entries(path: Path, wanted: Wanted) -> list[Entry]:
-    """Models of a .pt file: a tensor, or a dict of tensors; loaded without running code from the file."""
+def torch_members(path: Path) -> dict[str, Member]:
+    """Tensors of a .pt file, a lone one as "value"; loaded without running code from the file."""
     content = _torch_load(path)
     if hasattr(content, "detach"):
-        wanted.refuse_columns(path)
-        return [Entry(stem_of(path), path, lambda: _torch_source(content, Facts("torch")))]
+        return {VALUE: _torch_member(content)}
     named = content if isinstance(content, dict) else {}
-    members = {str(name): _torch_member(value, path) for name, value in named.items()}
-    return entries_of(path, "torch", members, wanted)
+    return {str(name): _torch_member(value) for name, value in named.items()}
+
+
+MEMBERS: dict[str, Callable[[Path], dict[str, Member]]] = {
+    "npz": npz_members,
+    "safetensors": safetensors_members,
+    "torch": torch_members,
+}
+
+
+def member_entries(format_name: str, path: Path, wanted: Wanted) -> list[Entry]:
+    """Models of a file of named arrays."""
+    members = MEMBERS[format_name](path)
+    if list(members) == [VALUE]:
+        wanted.refuse_columns(path)
+    return entries_of(path, format_name, members, wanted)
 
 
 def _torch_load(path: Path) -> Any:
@@ -145,10 +166,16 @@ def _torch_load(path: Path) -> Any:
 
     with reading(path, "torch"):
         is_zip = zipfile.is_zipfile(path)  # the format before 1.6 cannot be mapped
-        return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
+        try:
+            return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
+        except pickle.UnpicklingError as error:  # torch's own advice is to run what the file holds
+            raise ValueError(
+                "it is damaged or holds more than tensors, which is not loaded; save a tensor, or a dict of "
+                "tensors"
+            ) from error
 
 
-def _torch_member(value: Any, path: Path) -> Member:
+def _torch_member(value: Any) -> Member:
     if hasattr(value, "detach"):
         return Member(tuple(value.shape), lambda facts: _torch_source(value, facts))
     if isinstance(value, list | tuple) and value and isinstance(value[0], str | int):
@@ -162,15 +189,8 @@ def _torch_source(tensor: Any, facts: Facts) -> Source:
 
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
-        return _narrow_source(tensor.view(torch.int16).numpy().view(np.uint16), facts)
-    return _array_source(tensor.numpy(), facts)
-
-
-def _array_source(array: NDArray[Any], facts: Facts) -> Source:
-    facts.narrow = array.dtype == np.float16
-    return ArraySource(array, facts)
-
-
-def _narrow_source(bits: NDArray[np.uint16], facts: Facts) -> Source:
-    facts.narrow = True
-    return ArraySource(Bfloat16(bits), facts)
+        return ArraySource(Bfloat16(tensor.view(torch.int16).numpy().view(np.uint16)), facts)
+    try:
+        return ArraySource(tensor.numpy(), facts)
+    except TypeError as error:  # float8 and the like
+        raise ArgumentError(f"tensors of {tensor.dtype} are not read; save float32 or float16") from error

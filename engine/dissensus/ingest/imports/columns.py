@@ -10,22 +10,9 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError, UnknownName, WrongClassCount
 
-from .members import LABELS, LOGITS, PROBABILITIES, hint_of
+from .names import IDS, LOGITS, MODEL, PREDICTIONS, PROBABILITIES, STRONG_IDS, TRUTH, hint_of
 from .source import Wanted
 from .tables import TableFile
-
-IDS = (
-    "example_id", "example_ids", "id", "ids", "file_name", "filename", "file", "image", "image_id",
-    "image_name", "path", "filepath", "image_path", "key", "name", "index", "", "unnamed: 0",
-    "__index_level_0__",
-)  # fmt: skip
-WEAK_IDS = IDS[IDS.index("key") :]  # ids only where their values are those of the store
-PREDICTIONS = (
-    "predicted_class", "predicted_label", "prediction", "predictions", "predicted", "pred", "preds", "top1",
-    "top_1", "y_pred", "y_hat", "labels_pred", "predicted_class_name", "class_id", "class", "class_name",
-    "label", "labels",
-)  # fmt: skip
-MODEL = ("model", "model_id", "model_name")
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -33,6 +20,13 @@ def is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return bool(is_text(kind.value_type))
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def are_other_numbers(classes: Sequence[str]) -> bool:
+    """Whether classes are called by numbers that are not their own."""
+    return all(name.isdecimal() for name in classes) and list(classes) != [
+        str(i) for i in range(len(classes))
+    ]
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -53,29 +47,84 @@ def find_ids(table: TableFile, ids: Sequence[str], given: str | None) -> str | N
         if given not in names:
             raise UnknownName.of(f"column of {table.path.name}", given, names)
         return given
-    usable = [n for n in names if is_text(table.schema.field(n).type) or _is_whole(table, n)]
-    named = sorted((n for n in usable if n.lower() in IDS), key=lambda n: IDS.index(n.lower()))
+    named: list[str] = sorted((n for n in names if n.lower() in IDS), key=lambda n: IDS.index(n.lower()))
     known = set(ids)
-    others = [n for n in usable if n not in named and n.lower() not in (*PREDICTIONS, *MODEL)]
-    for name in (*named, *(others if len(names) < 50 else ())):
-        if _holds_ids(table, name, known, distinct=name in others):
+    found = next((name for name in named if _share_known(table, name, known) > 0.5), None)
+    strong: list[str] = [n for n in named if n.lower() in STRONG_IDS]
+    if found is not None or strong:
+        return found if found is not None else strong[0]
+    return _by_value(table, ids, known)
+
+
+def _by_value(table: TableFile, ids: Sequence[str], known: set[str]) -> str | None:
+    """Column of no known name that holds ids in every row; row numbers are no ids that say so themselves."""
+    named = (*IDS, *PREDICTIONS, *TRUTH, *MODEL)
+    others = [n for n in table.schema.names if n.lower() not in named]
+    are_numbers = list(ids) == [str(i) for i in range(len(ids))]
+    for name in others if len(table.schema.names) < 50 else ():
+        kind = table.schema.field(name).type
+        usable = is_text(kind) or (pa.types.is_integer(kind) and not are_numbers)
+        if usable and _share_known(table, name, known) == 1:
             return str(name)
-    strong: list[str] = [n for n in named if n.lower() not in WEAK_IDS]
-    return strong[0] if strong else None
+    return None
 
 
-def _is_whole(table: TableFile, name: str) -> bool:
-    return bool(pa.types.is_integer(table.schema.field(name).type))
+def _share_known(table: TableFile, name: str, known: set[str]) -> float:
+    """Share of the first ids of a column that are the store's; 0 where it holds no ids, or one twice."""
+    try:
+        batch = next(iter(table.batches([name], {name: pa.string()})), None)
+        texts = [] if batch is None else as_ids(batch.column(0).slice(0, 1000), "")
+    except ArgumentError:
+        return 0
+    distinct = len(set(texts)) == len(texts) or name.lower() in IDS
+    return sum(text in known for text in texts) / len(texts) if texts and distinct else 0
 
 
-def _holds_ids(table: TableFile, name: str, known: set[str], distinct: bool) -> bool:
-    batch = next(iter(table.batches([name], {name: pa.string()})), None)
-    if batch is None or not batch.num_rows:
-        return False
-    texts = batch.column(0).cast(pa.string()).slice(0, 1000).to_pylist()
-    if distinct and len(set(texts)) < len(texts):
-        return False
-    return sum(text in known for text in texts) > (len(texts) - 1 if distinct else len(texts) / 2)
+def ids_of(table: TableFile, name: str) -> list[str]:
+    """Ids in a column, as text: of a CSV file as they are written.
+
+    Raises
+    ------
+    ArgumentError
+        They are neither text nor whole numbers, or some are missing.
+    """
+    what = f"column {name!r} of {table.path}"
+    batches = table.batches([name], {name: pa.string()})
+    ids = [text for batch in batches for text in as_ids(batch.column(0), what)]
+    missing = [row for row, text in enumerate(ids) if not text]
+    if missing:
+        raise ArgumentError(
+            f"{what} has no id in {len(missing)} rows, first row {missing[0]}; each row needs one, or name "
+            "another column with id_column= (--id-column)"
+        )
+    return ids
+
+
+def as_ids(column: pa.Array, what: str) -> list[str]:
+    """Ids as text, missing ones empty: text as it is, whole numbers in decimal, binary decoded.
+
+    Raises
+    ------
+    ArgumentError
+        They are anything else.
+    """
+    try:
+        column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        if pa.types.is_floating(column.type):
+            column = column.cast(pa.int64())
+        if not _may_be_ids(column.type):
+            raise pa.ArrowInvalid(str(column.type))
+        return [text or "" for text in column.cast(pa.string()).to_pylist()]
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise ArgumentError(
+            f"{what} must hold ids, texts or whole numbers; it holds {column.type}: name another column with "
+            "id_column= (--id-column)"
+        ) from error
+
+
+def _may_be_ids(kind: pa.DataType) -> bool:
+    plain = is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)
+    return bool(plain or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 @dataclass(frozen=True)
@@ -88,10 +137,16 @@ class Picked:
         One column of classes or of lists, or one column a class, in the store's order.
     hint
         Kind of predictions their name speaks of.
+    in_order
+        Whether their names or the user say which class each column is.
+    is_weak
+        Whether their name may as well be that of the right answers.
     """
 
     names: list[str]
     hint: str | None = None
+    in_order: bool = False
+    is_weak: bool = False
 
 
 def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | None]) -> Picked:
@@ -114,15 +169,31 @@ def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | Non
     _refuse_other_counts(table, names, len(wanted.classes))
     lower = {n.lower(): n for n in reversed(names)}
     found = next((lower[known] for known in PREDICTIONS if known in lower), None)
+    return _one(_only_candidate(table, names) if found is None else found)
+
+
+def _one(name: str) -> Picked:
+    return Picked([name], hint_of(name), is_weak=name.lower() in TRUTH)
+
+
+def _only_candidate(table: TableFile, names: Sequence[str]) -> str:
+    """The one column that may hold predicted classes."""
     others = [n for n in names if n.lower() not in IDS]
-    if found is None and len(others) == 1:
-        found = others[0]
-    if found is None:
+    candidates = others if len(others) == 1 else [n for n in others if _may_be_classes(table, n)]
+    if len(candidates) != 1:
         raise ArgumentError(
-            f"{table.path} has no column that is known to hold predictions among {some_names(names)}; name "
-            "it with columns= (--column)"
+            f"{table.path} has no column that is known to hold predictions among "
+            f"{some_names(candidates or names)}; name it with columns= (--column)"
         )
-    return Picked([found], hint_of(found))
+    return candidates[0]
+
+
+def _may_be_classes(table: TableFile, name: str) -> bool:
+    kind = table.schema.field(name).type
+    if pa.types.is_floating(kind):
+        batch = next(iter(table.batches([name], {name: kind})), None)
+        return batch is None or all(v is None or v % 1 == 0 for v in batch.column(0).to_pylist())
+    return not (pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
 
 
 def _given(
@@ -140,22 +211,22 @@ def _given(
             f"columns must name one column, or one for each of the store's {len(classes)} classes; "
             f"got {len(wanted)}"
         )
-    return Picked(wanted, hint_of(wanted[0]))
+    return Picked(wanted, hint_of(wanted[0]), in_order=len(wanted) > 1)
 
 
 def _score_sets(names: Sequence[str], classes: Sequence[str]) -> dict[str, Picked]:
     """Sets of one column a class, by their prefix: the class's name or its number follows it."""
     numbers = [str(i) for i in range(len(classes))]
-    named, numbered = _complete_sets(names, list(classes)), _complete_sets(names, numbers)
+    named, numbered = _complete_sets(names, list(classes), True), _complete_sets(names, numbers, False)
     more = {prefix for prefix in numbered if prefix + str(len(classes)) in names}  # for other classes
     return {prefix: s for prefix, s in numbered.items() if prefix not in more} | named
 
 
-def _complete_sets(names: Sequence[str], endings: Sequence[str]) -> dict[str, Picked]:
+def _complete_sets(names: Sequence[str], endings: Sequence[str], in_order: bool) -> dict[str, Picked]:
     there, first = set(names), endings[0]
     prefixes = [name[: len(name) - len(first)] for name in names if name.endswith(first)]
     return {
-        prefix: Picked([prefix + ending for ending in endings], hint_of(prefix))
+        prefix: Picked([prefix + ending for ending in endings], hint_of(prefix), in_order)
         for prefix in prefixes
         if there.issuperset(prefix + ending for ending in endings)
     }
@@ -164,7 +235,7 @@ def _complete_sets(names: Sequence[str], endings: Sequence[str]) -> dict[str, Pi
 def _best(table: TableFile, names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
-    for known in (*LOGITS, *PROBABILITIES, *LABELS):
+    for known in (*LOGITS, *PROBABILITIES, *PREDICTIONS):
         hits = [name for name in names if name.lower().strip("_. ") in (known, known.rstrip("s"))]
         if len(hits) == 1:
             return hits[0]

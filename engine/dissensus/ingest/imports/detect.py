@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,92 +11,15 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError, WrongClassCount
 from dissensus.store import format as fmt
 
-TOLERANCE = 1e-3  # of the sum of a row of probabilities: what the store itself asks for
-NARROW_TOLERANCE = 2e-2  # where they were rounded to 16 bits: 1,000 roundings add up
+from .survey import Survey
+
+LUCK = 0.02  # share of rows of logits that may look like probabilities by chance: two classes do at 0.01
 MOST = 0.5  # share of rows from which on the others are mistakes rather than the rule
+LUCKY_ROWS = 3  # of a small file
+NO_SIGMOIDS = "give the scores before the sigmoid, or divide each row by its sum"
 LOWEST_LOG = float(np.log(fmt.TINY))
 
 Form = Literal["labels", "one-hot", "logits", "log-probabilities", "probabilities", "renormalised"]
-
-
-class Survey:
-    """Facts about predictions, gathered block by block before anything is written.
-
-    Parameters
-    ----------
-    n_classes : int
-        Number of classes C of the store.
-    narrow : bool
-        Whether the numbers were kept with 16 bits.
-
-    Attributes
-    ----------
-    n, n_sums, n_logs, n_one_hot, n_hundreds : int
-        Rows; those that are probabilities, log-probabilities, one 1 among zeros, percentages.
-    worst_sum, worst_row : float, int
-        Sum of the row that is farthest from 1, and its place.
-    n_negative : int
-        Rows with a negative number.
-    lowest, highest : float
-        Of class numbers.
-    is_single, is_bool, is_whole : bool
-        One number a row; true or false; class numbers without a fraction.
-    is_like_classes : bool
-        Whether all scores are whole numbers that a class may have.
-    """
-
-    def __init__(self, n_classes: int, narrow: bool) -> None:
-        self.n_classes, self.tolerance = n_classes, NARROW_TOLERANCE if narrow else TOLERANCE
-        self.n = self.n_sums = self.n_logs = self.n_one_hot = self.n_negative = self.n_hundreds = 0
-        self.worst_sum, self.worst_row = 1.0, -1
-        self.lowest, self.highest = float("inf"), float("-inf")
-        self.is_single, self.is_bool = True, False
-        self.is_whole = self.is_like_classes = True
-        self._digest = hashlib.sha256()
-
-    def add(self, block: NDArray[Any]) -> None:
-        """Take in the next rows, (n,) or (n, C), in the store's order."""
-        self.is_single = block.ndim == 1
-        self.is_bool |= block.dtype.kind == "b"
-        if self.is_single:
-            self._add_labels(block)
-        else:
-            self._add_scores(block.astype(np.float64))
-        self._hash(block)
-        self.n += len(block)
-
-    @property
-    def content(self) -> str:
-        """SHA-256 of all rows so far, as the numbers that are stored."""
-        return self._digest.hexdigest()
-
-    def _hash(self, block: NDArray[Any]) -> None:
-        is_labels = self.is_single and self.is_whole
-        with np.errstate(over="ignore", invalid="ignore"):  # float32 decides what is stored
-            self._digest.update(np.ascontiguousarray(block, "<i8" if is_labels else "<f4").data)
-
-    def _add_labels(self, block: NDArray[Any]) -> None:
-        if block.dtype.kind == "f":
-            self.is_whole &= bool((np.isfinite(block) & (np.floor(block) == block)).all())
-        self.lowest = min(self.lowest, float(np.fmin.reduce(block)))
-        self.highest = max(self.highest, float(np.fmax.reduce(block)))
-
-    def _add_scores(self, x: NDArray[np.float64]) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            sums, lse = x.sum(axis=1), np.log(np.exp(x).sum(axis=1))
-        if self.is_like_classes:
-            self.is_like_classes = bool(((x >= 0) & (x < self.n_classes) & (x == np.floor(x))).all())
-        positive = (x >= 0).all(axis=1)
-        off = np.abs(sums - 1)
-        self.n_sums += int((positive & (off <= self.tolerance)).sum())
-        self.n_hundreds += int((positive & (np.abs(sums - 100) <= 100 * self.tolerance)).sum())
-        self.n_logs += int(((x <= 0).all(axis=1) & (np.abs(lse) <= self.tolerance)).sum())
-        self.n_one_hot += int((((x == 0) | (x == 1)).all(axis=1) & (sums == 1)).sum())
-        self.n_negative += int((x < 0).any(axis=1).sum())
-        off = np.where(np.isnan(off), -1, off)
-        worst = int(off.argmax())
-        if off[worst] > abs(self.worst_sum - 1):
-            self.worst_sum, self.worst_row = float(sums[worst]), self.n + worst
 
 
 @dataclass(frozen=True)
@@ -150,11 +72,12 @@ def decide(survey: Survey, kind: str, hint: str | None) -> Reading:
         The rows contradict what the user said, or each other.
     """
     reading = _labels(survey, kind) if survey.is_single else _scores(survey, kind)
-    if kind == "auto" and hint in ("logits", "probabilities") and hint != reading.kind:
-        if reading.form == "log-probabilities":
-            return reading
-        text = f"a name in the file speaks of {hint}, but the numbers are {reading.form}"
-        return Reading(reading.kind, reading.form, [*reading.notes, f"{text}: stored as {reading.kind}"])
+    others = ("logits", "probabilities"), ("probabilities", "logits")
+    if kind == "auto" and (hint, reading.kind) in others and reading.form != "log-probabilities":
+        raise ArgumentError(
+            f"a name in the file speaks of {hint}, but the numbers are {reading.kind} ({_figures(survey)}): "
+            f"rename it, or say what they are with kind={reading.kind!r} (--kind {reading.kind})"
+        )
     return reading
 
 
@@ -186,12 +109,12 @@ def _scores(survey: Survey, kind: str) -> Reading:
         return Reading("labels", "one-hot", ["every row is one 1 among zeros: stored as labels"])
     if kind == "labels":
         raise ArgumentError(
-            f"kind 'labels' needs one class a row; the file has {survey.n_classes} scores: pass "
-            f"kind={_natural(survey)!r} (--kind {_natural(survey)})"
+            f"kind 'labels' needs one class a row; the file has {survey.n_classes} scores: leave "
+            "kind (--kind) out to have the scores stored"
         )
     chosen = _natural(survey) if kind == "auto" else kind
     if chosen == "probabilities":
-        return _probabilities(survey, kind)
+        return _probabilities(survey)
     if survey.n_sums == survey.n:
         raise ArgumentError(
             f"kind 'logits' was given, but all {survey.n} rows are >= 0 and sum to 1: these are "
@@ -206,47 +129,71 @@ def _scores(survey: Survey, kind: str) -> Reading:
     return Reading("logits", "logits")
 
 
+def _natural(survey: Survey) -> str:
+    return "probabilities" if survey.n_sums == survey.n else "logits"
+
+
+def _figures(survey: Survey) -> str:
+    return (
+        f"from {survey.lowest:.6g} to {survey.highest:.6g}, rows sum to {survey.least_sum:.6g} to "
+        f"{survey.most_sum:.6g}"
+    )
+
+
 def _refuse_doubtful(survey: Survey) -> None:
     """Refuse numbers that are more likely something else than logits, unless the user says that they are."""
+    luck = min(survey.n / 2, max(LUCKY_ROWS, LUCK * survey.n)) if survey.n_negative else 0
+    if survey.n_sums > luck:
+        _refuse_mixed(survey, "some rows are probabilities, but")
     if survey.is_like_classes:
         raise ArgumentError(
-            f"all scores are whole numbers from 0 to {survey.n_classes - 1}, as classes are; if these are "
-            "scores pass "
-            "kind='logits' (--kind logits), if each column is a model give each a file or an array of its own"
+            f"all scores are whole numbers from 0 to {survey.n_classes - 1}, as classes and votes are; if "
+            f"each column is a model give each an array of its own; {_either(survey)}"
         )
-    if survey.n_hundreds == survey.n:
-        raise ArgumentError("all rows are >= 0 and sum to 100: divide them by 100 to have probabilities")
+    if not survey.n_negative and survey.highest <= 1:
+        raise ArgumentError(
+            f"all scores lie in 0..1 but are no probabilities of one class ({_figures(survey)}); "
+            f"{NO_SIGMOIDS}"
+        )
+    if survey.share_of_one_sum() > MOST:
+        n = round(survey.share_of_one_sum() * survey.n)
+        raise ArgumentError(
+            f"{n} of {survey.n} rows are >= 0 and have nearly one sum ({_figures(survey)}), as percentages "
+            f"and votes have; {_either(survey)}"
+        )
 
 
-def _natural(survey: Survey) -> str:
-    return "probabilities" if survey.n_sums > MOST * survey.n else "logits"
+def _either(survey: Survey) -> str:
+    """What to pass for scores that may be shares of a whole, or logits."""
+    scores = "if these are scores pass kind='logits' (--kind logits)" if survey.highest > 1 else NO_SIGMOIDS
+    if survey.share_of_one_sum() < 1:
+        return f"correct the other rows, or {scores}" if survey.share_of_one_sum() > MOST else scores
+    return f"if these are shares of their sum pass kind='probabilities' (--kind probabilities), {scores}"
 
 
-def _probabilities(survey: Survey, kind: str) -> Reading:
-    n_off = survey.n - survey.n_sums
-    if n_off:
-        figures = (
-            f"{n_off} of {survey.n} rows are negative or do not sum to 1 within {survey.tolerance:g}; the "
-            f"worst, row {survey.worst_row}, sums to {survey.worst_sum:.6g}"
-        )
-        if survey.n_sums <= MOST * survey.n:
-            what = "these look like logits: pass kind='logits' (--kind logits)"
-        else:
-            what = "correct these rows; if they are no probabilities pass kind='logits' (--kind logits)"
-        begin = (
-            "kind 'probabilities' was given, but" if kind != "auto" else "most rows are probabilities, but"
-        )
-        raise ArgumentError(f"{begin} {figures}; {what}")
-    if abs(survey.worst_sum - 1) > TOLERANCE:
-        return Reading(
-            "probabilities",
-            "renormalised",
-            [
-                f"probabilities rounded to 16 bits sum to {survey.worst_sum:.4f} at worst: divided by their "
-                "sums"
-            ],
-        )
-    return Reading("probabilities", "probabilities")
+def _refuse_mixed(survey: Survey, begin: str) -> None:
+    in_range = not survey.n_negative and survey.highest <= 1
+    logits = NO_SIGMOIDS if in_range else "if these are logits pass kind='logits' (--kind logits)"
+    raise ArgumentError(
+        f"{begin} {survey.n - survey.n_sums} of {survey.n} rows are negative or do not sum to 1 within "
+        f"{survey.tolerance:g}; the worst, {survey.worst}, sums to {survey.worst_sum:.6g}: correct "
+        f"these rows, or {logits}"
+    )
+
+
+def _probabilities(survey: Survey) -> Reading:
+    if survey.n_sums < survey.n:
+        if survey.highest > 1 and survey.share_of_one_sum() == 1:
+            note = f"rows sum to {survey.least_sum:.6g} to {survey.most_sum:.6g}: divided by their sums"
+            return Reading("probabilities", "renormalised", [note])
+        _refuse_mixed(survey, "kind 'probabilities' was given, but")
+    if survey.n_exact == survey.n:
+        return Reading("probabilities", "probabilities")
+    note = (
+        f"{survey.n - survey.n_exact} of {survey.n} rows of probabilities were rounded, the worst sums to "
+        f"{survey.worst_sum:.6g}: divided by their sums"
+    )
+    return Reading("probabilities", "renormalised", [note])
 
 
 def check_shape(shape: tuple[int, ...], dtype: np.dtype[Any], n_classes: int) -> None:

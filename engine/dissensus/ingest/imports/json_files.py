@@ -40,6 +40,13 @@ def read_json(path: Path) -> Any:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
+def table_of_records(path: Path, records: list[dict[str, Any]]) -> pa.Table:
+    """Table of the names that any record has."""
+    names = dict.fromkeys(name for record in records for name in record)
+    with reading(path, "json"):
+        return pa.table({name: [record.get(name) for record in records] for name in names})
+
+
 def json_entries(path: Path, wanted: Wanted) -> list[Entry]:
     """Models of a JSON file. Lists stay unread until their turn; objects are read for their names."""
     if _begins_with(path) == "[":
@@ -68,9 +75,7 @@ def _list_entries(path: Path, wanted: Wanted) -> list[Entry]:
 
 def _entries(path: Path, content: Any, wanted: Wanted) -> list[Entry]:
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
-        with reading(path, "json"):
-            table = pa.Table.from_pylist(content)
-        return table_entries(memory_table(path, "json", table), wanted)
+        return table_entries(memory_table(path, "json", table_of_records(path, content)), wanted)
     if isinstance(content, list):
         wanted.refuse_columns(path)
         array = array_of(content, f"{path}, JSON lines,")

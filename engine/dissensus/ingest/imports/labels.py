@@ -13,14 +13,13 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError, UnknownName
 
-from .columns import IDS, find_ids, is_list, is_text
-from .tables import memory_table
-from .whole import VALUE, read_table
+from .columns import are_other_numbers, is_list, is_text
+from .keyed import read_keyed
+from .names import TRUTH, VALUE
 
-LABELS = (
-    "label", "labels", "target", "targets", "true_label", "y_true", "truth", "ground_truth", "class",
-    "class_id", "class_name", "y", VALUE,
-)  # fmt: skip
+LABELS = (*TRUTH, VALUE)
+_NUMBERS = r"[\d\s;|]*|\[[\d\s,]*\]"  # a class number, or a set of them
+_NO_NAME = r"\[.*\]|-\d+|(-?\d+\s*[,;|\s]\s*)+-?\d+"  # written like numbers, but no set that is known
 
 
 @dataclass(frozen=True)
@@ -82,44 +81,26 @@ def read_labels(
         The file cannot be read, no column is known to hold labels, or a class is unknown.
     """
     path = Path(path)
-    table = read_table(path)
-    id_name = id_column_of(table, path, id_column, example_ids)
-    name = _label_column(table, path, label_column, id_name)
-    rest = table.select([n for n in table.column_names if n not in (id_name, name)])
-    ids = None if id_name is None else [str(v) for v in table[id_name].to_pylist()]
-    entries = table[name].combine_chunks()
-    notes = [] if len(table.column_names) == 1 else [f"labels are column {name!r}, ids are {_said(id_name)}"]
+    keyed = read_keyed(path, id_column, example_ids)
+    name = _label_column(keyed.table, path, label_column)
+    rest = keyed.table.select([n for n in keyed.table.column_names if n != name])
+    is_lone = keyed.ids is None and not rest.column_names
+    if is_lone and path.suffix == ".csv" and name in keyed.table[name].to_pylist():
+        raise ArgumentError(
+            f"{path} has no line of column names: its first is {name!r}, as others are; begin it with 'label'"
+        )
+    notes = [] if is_lone else [*keyed.notes, f"labels are column {name!r}, ids are {_said(keyed.id_name)}"]
+    entries = keyed.table[name].combine_chunks()
     labels, names = _as_numbers(entries, f"column {name!r} of {path}", classes)
-    return LabelFile(labels, ids, names, rest, notes)
+    return LabelFile(labels, keyed.ids, names, rest, notes)
 
 
 def _said(id_name: str | None) -> str:
     return "the row numbers" if id_name is None else f"column {id_name!r}"
 
 
-def id_column_of(
-    table: pa.Table, path: Path, given: str | None, example_ids: Sequence[str] = ()
-) -> str | None:
-    """Name of the column of ids: as given, by the store's ids in it, or the first that is known by name.
-
-    Raises
-    ------
-    UnknownName
-        The one given is not there.
-    """
-    if given is not None or len(example_ids):
-        return find_ids(memory_table(path, "table", table), example_ids, given)
-    lower = {n.lower(): n for n in reversed(table.column_names)}
-    return next((lower[known] for known in IDS if known in lower and _is_key(table[lower[known]])), None)
-
-
-def _is_key(column: pa.ChunkedArray) -> bool:
-    whole = pa.types.is_integer(column.type) or is_text(column.type)
-    return bool(whole and len(column.unique()) == len(column) and not column.null_count)
-
-
-def _label_column(table: pa.Table, path: Path, given: str | None, id_name: str | None) -> str:
-    names = [name for name in table.column_names if name != id_name]
+def _label_column(table: pa.Table, path: Path, given: str | None) -> str:
+    names = table.column_names
     if given is not None:
         if given not in names:
             raise UnknownName.of(f"column of {path.name}", given, names)
@@ -142,8 +123,10 @@ def _as_numbers(
     if pa.types.is_null(kind):
         raise ArgumentError(f"{what} is empty in every row; no example would be counted")
     if pa.types.is_floating(kind):
+        _refuse_ambiguous(what, classes)
         return _whole_floats(entries, what), None
     if pa.types.is_integer(kind) or (is_list(kind) and pa.types.is_integer(kind.value_type)):
+        _refuse_ambiguous(what, classes)
         return entries.to_pylist(), None
     if is_list(kind) and pa.types.is_null(kind.value_type):
         raise ArgumentError(f"{what} is empty in every row; no example would be counted")
@@ -154,12 +137,22 @@ def _as_numbers(
     raise ArgumentError(f"{what} must hold class numbers, class names or lists of them; it holds {kind}")
 
 
+def _refuse_ambiguous(what: str, classes: Sequence[str] | None) -> None:
+    """Refuse numbers that may be names of classes."""
+    if classes is not None and are_other_numbers(classes):
+        raise ArgumentError(
+            f"{what} holds numbers, and the classes are named by other numbers, first {list(classes)[:3]}: "
+            "do these name classes or count them from 0? Write names as text (Parquet, JSON), or call the "
+            "classes by words"
+        )
+
+
 def _whole_floats(entries: pa.Array, what: str) -> list[int | None]:
     """Whole numbers that a missing one has turned into floats."""
     values = [None if v is None or v != v else v for v in entries.to_pylist()]
-    odd = next((v for v in values if v is not None and v != int(v)), None)
+    odd = next(((i, v) for i, v in enumerate(values) if v is not None and not float(v).is_integer()), None)
     if odd is not None:
-        raise ArgumentError(f"{what} must hold class numbers; got {odd!r}")
+        raise ArgumentError(f"{what} must hold class numbers; got {odd[1]!r} in row {odd[0]}")
     return [None if v is None else int(v) for v in values]
 
 
@@ -168,8 +161,18 @@ def _from_text(
 ) -> tuple[list[Any], list[str] | None]:
     known = set(classes or ())
     filled = [text.strip() if text else "" for text in texts]
-    if not any(text in known for text in filled) and all(re.fullmatch(r"[\d\s;|]*", text) for text in filled):
+    unknown = [text for text in filled if text not in known]
+    is_all = len(unknown) == len(filled)
+    if is_all and all(re.fullmatch(_NUMBERS, text) for text in filled):
+        _refuse_ambiguous(what, classes)
         return [[int(number) for number in re.findall(r"\d+", text)] for text in filled], None
+    strange = (text for text in unknown if not re.fullmatch(_NUMBERS, text))
+    odd = next((text for text in strange if re.fullmatch(_NO_NAME, text)), None)
+    if odd is not None:
+        raise ArgumentError(
+            f"{what} holds {odd!r:.60}, which is neither a class nor a set of them; write sets as 0;1 or "
+            "[0, 1], count classes from 0, and leave empty what is not to be counted"
+        )
     return _from_names([[text] if text in known else _split(text) for text in filled], what, classes)
 
 

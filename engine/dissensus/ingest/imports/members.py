@@ -10,18 +10,8 @@ from typing import Any
 from dissensus.errors import ArgumentError, UnknownName
 
 from .files import id_texts, stem_of
+from .names import LOGITS, MEMBER_IDS, PREDICTIONS, PROBABILITIES, TRUTH_ARRAYS, hint_of
 from .source import Entry, Facts, Source, Wanted
-
-# In the order of preference: scores say more than probabilities, these more than classes.
-LOGITS = ("logits", "scores", "outputs")
-PROBABILITIES = ("probabilities", "probs", "softmax")
-LABELS = ("predictions", "preds", "pred", "top1", "labels_pred")
-IDS = (
-    "ids", "example_ids", "example_id", "id", "file_name", "file_names", "filename", "filenames", "files",
-    "image_ids", "names", "keys", "paths",
-)  # fmt: skip
-TRUTH = ("labels", "label", "targets", "target", "y_true", "truth")
-HINTS = {"logit": "logits", "prob": "probabilities", "softmax": "probabilities"}
 
 
 @dataclass(frozen=True)
@@ -38,11 +28,6 @@ class Member:
 
     shape: tuple[int, ...]
     load: Callable[[Facts], Source]
-
-
-def hint_of(name: str) -> str | None:
-    """Kind of predictions that a name speaks of."""
-    return next((kind for word, kind in HINTS.items() if word in name.lower()), None)
 
 
 def entries_of(path: Path, format_name: str, members: Mapping[str, Member], wanted: Wanted) -> list[Entry]:
@@ -67,7 +52,7 @@ def entries_of(path: Path, format_name: str, members: Mapping[str, Member], want
     arrays = {name: member for name, member in members.items() if member.shape}
     if not arrays:
         raise ArgumentError(f"{path} holds no arrays of predictions")
-    if any(name.endswith((".weight", ".running_mean")) for name in arrays):
+    if any(name.endswith((".weight", ".running_mean")) or name == "weight" for name in arrays):
         raise ArgumentError(
             f"{path} holds a network's weights, not predictions; run it with `dissensus ingest`"
         )
@@ -107,7 +92,9 @@ def _id_member(path: Path, arrays: Mapping[str, Any], wanted: Wanted) -> str | N
         if wanted.id_column not in arrays:
             raise UnknownName.of(f"array in {path.name}", wanted.id_column, arrays)
         return wanted.id_column
-    return next((name for name in arrays if name.lower() in IDS), None)
+    lower = {name.lower(): name for name in reversed(list(arrays))}
+    found = (lower[known] for known in MEMBER_IDS if known in lower)
+    return next((name for name in found if len(arrays[name].shape) == 1), None)  # pixels are no ids
 
 
 def _chosen(path: Path, arrays: Mapping[str, Any], wanted: Wanted, id_name: str | None) -> list[str]:
@@ -119,10 +106,13 @@ def _chosen(path: Path, arrays: Mapping[str, Any], wanted: Wanted, id_name: str 
                 raise UnknownName.of(f"array in {path.name}", name, arrays)
         return names
     lower = {name.lower(): name for name in arrays}
-    for known in (*LOGITS, *PROBABILITIES, *LABELS):
+    for known in (*LOGITS, *PROBABILITIES, *PREDICTIONS):
         if known in lower:
             return [lower[known]]
-    chosen = [name for name in arrays if name != id_name and name.lower() not in TRUTH]
+    chosen = [name for name in arrays if name != id_name and name.lower() not in TRUTH_ARRAYS]
     if not chosen:
-        raise ArgumentError(f"{path} holds no arrays of predictions, only {', '.join(arrays)}")
+        raise ArgumentError(
+            f"{path} holds no arrays of predictions, only {', '.join(arrays)}; if one is "
+            "name it with columns= (--column)"
+        )
     return chosen

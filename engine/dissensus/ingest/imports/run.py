@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError, DissensusError, FingerprintMismatch, StoreFull
+from dissensus.errors import ArgumentError, DissensusError, StoreFull
 from dissensus.run.progress import Progress
 from dissensus.store import format as fmt
-from dissensus.store.fingerprint import complete, require_same_fingerprint
 
 from ..checkpoints import one_line
 from ..checks import check_writable
 from .align import Aligned, Order, class_places, ids_of_rows, order_of, order_without_ids
-from .detect import Reading, Survey, check_shape, decide
+from .detect import Reading, check_shape, decide
 from .find import Unreadable, find_models
 from .report import ImportReport, ImportRow
 from .source import Entry, Source, Wanted
+from .stored import is_described_otherwise, is_stored, own_keys
+from .survey import Survey, require_finite
 from .suspicions import Known, suspicions
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def import_predictions(
     rows: str | os.PathLike[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     replace: bool = False,
+    name_from: str = "stem",
     progress: bool = True,
 ) -> ImportReport:
     """Store predictions that exist in files: hard labels, probabilities or logits, without running a model.
@@ -60,8 +62,9 @@ def import_predictions(
     paths
         One file or several.
     kind
-        "logits", "probabilities" or "labels"; "auto" goes by the numbers. Anything else that contradicts them
-        is refused.
+        "logits", "probabilities" or "labels"; "auto" goes by the numbers, and refuses those that may be
+        several, such as percentages, votes and sigmoids. Rounded "probabilities", and with this word also
+        shares of another sum than 1, are divided by their sums. What contradicts the numbers is refused.
     model_id
         Name of the model, if the files hold just one.
     id_column
@@ -75,9 +78,11 @@ def import_predictions(
         For files without ids: "store" (their rows are in the store's order, which is taken for granted with a
         note by default), "sorted" (in the order of the sorted ids), or a text file with one id a line.
     metadata
-        Plain JSON kept with each model.
+        Plain JSON kept with each model; where the file came from is written by the importer.
     replace
-        Put models in the place of others of the same id.
+        Put models in the place of others of the same id; also where only the metadata differ.
+    name_from
+        What a model is called by: its file's name ("stem") or the name of the file's "folder".
     progress
         Show progress on stderr.
 
@@ -112,14 +117,15 @@ def import_predictions(
         store,
         kind,
         class_places(classes, store.classes),
-        _Identity(rows, ids_of_rows(rows, ids)),
+        rows,
+        ids_of_rows(rows, ids),
         dict(metadata or {}),
         replace,
         Known(store),
     )
     check_writable(store)
     _ = store.model_ids  # what is damaged is said before anything is stored
-    found = find_models(paths, Wanted(ids, store.classes, id_column, columns), model_id)
+    found = find_models(paths, Wanted(ids, store.classes, id_column, columns), model_id, name_from)
     return ImportReport(_run_all(job, found, progress))
 
 
@@ -140,21 +146,14 @@ def _run_all(job: _Job, found: Sequence[Entry | Unreadable], progress: bool) -> 
 
 
 @dataclass(frozen=True)
-class _Identity:
-    """What the user said about the rows of files without ids."""
-
-    rows: str | os.PathLike[str] | None
-    ids: list[str] | None
-
-
-@dataclass(frozen=True)
 class _Job:
     """One call of `import_predictions`, its arguments checked."""
 
     store: Store
     kind: str
     places: NDArray[np.intp] | None
-    identity: _Identity
+    rows: str | os.PathLike[str] | None
+    row_ids: list[str] | None
     metadata: dict[str, Any]
     replace: bool
     known: Known
@@ -167,6 +166,8 @@ class _Job:
         except Exception as error:
             known = isinstance(error, DissensusError)
             text = str(error) if known else f"{type(error).__name__}: {one_line(error)}"
+            if isinstance(error, ValueError | KeyError) and entry.file.name not in text:
+                text = f"{entry.file.name}: {text}"
             seconds = time.perf_counter() - start
             failed = ImportRow(entry.model_id, str(entry.file), "failed", error=text, seconds=seconds)
             return failed, isinstance(error, StoreFull)
@@ -175,14 +176,15 @@ class _Job:
     def _run(self, entry: Entry, bar: Progress, start: float) -> ImportRow:
         source = entry.load()
         check_shape(source.shape, source.dtype, self.store.n_classes)
-        notes = list(source.facts.notes)
+        notes = [*source.facts.notes, *own_keys(self.metadata)]
         aligned = self._aligned(source, entry.file, notes)
         survey = self._survey(aligned, source, f"{entry.model_id}: reading", bar)
+        require_finite(survey, entry.file.name, self.store.example_ids, self.store.classes)
         reading = decide(survey, self.kind, source.facts.hint)
         notes += reading.notes
         content = {"source": "import", "content": survey.content, "form": reading.form}
         status = self._store(entry, source, aligned, reading, content, notes, bar)
-        doubts, accuracy = self._judge(entry.model_id, source.facts.ids is not None)
+        doubts, accuracy = self._judge(entry.model_id, source)
         return ImportRow(
             entry.model_id,
             str(entry.file),
@@ -205,58 +207,46 @@ class _Job:
         bar: Progress,
     ) -> str:
         """Write the model unless it is there with this content; return its status."""
-        if self._is_stored(entry.model_id, content, reading.kind):
-            return "stored"
+        if is_stored(self.store, entry.model_id, content, reading.kind, self.replace):
+            changed = is_described_otherwise(self.store.model(entry.model_id), self.metadata)
+            if not (changed and self.replace):
+                said = "metadata not changed: replace the model with replace=True (--replace)"
+                notes += [said] if changed else []
+                return "stored"
         metadata = self._describe(source, entry.file, notes)
         self._write(entry.model_id, aligned, reading, content, metadata, bar)
         return "done"
 
     def _aligned(self, source: Source, file: Path, notes: list[str]) -> Aligned:
         order = self._order(source, file, notes)
-        rows = self.store.block_rows
-        return Aligned(source, order, self.places, self.store.classes, rows)
+        rows, ids = self.store.block_rows, self.store.example_ids
+        return Aligned(source, order, self.places, self.store.classes, rows, ids)
 
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
         given, ids = source.facts.ids, self.store.example_ids
         if given is not None:
-            if self.identity.rows is not None:
+            if self.rows is not None:
                 raise ArgumentError(f"rows must not be given for {file.name}: it has ids of its own")
             if len(given) != source.shape[0]:
                 raise ArgumentError(
                     f"{file.name} has {len(given)} ids for {source.shape[0]} rows of predictions"
                 )
             return order_of(given, ids, file.name)
-        order = order_without_ids(source.shape[0], ids, self.identity.ids, file.name)
-        if self.identity.rows is None:
+        order = order_without_ids(source.shape[0], ids, self.row_ids, file.name)
+        if self.rows is None:
             notes.append("no ids in the file: its rows are taken in the store's order")
         return order
 
     def _survey(self, aligned: Aligned, source: Source, label: str, bar: Progress) -> Survey:
-        survey = Survey(self.store.n_classes, source.facts.narrow)
+        survey = Survey(self.store.n_classes, self.store.example_ids)
         for block in aligned.blocks():
             survey.add(block)
             bar.advance(0, status=f"{label} {survey.n:,} of {source.shape[0]:,} rows")
         return survey
 
-    def _is_stored(self, model_id: str, content: Mapping[str, str], kind: str) -> bool:
-        """Whether the model is there with this content; other content is an error, or replaced."""
-        if not (self.store.path / fmt.MODELS / fmt.folder_name(model_id)).exists():
-            return False
-        given = complete(content, self.store.dtype, self.store.examples_hash, kind)
-        remedy = "replace it with replace=True (--replace), or give this one another name"
-        try:
-            require_same_fingerprint(
-                model_id, self.store.model(model_id).fingerprint, given, "stored", remedy
-            )
-        except FingerprintMismatch:
-            if not self.replace:
-                raise
-            return False
-        return True
-
     def _describe(self, source: Source, file: Path, notes: list[str]) -> dict[str, Any]:
         own = {"source": "import", "file": file.name, "format": source.facts.format, "kind_given": self.kind}
-        return {**own, **({"notes": notes} if notes else {}), **self.metadata}
+        return {**self.metadata, **own, **({"notes": notes} if notes else {})}
 
     def _write(
         self,
@@ -283,12 +273,14 @@ class _Job:
                 done += len(block)
                 bar.advance(0, status=f"{model_id}: {done:,} of {self.store.n_examples:,} rows stored")
 
-    def _judge(self, model_id: str, has_ids: bool) -> tuple[list[str], float]:
+    def _judge(self, model_id: str, source: Source) -> tuple[list[str], float]:
         """What looks wrong about a stored model, and its accuracy."""
         predicted, truth = self.store.model(model_id).column("top1"), self.store.truth
-        has_order = has_ids or self.identity.rows is not None
-        doubts = suspicions(predicted, truth, self.store.classes, has_order)
+        has_order = source.facts.ids is not None or self.rows is not None
+        doubts = suspicions(predicted, truth, self.store.classes, has_order, source.facts.is_weak)
         twin = self.known.same_as(model_id)
         counted = truth.counted
         accuracy = float(truth.correct(predicted)[counted].mean()) if counted.any() else float("nan")
+        if accuracy == 1 and twin and (self.store.model(model_id).kind == "labels" or "predictions" in twin):
+            twin = None  # two that are right everywhere are no copies for that
         return [*doubts, *([twin] if twin else [])], accuracy

@@ -71,15 +71,18 @@ class Facts:
         "logits", "probabilities" or "labels" where a name in the file says so.
     notes
         What the user should know about how the file was read.
-    narrow
-        Whether the numbers were kept with 16 bits, so that sums of probabilities are off by more than 1e-3.
+    in_order
+        Whether the file says which class each column of scores is.
+    is_weak
+        Whether the predictions have a name that right answers go by too.
     """
 
     format: str
     ids: list[str] | None = None
     hint: str | None = None
     notes: list[str] = field(default_factory=list)
-    narrow: bool = False
+    in_order: bool = False
+    is_weak: bool = False
 
 
 class ArraySource:
@@ -92,8 +95,6 @@ class ArraySource:
     facts : Facts
         What else is known.
     """
-
-    sliceable = True
 
     def __init__(self, array: Rows, facts: Facts) -> None:
         self.array, self.facts = array, facts
@@ -122,8 +123,6 @@ class StreamSource:
     facts : Facts
         What else is known.
     """
-
-    sliceable = False
 
     def __init__(
         self,

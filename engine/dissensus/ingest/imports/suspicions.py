@@ -22,12 +22,15 @@ SIGMAS = 4  # from chance: 1 in 30,000 by luck
 GAIN_SIGMAS = 8  # of accuracy under another order of classes: several are tried
 REMEDY = "give the names in the file's order with classes= (--classes FILE)"
 
+CONSTANT = "predicts class {} for every example"
 _SAME = ("the same numbers as model {}", "the same predictions as model {} on every example")
 
 Classes = NDArray[Any]
 
 
-def suspicions(predicted: Classes, truth: Truth, classes: list[str], has_ids: bool) -> list[str]:
+def suspicions(
+    predicted: Classes, truth: Truth, classes: list[str], has_ids: bool, is_weak: bool = False
+) -> list[str]:
     """What looks wrong about a model's predictions, one sentence each.
 
     Parameters
@@ -40,17 +43,25 @@ def suspicions(predicted: Classes, truth: Truth, classes: list[str], has_ids: bo
         Names of the classes.
     has_ids : bool
         Whether rows were matched by ids.
+    is_weak : bool
+        Whether the predictions have a name that right answers go by too.
     """
-    if (predicted == predicted[0]).all():
-        return [f"predicts class {classes[predicted[0]]!r} for every example"]
+    constant = classes[predicted[0]] if (predicted == predicted[0]).all() else None
     counted = np.flatnonzero(truth.counted)
     truth, predicted = truth.take(counted), predicted[counted]
     if not len(predicted):
-        return []
+        return [] if constant is None else [CONSTANT.format(repr(constant))]
     accuracy = float(truth.correct(predicted).mean())
     chance = float(truth.sizes.mean()) / len(classes)
     spread = SIGMAS * float(np.sqrt(chance * (1 - chance) / len(predicted)))
+    if constant is not None:
+        return [CONSTANT.format(repr(constant))] if accuracy < chance + spread else []
     found = []
+    if is_weak and accuracy == 1:
+        found.append(
+            "equals the store's labels on every example, and its column has a name that labels go by: are "
+            "these the right answers? (columns=, --column)"
+        )
     if accuracy < chance - spread:
         found.append(f"accuracy {accuracy:.4f} is worse than chance ({chance:.4f})")
     order = _other_order(predicted, truth, classes, accuracy)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 
-from .columns import MODEL, Picked, find_ids, find_predictions, is_list, is_text, some_names
+from .columns import Picked, find_ids, find_predictions, ids_of, is_list, is_text, some_names
 from .files import reading, stem_of
+from .names import IDS, MODEL
 from .source import ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
 from .tables import TableFile
 
@@ -24,13 +26,15 @@ def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     id_name = find_ids(table, wanted.ids, wanted.id_column)
     model = next((n for n in table.schema.names if n.lower() in MODEL and n != id_name), None)
     picked = find_predictions(table, wanted, [id_name, model])
-    notes = [*table.notes, *_unused(table, [id_name, model, *picked.names])]
-    facts = Facts(table.format, None, picked.hint, notes)
+    guessed = id_name is not None and wanted.id_column is None and id_name.lower() not in IDS
+    notes = [*table.notes, *([f"ids are column {id_name!r}"] if guessed else [])]
+    notes += _unused(table, [id_name, model, *picked.names])
+    facts = Facts(table.format, None, picked.hint, notes, picked.in_order, picked.is_weak)
     if model is not None:
         return _long_entries(table, model, id_name, picked, facts)
 
     def load() -> Source:
-        return _source(table, id_name, picked, Facts(table.format, None, picked.hint, list(notes)))
+        return _source(table, id_name, picked, replace(facts, notes=list(notes)))
 
     return [Entry(stem_of(table.path), table.path, load)]
 
@@ -40,27 +44,23 @@ def _unused(table: TableFile, used: Sequence[str | None]) -> list[str]:
     return [f"columns not used: {some_names(rest)}"] if rest else []
 
 
-def _ids(table: TableFile, id_name: str | None) -> list[str] | None:
-    if id_name is None:
-        return None
-    column = table.column(id_name, pa.string())
-    if column.null_count:
-        raise ArgumentError(f"column {id_name!r} of {table.path} has no id in {column.null_count} rows")
-    return list(column.to_pylist())
-
-
 def _source(table: TableFile, id_name: str | None, picked: Picked, facts: Facts) -> Source:
-    facts.ids = _ids(table, id_name)
+    facts.ids = None if id_name is None else ids_of(table, id_name)
     types = _types(table, picked.names)
-    kinds = [table.schema.field(name).type for name in picked.names]
-    facts.narrow = all(pa.types.is_float16(getattr(kind, "value_type", kind)) for kind in kinds)
     extract = _extractor(table, picked.names)
 
     def blocks() -> Iterator[NDArray[Any]]:
-        row = 0
+        row, width = 0, tuple[int, ...]()
         for batch in table.batches(picked.names, types):
             if batch.num_rows:
-                yield extract(batch, row)
+                rows = extract(batch, row)
+                if row and rows.shape[1:] != width:
+                    raise ArgumentError(
+                        f"column {picked.names[0]!r} of {table.path} must hold lists of one length; row "
+                        f"0 has {width[0]} values, row {row} has {rows.shape[1]}"
+                    )
+                width = rows.shape[1:]
+                yield rows
                 row += batch.num_rows
 
     first = next(blocks(), None)
@@ -120,7 +120,6 @@ def _texts(column: pa.Array, what: str, row: int) -> NDArray[Any]:
 
 def _lists(column: pa.Array, what: str, row: int) -> NDArray[Any]:
     _refuse_nulls(column, what, row)
-    flat = _numbers(column.flatten(), what, row)
     sizes = np.asarray(pc.list_value_length(column).to_numpy(zero_copy_only=False))
     odd = np.flatnonzero(sizes != sizes[0])
     if len(odd):
@@ -128,7 +127,11 @@ def _lists(column: pa.Array, what: str, row: int) -> NDArray[Any]:
             f"{what} must hold lists of one length; row {row} has {sizes[0]} values, row {row + odd[0]} has "
             f"{sizes[odd[0]]}"
         )
-    return flat.reshape(len(column), int(sizes[0]))
+    flat = column.flatten()
+    if flat.null_count:
+        place = int(np.flatnonzero(flat.is_null().to_numpy(zero_copy_only=False))[0])
+        _refuse_nulls(pa.nulls(1), what, row + place // int(sizes[0]))
+    return _numbers(flat, what, row).reshape(len(column), int(sizes[0]))
 
 
 def _long_entries(
@@ -142,18 +145,9 @@ def _long_entries(
 
     def load(name: str) -> Source:
         ids, rows = whole.of(name)
-        return ArraySource(rows, Facts(table.format, ids, facts.hint, list(facts.notes), facts.narrow))
+        return ArraySource(rows, replace(facts, ids=ids, notes=list(facts.notes)))
 
-    return [Entry(name, table.path, _Call(load, name)) for name in names]
-
-
-@dataclass(frozen=True)
-class _Call:
-    load: Callable[[str], Source]
-    name: str
-
-    def __call__(self) -> Source:
-        return self.load(self.name)
+    return [Entry(name, table.path, partial(load, name)) for name in names]
 
 
 class _Whole:

@@ -6,6 +6,7 @@ import csv
 import gzip
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,7 @@ def _csv(path: Path) -> TableFile:
     import pyarrow.csv as pc
 
     delimiter = "\t" if ".tsv" in path.suffixes else ","
+    delimiter = _other_delimiter(path, delimiter) or delimiter
     header = _first_row(path, delimiter)
     bare = _is_data(header)
     names = [UNNAMED.format(i) for i in range(len(header))] if bare else header
@@ -151,17 +153,33 @@ def _csv(path: Path) -> TableFile:
 
     with pc.open_csv(path, read_options=read, parse_options=parse) as reader:
         schema = reader.schema
-    notes = ("the file has no header row: columns are called 'column 0', 'column 1', …",) if bare else ()
-    return TableFile(path, "tsv" if delimiter == "\t" else "csv", schema, scan, notes)
+    notes = ["the file has no header row: columns are called 'column 0', 'column 1', …"] if bare else []
+    if delimiter != ("\t" if ".tsv" in path.suffixes else ","):
+        notes.append(f"columns are separated by {delimiter!r}")
+    return TableFile(path, "tsv" if ".tsv" in path.suffixes else "csv", schema, scan, tuple(notes))
+
+
+def _other_delimiter(path: Path, usual: str) -> str | None:
+    """What separates columns where the usual delimiter finds only one, and another as many in two lines."""
+    if len(_first_row(path, usual)) == 1:
+        for other in ("\t", ";", ","):
+            first, *second = (len(row) for row in _rows(path, other, 2))
+            if first > 1 and second == [first] and not _is_data(_first_row(path, other)):
+                return other
+    return None
 
 
 def _first_row(path: Path, delimiter: str) -> list[str]:
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        row = next(csv.reader(file, delimiter=delimiter), None)
+    row = next(iter(_rows(path, delimiter, 1)), None)
     if not row:
         raise ValueError("its first line is empty; a table begins with the names of its columns")
     return row
+
+
+def _rows(path: Path, delimiter: str, n: int) -> list[list[str]]:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+        return list(islice(csv.reader(file, delimiter=delimiter), n))
 
 
 def _is_data(row: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,19 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError
 
-from .arrays import npy_entries
+from .arrays import MEMBERS, npy_entries
 from .files import TABLES, format_of, reading
-from .json_files import read_json
-from .source import Wanted
-from .tables import open_table
-
-VALUE = "value"  # the column of a file that has just one
+from .json_files import read_json, table_of_records
+from .names import VALUE
+from .source import Facts, Source, Wanted
+from .tables import TableFile, memory_table, open_table
 
 
 def read_table(path: str | os.PathLike[str]) -> pa.Table:
-    """Read a whole table: .npy, CSV, TSV, Parquet, Arrow, JSON or JSON lines.
+    """Read a whole table, whatever its format.
 
-    An array, or a list of plain values or of lists, is a table of one column "value".
+    An array, or a list of plain values or of lists, is a table of one column "value"; named arrays are its
+    columns.
 
     Parameters
     ----------
@@ -39,27 +40,61 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
     ArgumentError
         It cannot be read, is of another format, or has no rows.
     """
-    path = Path(path)
-    table = _read(path, format_of(path))
+    file = open_whole(path)
+    return read_columns(file, file.schema.names)
+
+
+def read_columns(file: TableFile, names: Sequence[str]) -> pa.Table:
+    """Some columns of a table, whole.
+
+    Raises
+    ------
+    ArgumentError
+        It cannot be read, or has no rows.
+    """
+    if not names:
+        return pa.table({})
+    table = file.read(names)
     if not table.num_rows:
-        raise ArgumentError(f"{path} has no rows")
+        raise ArgumentError(f"{file.path} has no rows")
     return table
 
 
-def _read(path: Path, format_name: str) -> pa.Table:
-    if format_name in TABLES:
-        file = open_table(path, format_name)
-        return file.read(file.schema.names)
+def open_whole(path: str | os.PathLike[str]) -> TableFile:
+    """Open a small file of any format as a table.
+
+    Raises
+    ------
+    ArgumentError
+        It cannot be read, or is of another format.
+    """
+    path = Path(path)
+    name = format_of(path)
+    if name in TABLES:
+        return open_table(path, name)
+    table = _from_json(path, read_json(path)) if name == "json" else _from_arrays(path, name)
+    return memory_table(path, name, table)
+
+
+def _from_arrays(path: Path, format_name: str) -> pa.Table:
     if format_name == "npy":
-        source = npy_entries(path, Wanted((), ()))[0].load()
-        if len(source.shape) != 1:
-            raise ArgumentError(f"{path} must hold one value a row; its shape is {source.shape}")
-        return pa.table({VALUE: pa.array(source.read(0, source.shape[0]))})
-    if format_name == "json":
-        return _from_json(path, read_json(path))
-    raise ArgumentError(
-        f"{path} must be a table (CSV, TSV, Parquet, Arrow, JSON) or .npy; it is {format_name}"
-    )
+        return pa.table({VALUE: _values(path, "it", npy_entries(path, Wanted((), ()))[0].load())})
+    members = {name: m for name, m in MEMBERS[format_name](path).items() if m.shape}
+    if not members:
+        raise ArgumentError(f"{path} holds no arrays")
+    columns = {n: _values(path, f"array {n!r}", m.load(Facts(format_name))) for n, m in members.items()}
+    if len({len(column) for column in columns.values()}) > 1:
+        sizes = ", ".join(f"{name!r} {len(column)}" for name, column in columns.items())
+        raise ArgumentError(f"{path} must hold arrays of one length; they have {sizes}: save one alone")
+    return pa.table(columns)
+
+
+def _values(path: Path, what: str, source: Source) -> pa.Array:
+    if len(source.shape) != 1 and source.shape[1:] != (1,):
+        raise ArgumentError(f"{path} must hold one value a row; {what} has the shape {source.shape}")
+    array = source.read(0, source.shape[0]).reshape(-1)
+    with reading(path, source.facts.format):
+        return pa.array(array.astype(str) if array.dtype.kind == "S" else array)
 
 
 def _from_json(path: Path, content: Any) -> pa.Table:
@@ -70,9 +105,9 @@ def _from_json(path: Path, content: Any) -> pa.Table:
         content = [{"id": key, VALUE: value} for key, value in content.items()]
     if not isinstance(content, list):
         raise ArgumentError(f"{path} must hold a list or an object; it holds {content!r:.40}")
+    if content and all(isinstance(row, dict) for row in content):
+        return table_of_records(path, content)
     with reading(path, "json"):
-        if content and all(isinstance(row, dict) for row in content):
-            return pa.Table.from_pylist(content)
         return pa.table({VALUE: pa.array(content)})
 
 
