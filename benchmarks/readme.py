@@ -77,6 +77,37 @@ def storage() -> str:
     )
 
 
+def store_speed() -> str:
+    """Writing, reading and verifying beside the floor and other formats."""
+    result = newest("store-speed")
+    size = f"{result['examples']:,} examples x {result['classes']:,} classes"
+    lines = [
+        f"The store beside raw files and other formats, {size} a model, {result['models']} models read "
+        f"({result['machine']}, {result['date']}, `python benchmarks/store_speed.py`; medians in one run, "
+        "equal contents checked first; only the store and the raw floor sync what they write):",
+        "",
+        "| | median | times ours |",
+        "|---|---|---|",
+    ]
+    for part in ("write", "read, cached", "read, cold", "verify, cached", "verify, cold"):
+        rows = result["median_s"][part]
+        ours = next(rows[name] for name in ("dissensus", "dissensus verify") if name in rows)
+        lines += [
+            f"| {part}: {name} | {1e3 * seconds:,.1f} ms | {seconds / ours:,.2f} |"
+            for name, seconds in sorted(rows.items(), key=lambda item: item[1])
+        ]
+    fresh = result["median_s"]["fresh process"]
+    for name in ("listing the models", "predictions, from the cache", "predictions, from the models"):
+        lines.append(f"| {_what(name, result)} | {1e3 * fresh[name]:,.1f} ms | |")
+    return "\n".join(lines)
+
+
+def _what(name: str, result: dict) -> str:
+    shape = f"{result['predicted']} models x {result['examples']:,} examples"
+    listed = f"opening a store and {name} ({result['listed']:,})"
+    return listed if name.startswith("listing") else f"{name} ({shape}, top-1 and correctness)"
+
+
 def faults() -> str:
     """What was tried against the store, one row a group of faults."""
     result = newest("faults")
@@ -133,6 +164,7 @@ BLOCKS = {
     "pair-counts": pair_counts,
     "ingest-memory": ingest_memory,
     "storage": storage,
+    "store-speed": store_speed,
 }
 
 

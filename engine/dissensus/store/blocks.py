@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +35,7 @@ class Block:
 
 
 def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -> Iterator[Block]:
-    """Go through rows of models block by block; the disk is asked for the next ones before these are given.
-
-    Checksums are computed here, in the thread that reads: handing blocks to others and back took longer.
+    """Go through rows of models block by block, the next ones read from the disk meanwhile.
 
     Parameters
     ----------
@@ -49,10 +49,19 @@ def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -
     if not len(logits) or not len(rows):
         return
     spans = _spans(logits[0], rows, step)
-    for (start, stop), after in itertools.zip_longest(spans, spans[1:]):
-        for one in logits if after else ():
-            one.read_ahead(int(rows[after[0]]), int(rows[after[1] - 1]) + 1)
-        yield Block(start, stop, [one.take(rows[start:stop]) for one in logits])
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-blocks") as pool:
+        ahead: list[Future[None]] = []
+        for (start, stop), after in itertools.zip_longest(spans, spans[1:]):
+            for done in ahead:
+                done.result()
+            ahead = _fetch(pool, logits, rows[slice(*after)]) if after else []
+            yield Block(start, stop, [one.take(rows[start:stop]) for one in logits])
+
+
+def _fetch(pool: Executor, logits: Sequence[Logits], rows: Rows) -> list[Future[None]]:
+    """Read and verify in threads what must come from the disk; what is in memory is quicker done in place."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    return [pool.submit(one.verify, first, last) for one in logits if not one.is_at_hand(first, last)]
 
 
 def _spans(first: Logits, rows: Rows, step: int | None) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ from dissensus.errors import CorruptionError, IncompatibleFormat, NotReadable
 from . import format as fmt
 from .codecs import BY_NAME
 from .files import crc32c, crc_bytes
-from .reading import map_of, open_for_reading, read_ahead, read_checked
+from .reading import in_memory, map_of, open_for_reading, read_checked
 from .replaced import unless_replaced
 from .tables import numbers, read_arrow
 
@@ -157,12 +157,24 @@ class Logits:
     def _blocks_of(self, start: int, stop: int) -> range:
         return range(start // self.block_rows, -(-stop // self.block_rows))
 
-    def read_ahead(self, start: int, stop: int) -> None:
-        """Let the system begin to read the blocks with rows start:stop from the disk."""
+    def is_at_hand(self, start: int, stop: int) -> bool:
+        """Whether the blocks with rows start:stop are verified, or in memory as far as can be told."""
         blocks = self._blocks_of(start, stop)
+        if self._verified[blocks.start : blocks.stop].all():
+            return True
         here = self._places[blocks.start : blocks.stop]
-        if len(here):
-            read_ahead(self._bytes[int(here[0, 0]) : int(here[-1].sum())])
+        return in_memory(self._bytes[int(here[0, 0]) : int(here[-1].sum())])
+
+    def verify(self, start: int, stop: int) -> None:
+        """Read the blocks with rows start:stop and compute their checksums, unless that was done before.
+
+        Raises
+        ------
+        CorruptionError, NotReadable
+        """
+        for block in self._blocks_of(start, stop):
+            if not self._verified[block]:
+                self.check_block(block)
 
     def centred(self, start: int, stop: int) -> NDArray[Any]:
         """Stored rows start:stop, (stop - start, C), in the store's dtype: logit - row maximum, at most 0."""

@@ -55,17 +55,12 @@ def _raise_limit(error: OSError) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def read_ahead(mapped: NDArray[Any]) -> None:
-    """Let the system begin to read the pages of a map, unless they are in memory; does not wait for them.
-
-    Asking for pages that are there costs a tenth of reading them, so the first one is looked at before.
-    """
-    begin = mapped.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
-    length = mapped.ctypes.data + mapped.nbytes - begin
-    there = ctypes.c_ubyte()
-    known = LIBC.mincore(ctypes.c_void_p(begin), ctypes.c_size_t(1), ctypes.byref(there)) == 0
-    if not (known and there.value & 1):
-        LIBC.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), mmap.MADV_WILLNEED)
+def in_memory(mapped: NDArray[Any]) -> bool:
+    """Whether a map's last page is in memory: the first may just have been read ahead. True if unknown."""
+    begin = (mapped.ctypes.data + mapped.nbytes - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+    page = ctypes.c_ubyte(1)
+    LIBC.mincore(ctypes.c_void_p(begin), ctypes.c_size_t(1), ctypes.byref(page))
+    return bool(page.value & 1)
 
 
 def read_whole(path: Path, what: str) -> bytes:
