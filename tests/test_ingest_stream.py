@@ -327,6 +327,30 @@ def test_other_weights_under_a_stored_id(store, rows):
     assert stored_bytes(store) == before
 
 
+def test_other_weights_replace_a_stored_model_when_asked(store, rows):
+    """The old model stays until the new one is whole; the same one again is not run again."""
+    one(store, Model().source(), rows)
+    before = stored_bytes(store)
+    failing = CallableModel("m", Model(RuntimeError("out of order"), at=3, seed=1), fingerprint="v2")
+    assert one(store, failing, rows, replace=True).status == "failed"
+    assert stored_bytes(store) == before
+    new = Model(seed=1)
+    assert one(store, CallableModel("m", new, fingerprint="v2"), rows, replace=True).status == "done"
+    np.testing.assert_allclose(store.logits("m")[:5], rows.read(0, 5) @ new.weights, atol=0.02)
+    calls = new.calls
+    again = one(store, CallableModel("m", new, fingerprint="v2"), rows, replace=True)
+    assert (again.status, new.calls) == ("stored", calls)
+    assert store.verify().ok
+
+
+def test_a_store_can_be_made_packed(tmp_path, rows):
+    raw, packed = (ds.create_from(tmp_path / codec, rows, codec=codec) for codec in ("raw", "archive"))
+    for made in (raw, packed):
+        one(made, Model().source(), rows)
+    assert packed.codec == "archive"
+    assert packed.logits("m")[:].tobytes() == raw.logits("m")[:].tobytes()
+
+
 # stopping
 
 
@@ -743,6 +767,8 @@ def test_the_command_takes_class_names_and_keeps_the_dtype(tmp_path, checkpoints
     assert (ds.open(zoo).classes, ds.open(zoo).dtype) == (["ant", "bee", "cat", "dog"], "float32")
     refused = ingest(zoo, *named, "--dtype", "float16", status=1)
     assert "dtype float16 was asked for, but" in refused.stderr
+    other = ingest(zoo, *named, "--codec", "archive", status=1)
+    assert "codec archive was asked for, but" in other.stderr
     assert "1 there before" in ingest(zoo, *named).stdout
     missing = ingest(zoo, *common, "--classes", tmp_path / "nowhere", status=1)
     assert "classes must be a text file, one name a line" in missing.stderr
