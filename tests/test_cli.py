@@ -183,6 +183,23 @@ def test_verify_and_remove(zoo, tmp_path):
     assert record["models"] == 5
     assert "fails its checksum" in run("ensemble", copy, status=1).stderr
     assert "sound" in run("verify", copy, "--quick").stdout
+    mended = json.loads(run("repair", copy, "--format", "json").stdout)
+    assert mended["ok"]
+    assert [(a["model"], a["action"]) for a in mended["actions"]] == [("m1", "quarantined")]
+    assert run("repair", copy).stdout == "nothing to repair; the store verifies\n"
+    assert "format version 2 is the newest" in run("migrate", copy).stdout
+
+
+def test_copy_and_provenance(zoo, tmp_path):
+    packed = tmp_path / "packed.zoo"
+    done = run("copy", zoo.path, packed, "--model", "m1", "--model", "truth", "--codec", "archive")
+    assert f"{packed}: 2 models, " in done.stdout
+    run("copy", zoo.path, packed, "--codec", "archive")
+    assert ds.open(packed).models() == zoo.models()
+    record = json.loads(run("info", packed, "--model", "m1", "--format", "json").stdout)
+    assert record["fingerprint"] == zoo.model("m1").fingerprint
+    assert record["copied"]["committed_at"] == zoo.model("m1").committed_at
+    assert "software numpy" in run("info", packed, "--model", "m1").stdout
 
 
 def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
@@ -222,6 +239,16 @@ def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
         (["pairs", "ZOO", "--labels", "real"], 1, "unknown label set 'real'; did you mean original"),
         (["ensemble", "ZOO", "--size", "9", "--no-replacement"], 1, "without replacement need as many"),
         (["remove", "ZOO", "nobody"], 1, "unknown model 'nobody'"),
+        (["remove", "ZOO", "\udcff"], 1, "must be valid Unicode"),
+        (["info", "ZOO", "--model", "m9"], 1, "unknown model 'm9'; did you mean"),
+        (["verify", "nowhere.zoo"], 1, "is not a Dissensus store: it does not exist"),
+        (["repair", "nowhere.zoo"], 1, "is not a Dissensus store: it does not exist"),
+        (["migrate", "nowhere.zoo"], 1, "is not a Dissensus store: it does not exist"),
+        (["copy", "nowhere.zoo", "x.zoo"], 1, "is not a Dissensus store: it does not exist"),
+        (["copy", "ZOO", "ZOO"], 1, "lies within the store that is to be copied"),
+        (["copy", "ZOO", "x.zoo", "--model", "m9"], 1, "unknown model 'm9'"),
+        (["copy", "ZOO", "x.zoo", "--dtype", "float32"], 1, "what was rounded is gone"),
+        (["copy", "ZOO", "x.zoo", "--codec", "zip"], 2, "Invalid value for '--codec'"),
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["ingest", "ZOO", "timm", "resnet18", "--data", "digits"], 1, "random weights are refused"),
         (["ingest", "ZOO", "timm", "resnet18", "--data", "gone", "--pretrained"], 1, "no such data: gone"),
