@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ def test_it_imports_nothing_but_the_standard_library():
     tree = ast.parse(Path(naive.__file__).read_text())
     names = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
     names += [alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names]
-    assert sorted(names) == ["__future__", "math", "struct", "typing"]
+    assert names
+    assert set(names) <= sys.stdlib_module_names
 
 
 def test_pair_counts():

@@ -166,7 +166,9 @@ def test_staging_is_settled(tmp_path, rng, monkeypatch):
         w.append(np.ones((5000, 3), "f4"))
         raise KeyboardInterrupt
     staging = store.path / fmt.STAGING
-    (staging / ".making-x~1").mkdir()
+    for name in (".making-x~1", ".making-young~1"):
+        (staging / name).mkdir()
+    os.utime(staging / ".making-x~1", (0, 0))
     (staging / ".removed-y~1").mkdir()
     (staging / "gone.lock").write_text("")
     with store.writer("busy", fingerprint={}) as w:
@@ -175,9 +177,9 @@ def test_staging_is_settled(tmp_path, rng, monkeypatch):
         }  # fmt: skip
         w.append(np.ones((9001, 3), "f4"))
     assert store.model_ids == ["busy", "whole"]
-    assert sorted(p.name for p in staging.iterdir()) == ["half"]
+    assert sorted(p.name for p in staging.iterdir()) == [".making-young~1", "half"]
     assert [a.action for a in store.repair(clear_staging=True).actions] == ["cleared"]
-    assert list(staging.iterdir()) == []
+    assert [p.name for p in staging.iterdir()] == [".making-young~1"]
 
 
 def test_a_damaged_column_is_set_aside(small_zoo):

@@ -10,12 +10,14 @@ import glob
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from .files import LIBC, sync_folder, writing
 from .locks import held
 
+YOUNGEST_S = 60.0  # age below which a folder is taken to be in the making
 GRAVE, MAKING, REPLACED = ".removed-", ".making-", ".replaced-"  # no folder of a model begins with a dot
 
 
@@ -100,11 +102,23 @@ def new_folder(path: Path, place: Path) -> Iterator[Path]:
 
 
 def _clear_abandoned(path: Path, place: Path) -> None:
-    """Delete what killed makers of this folder left: nobody holds it any more."""
+    """Delete what killed makers of this folder left."""
     for left in place.glob(f"{MAKING}{glob.escape(path.name)}~*"):
-        with held(left) as free:
-            if free:
-                shutil.rmtree(left, ignore_errors=True)
+        clear_abandoned(left)
+
+
+def clear_abandoned(entry: Path) -> bool:
+    """Delete a removed or half-made folder that nobody holds; tell whether it was.
+
+    One that is being made is held, but for the moment between its making and its locking: it must be older.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if entry.name.startswith(MAKING) and time.time() - entry.stat().st_mtime < YOUNGEST_S:
+            return False
+    with held(entry) as free:
+        if free:
+            shutil.rmtree(entry, ignore_errors=True)
+        return free
 
 
 def _take_place(temporary: Path, path: Path) -> None:

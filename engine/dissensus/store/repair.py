@@ -62,8 +62,9 @@ def repair_store(path: Path, *, clear_staging: bool) -> RepairReport:
         path / fmt.STAGING / ".repair.lock", f"another repair of {path} is under way; wait for it"
     )
     try:
-        actions = [action for finding in _damaged(path) for action in _mend(store, finding)]
-        actions += sweep_staging(path, store.geometry, store.examples_hash, clear_staging)
+        with writing(path):
+            actions = [action for finding in _damaged(path) for action in _mend(store, finding)]
+            actions += sweep_staging(path, store.geometry, store.examples_hash, clear_staging)
         return RepairReport(actions, verify_store(path, quick=False).ok)
     finally:
         lock.release()

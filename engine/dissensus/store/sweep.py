@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from dissensus.errors import WriterBusy
 
 from . import format as fmt
 from .files import writing
-from .folders import GRAVE, MAKING, REPLACED, bury, restore_replaced
-from .locks import FileLock, held
+from .folders import GRAVE, MAKING, REPLACED, bury, clear_abandoned, restore_replaced
+from .locks import FileLock
 from .sealed import sha256_of
 from .staging import FINGERPRINT, PARTS, finished_record, folder_lock, is_replaced, publish
 from .verify import verify_model
@@ -70,10 +69,8 @@ def _model_of(name: str) -> str:
 
 def _clear_remains(entry: Path) -> list[Action]:
     """Delete a removed or half-made folder, unless its maker is alive and holds it."""
-    with held(entry) as free:
-        if free:
-            shutil.rmtree(entry, ignore_errors=True)
-    return [Action("", "cleared", f"{entry.name}: remains of an interrupted command")] if free else []
+    cleared = clear_abandoned(entry)
+    return [Action("", "cleared", f"{entry.name}: remains of an interrupted command")] if cleared else []
 
 
 def _clear_lock(entry: Path) -> list[Action]:
