@@ -25,7 +25,7 @@ from dissensus.errors import DissensusError
 from dissensus.store import format as fmt
 
 from .figures import Effort, Figure
-from .processes import CONTEXT
+from .processes import CONTEXT, watch_parent
 from .stores import CLASSES, rows_of
 
 Files = Mapping[str, bytes]
@@ -232,7 +232,7 @@ def damaged(root: Path, effort: Effort, damage: str) -> Figure:
     fault, _, _ = DAMAGES[damage]
     make_store(root / "sound.zoo")
     figure, shares = Figure(fault, PROMISE), len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(shares, CONTEXT) as pool:
+    with ProcessPoolExecutor(shares, CONTEXT, initializer=watch_parent) as pool:
         jobs = [pool.submit(_share, root, effort, damage, share, shares) for share in range(shares)]
         for job in jobs:
             figure.add(job.result())

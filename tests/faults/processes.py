@@ -81,8 +81,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(pipe: Connection, job: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def watch_parent() -> None:
+    """Begin to watch the suite that this child belongs to."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _work(pipe: Connection, job: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    watch_parent()
     try:
         said = {"said": job(*arguments)}
     except Exception as error:
