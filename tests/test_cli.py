@@ -239,6 +239,8 @@ def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
         (["pairs", "ZOO", "--labels", "real"], 1, "unknown label set 'real'; did you mean original"),
         (["ensemble", "ZOO", "--size", "9", "--no-replacement"], 1, "without replacement need as many"),
         (["remove", "ZOO", "nobody"], 1, "unknown model 'nobody'"),
+        (["remove", "ZOO", "m1", "nobody"], 1, "unknown model 'nobody'"),
+        (["models", "ZOO", "--out", "x.xlsx"], 1, "no format is called 'xlsx'"),
         (["remove", "ZOO", "\udcff"], 1, "must be valid Unicode"),
         (["info", "ZOO", "--model", "m9"], 1, "unknown model 'm9'; did you mean"),
         (["verify", "nowhere.zoo"], 1, "is not a Dissensus store: it does not exist"),

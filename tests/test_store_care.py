@@ -232,7 +232,8 @@ def test_a_sub_zoo_packed_then_completed(rich_zoo, tmp_path):
     with pytest.raises(
         errors.ArgumentError, match="keeps float16 logits with codec archive, not float16 with"
     ):
-        rich_zoo.copy(packed.path)
+        rich_zoo.copy(packed.path, codec="raw")
+    assert rich_zoo.copy(packed.path).codec == "archive"
     back = packed.copy(tmp_path / "back.zoo", codec="raw")
     assert back.logits("p")[:].tobytes() == rich_zoo.logits("p")[:].tobytes()
     rich_zoo.add("model-3", logits=rich_zoo.given["model-4"], replace=True)

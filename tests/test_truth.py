@@ -56,6 +56,10 @@ def test_a_second_label_set_answers_queries(small_zoo):
     expected = right[:, small_zoo.rows("fit")][:, 1:].mean(axis=1)
     assert real.models(split="fit")["accuracy"].to_pylist() == expected.tolist()
     assert real.under("original").models() == small_zoo.models()
+    view = real.to_xarray()
+    assert view.correct.mean("example").values.tolist() == pytest.approx(
+        real.models()["accuracy"].to_pylist()
+    )
     with pytest.raises(errors.UnknownName, match="unknown label set 'rael'; did you mean real"):
         small_zoo.under("rael")
     with pytest.raises(errors.ArgumentError, match="'real' are sets of classes"):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .output import Sink, output_options
 from .queries import STORE
+
+if TYPE_CHECKING:
+    from dissensus.store.repair import RepairReport
 
 
 @click.command()
@@ -65,6 +70,8 @@ def remove(store: Path, models: tuple[str, ...]) -> None:
     import dissensus as ds
 
     opened = ds.open(store, damaged="skip")  # a damaged model is what one may want to remove
+    for model_id in models:  # all names are looked at before one is taken out
+        opened.require(model_id)
     for model_id in dict.fromkeys(models):
         opened.remove(model_id)
         click.echo(f"removed {model_id}")
@@ -93,13 +100,20 @@ def repair(store: Path, clear_staging: bool, fmt: str | None, out: Path | None, 
     report = ds.open(store, damaged="skip").repair(clear_staging=clear_staging)
     columns = {name: [getattr(a, name) for a in report.actions] for name in ("model", "action", "detail")}
     table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-    state = "the store verifies" if report.ok else "the store does NOT verify"
-    if sink.fmt == "table" and not report.actions:
-        sink.send(f"nothing to repair; {state}\n")
+    if sink.fmt == "table":
+        sink.send(_told(report))
     else:
-        record = {"ok": report.ok, "actions": table.to_pylist()}
-        sink.table(table, f"{table.num_rows} actions; {state}", record)
+        sink.table(table, record={"ok": report.ok, "actions": table.to_pylist()})
     sys.exit(0 if report.ok else 1)
+
+
+def _told(report: RepairReport) -> str:
+    """What a repair did, an action a paragraph: a table would cut the details, which one needs."""
+    state = "the store verifies" if report.ok else "the store does NOT verify"
+    lines = [f"{a.action}: {a.model or 'the store'}\n  {a.detail}" for a in report.actions]
+    counts = Counter(action.action for action in report.actions)
+    done = ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing to repair"
+    return "\n".join([*lines, f"{done}; {state}", ""])
 
 
 @click.command()
@@ -107,10 +121,14 @@ def repair(store: Path, clear_staging: bool, fmt: str | None, out: Path | None, 
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--model", "models", multiple=True, help="Copy these models only; repeatable.")
 @click.option(
-    "--codec", type=click.Choice(["raw", "archive"]), help="How the copy keeps logits. [default: as STORE]"
+    "--codec",
+    type=click.Choice(["raw", "archive"]),
+    help="How the copy keeps logits. [default: as TARGET or STORE]",
 )
 @click.option(
-    "--dtype", type=click.Choice(["float16", "float32"]), help="Precision of the copy. [default: as STORE]"
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    help="Precision of the copy. [default: as TARGET or STORE]",
 )
 def copy(store: Path, target: Path, models: tuple[str, ...], codec: str | None, dtype: str | None) -> None:
     """Copy models with examples, labels and columns into a store TARGET, every byte verified on the way.

@@ -56,6 +56,11 @@ class Sink:
 
     def __init__(self, fmt: str | None, out: Path | None, force: bool) -> None:
         ending = "" if out is None else out.suffix.removeprefix(".").lower()
+        if fmt is None and ending not in ("", "txt", *FORMATS):
+            raise ArgumentError(
+                f"--out {out}: no format is called {ending!r}; end the name in .json, .csv, .parquet or "
+                ".txt, or name the format with --format"
+            )
         self.fmt = fmt or (ending if ending in FORMATS else "table")
         self.out = out
         if out is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,7 +157,8 @@ class Store(Labelled):
         -------
         xarray.Dataset
             ``logits`` (model, example, class) float32, a dask array of one chunk a block, NaN for models with
-            hard labels only; ``top1`` and ``correct`` (model, example); ids, split and labels as coordinates.
+            hard labels only; ``top1`` and ``correct`` (model, example), the latter with NaN where the truth
+            does not count an example; ids, split and labels as coordinates.
 
         Raises
         ------
@@ -275,6 +278,16 @@ class Store(Labelled):
             for start in range(w.position, len(rows), self.block_rows):
                 w.append(rows[start : start + self.block_rows])
 
+    def require(self, model_id: str) -> None:
+        """Refuse an id that no model has, damaged ones included.
+
+        Raises
+        ------
+        UnknownName
+            Naming the nearest ids.
+        """
+        self._models.folder_of(model_id)
+
     def remove(self, model_id: str) -> None:
         """Take a model out of the store: invisible at once, then deleted.
 
@@ -312,9 +325,9 @@ class Store(Labelled):
         models : sequence of str, optional
             Models to copy; all by default.
         codec : {"raw", "archive"}, optional
-            How the copy keeps its logits; as this store by default.
+            How the copy keeps its logits; by default as the store that is there, else as this one.
         dtype : {"float16", "float32"}, optional
-            Precision of the copy: float32 logits can be narrowed.
+            Precision of the copy, by default likewise: float32 logits can be narrowed.
         advance : callable, optional
             Told the id of each model when it is there.
 
@@ -370,12 +383,18 @@ class Store(Labelled):
         }
 
     def size_bytes(self) -> int:
-        """Bytes of all files of committed models, damaged ones too."""
+        """Bytes of all committed files: models, damaged ones too, columns, examples and classes."""
+        own = [self.path / name for name in (fmt.STORE_JSON, fmt.EXAMPLES, fmt.CLASSES)]
+        below = (
+            Path(top) / name
+            for place in (fmt.MODELS, fmt.COLUMNS)
+            for top, _, names in os.walk(self.path / place)
+            for name in names
+        )
         sizes = 0
-        for top, _, names in os.walk(self.path / fmt.MODELS):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):  # a model removed meanwhile
-                    sizes += os.stat(os.path.join(top, name)).st_size
+        for file in itertools.chain(own, below):
+            with contextlib.suppress(FileNotFoundError):  # a model removed meanwhile
+                sizes += file.stat().st_size
         return sizes
 
     def staged(self) -> list[str]:

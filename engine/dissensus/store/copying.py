@@ -36,23 +36,24 @@ def copy_store(
     """Copy models and examples; see `Store.copy`."""
     from .catalog import Store
 
-    dtype, codec = dtype or source.dtype, codec or source.codec
-    if source.dtype == "float16" and dtype == "float32":
-        raise ArgumentError(
-            "dtype float32 was asked for, but the store holds float16: what was rounded is gone"
-        )
     if path.is_relative_to(source.path):
         raise ArgumentError(f"{path} lies within the store that is to be copied; choose another place")
-    target = Store(path) if (path / fmt.STORE_JSON).exists() else _create(source, path, codec, dtype)
+    there = Store(path) if (path / fmt.STORE_JSON).exists() else None
+    dtype, codec = dtype or (there or source).dtype, codec or (there or source).codec
+    if source.dtype == "float16" and dtype == "float32":
+        raise ArgumentError(
+            f"{path} is to hold float32, but {source.path} holds float16: what was rounded is gone"
+        )
+    target = there or _create(source, path, codec, dtype)
     target.require_current()
     _require_same_shape(source, target, codec, dtype)
     for title, column in source.added_columns().items():
-        there = target.added_columns().get(title)
-        if there is None:
+        known = target.added_columns().get(title)
+        if known is None:
             write_column(
                 path, column.name, column.role, source.example_ids, column.read(), source.examples_hash
             )
-        elif not _same(column.read(), there.read()):
+        elif not _same(column.read(), known.read()):
             raise ExamplesMismatch(
                 f"{title!r} holds other values in {target.path}; remove it there or in {source.path} first"
             )

@@ -134,7 +134,7 @@ class Logits:
             start, stop = self._geometry.rows(block)
             raise CorruptionError(
                 f"model {self._model_id!r}: block {block} of {fmt.SHARD} (rows {start} to {stop - 1}) "
-                "fails its checksum; run `dissensus verify` and store the model again"
+                "fails its checksum (set the model aside with `dissensus repair`, then store it again)"
             )
         self._verified[block] = True
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dissensus.errors import MissingDependency
+
+from .truth import Truth
 
 if TYPE_CHECKING:
     import xarray
@@ -26,7 +29,7 @@ def dataset(store: Store, models: Sequence[StoredModel]) -> xarray.Dataset:
     variables = {
         "logits": (("model", "example", "class"), _stack(store, models)),
         "top1": (("model", "example"), top1),
-        "correct": (("model", "example"), store.truth.correct(top1)),
+        "correct": (("model", "example"), _correct(store.truth, top1)),
     }
     ids = [model.model_id for model in models]
     coordinates: dict[str, Any] = {"model": ids, "example": store.example_ids, "class": store.classes}
@@ -37,6 +40,12 @@ def dataset(store: Store, models: Sequence[StoredModel]) -> xarray.Dataset:
     if store.splits is not None:
         coordinates["split"] = ("example", store.splits)
     return xarray.Dataset(variables, coordinates, {"labels": store.truth.name})
+
+
+def _correct(truth: Truth, top1: NDArray[Any]) -> NDArray[Any]:
+    """Right or wrong; where some examples are not counted, numbers that means pass over them."""
+    right = truth.correct(top1)
+    return right if truth.counted.all() else np.where(truth.counted, right, np.nan)
 
 
 def _stack(store: Store, models: Sequence[StoredModel]) -> Any:
