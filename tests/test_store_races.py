@@ -18,7 +18,7 @@ import pytest
 
 import dissensus as ds
 from dissensus import errors
-from dissensus.store import files, folders, locks, repair, staging, sweep, verify
+from dissensus.store import files, folders, locks, repair, staging, sweep
 from dissensus.store import format as fmt
 from dissensus.store.codecs import BY_NAME
 from dissensus.store.encoding import Encoded, encode
@@ -423,7 +423,3 @@ def test_a_wrong_name_is_said_beside_a_damaged_model(zoo):
         store.model("n")
     with pytest.raises(errors.CorruptionError, match="run `dissensus repair` to set it aside"):
         store.models()
-
-
-def test_the_report_has_all_findings_of_verify():
-    assert verify.VerifyReport().ok

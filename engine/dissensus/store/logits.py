@@ -182,7 +182,7 @@ class Logits:
             raise IndexError(f"rows {start}:{stop} are not within 0:{len(self)}")
         size = self._geometry.block_rows
         parts = []
-        for number in range(start // size, -(-stop // size) if stop > start else start // size):
+        for number in self._blocks_of(start, stop) if stop > start else ():
             first = number * size
             parts.append(self.block(number)[max(start - first, 0) : stop - first])
         if not parts:

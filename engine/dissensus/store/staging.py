@@ -182,11 +182,16 @@ class Staging:
         self._lock.release()
 
 
+def clear_parts(folder: Path) -> None:
+    """Delete what a writer needed and a finished model does not."""
+    for name in PARTS:
+        (folder / name).unlink(missing_ok=True)
+
+
 def publish(folder: Path, final: Path) -> None:
     """Rename a finished folder into its place, durably, and delete what was there."""
     with writing(final):
-        for name in PARTS:
-            (folder / name).unlink(missing_ok=True)
+        clear_parts(folder)
         sync_folder(folder)
         old = take_over(folder, final) if final.exists() else None
         if old is None:

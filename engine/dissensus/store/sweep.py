@@ -13,7 +13,7 @@ from .files import writing
 from .folders import GRAVE, MAKING, REPLACED, bury, clear_abandoned, restore_replaced
 from .locks import FileLock
 from .sealed import sha256_of
-from .staging import FINGERPRINT, PARTS, finished_record, folder_lock, is_replaced, publish
+from .staging import FINGERPRINT, clear_parts, finished_record, folder_lock, is_replaced, publish
 from .verify import verify_model
 
 
@@ -106,8 +106,7 @@ def _settled(path: Path, folder: Path, geometry: fmt.Geometry, examples_hash: st
         bury(folder, folder.parent)
         return Action(record["model_id"] if record else folder.name, "cleared", "it had been replaced")
     if record is not None and _may_take_place(record, final):
-        for name in PARTS:
-            (folder / name).unlink(missing_ok=True)
+        clear_parts(folder)  # they are no part of what was committed
         if not verify_model(folder, geometry, examples_hash, quick=False)[0]:
             publish(folder, final)
             return Action(record["model_id"], "finished", "it was whole and lacked only its last rename")
