@@ -262,8 +262,8 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, store, rows, batch_size)
     whole = ds.create_from(tmp_path / "whole", rows)
     one(whole, Model().source(), rows, batch_size=batch_size)
     last = -(-N // batch_size)
-    row = one(store, Model(RuntimeError("out of memory"), last).source(), rows, batch_size=batch_size)
-    assert (row.status, row.error) == ("failed", "RuntimeError: out of memory")
+    row = one(store, Model(RuntimeError("out of order"), last).source(), rows, batch_size=batch_size)
+    assert (row.status, row.error) == ("failed", "RuntimeError: out of order")
     assert store.model_ids == []
     with store.writer("m", fingerprint=whole_fingerprint(rows)) as writer:
         position = writer.position
@@ -362,6 +362,7 @@ def test_ctrl_c_stops_at_once_and_can_be_resumed(store, rows):
             [Model(KeyboardInterrupt(), 12).source(), late.source("late")],
             rows,
             batch_size=100,
+            resident=1,
             progress=False,
         )
     assert late.calls == 0
@@ -493,7 +494,9 @@ def test_a_full_disk_ends_the_run_and_can_be_resumed(tmp_path, store, rows, monk
 
     monkeypatch.setattr(ModelWriter, "append", full)
     later = Model()
-    report = infer(store, [Model().source(), later.source("later")], rows, batch_size=100, progress=False)
+    report = infer(
+        store, [Model().source(), later.source("later")], rows, batch_size=100, resident=1, progress=False
+    )
     assert [row.error for row in report.rows] == [
         "no room left on the device",
         "not started: no room left on the device",
@@ -537,13 +540,16 @@ def test_a_failed_model_leaves_memory(store, rows):
         assert modules[0]() is None, "the failed model is still held when the next one loads"
         return Model().source()
 
-    report = infer(store, [LazyModel("broken", loader), LazyModel("good", good)], rows, progress=False)
+    report = infer(
+        store, [LazyModel("broken", loader), LazyModel("good", good)], rows, resident=1, progress=False
+    )
     assert [row.error for row in report.rows] == ["RuntimeError: broken", None]
 
 
 def test_two_processes_do_not_write_one_model(store, rows):
     with store.writer("m", fingerprint={"a": "b"}) as writer:
-        assert "another process is writing model 'm'" in one(store, Model().source(), rows).error
+        row = one(store, Model().source(), rows, wait=False)
+        assert "another process is writing model 'm'" in row.error
         writer.commit = lambda: None
 
 
@@ -706,7 +712,7 @@ def test_backlog_keeps_what_it_was_given_unless_interrupted(error):
 
 def test_progress_tells_rate_and_model_on_stderr(store, rows, monkeypatch, capsys):
     monkeypatch.setattr(progress_module, "_LINE_EVERY_S", 0.0)
-    infer(store, [Model().source("a"), Model().source("b")], rows, batch_size=500)
+    infer(store, [Model().source("a"), Model().source("b")], rows, batch_size=500, resident=1)
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()

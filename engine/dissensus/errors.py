@@ -112,6 +112,10 @@ class UnreadableImage(DissensusError, OSError):
     """Image files could not be decoded: the paths are named."""
 
 
+class DecodeWorkerDied(DissensusError, RuntimeError):
+    """Processes that decode images died again and again."""
+
+
 class ModelLoadError(DissensusError, RuntimeError):
     """A model could not be built or its checkpoint does not fit."""
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from .models import LazyModel as LazyModel
     from .models import ModelSource as ModelSource
     from .models import Predictor as Predictor
+    from .report import InferReport as InferReport
+    from .report import ModelRun as ModelRun
     from .sources import open_examples as open_examples
-    from .stream import InferReport as InferReport
-    from .stream import ModelRun as ModelRun
     from .stream import infer as infer
     from .timm_sources import TimmModel as TimmModel
     from .timm_sources import timm_models as timm_models
@@ -44,10 +44,10 @@ _HOME = {
     "ImageFolder": "folders",
     "ImportReport": "imports.report",
     "ImportRow": "imports.report",
-    "InferReport": "stream",
+    "InferReport": "report",
     "LabelFile": "imports.labels",
     "LazyModel": "models",
-    "ModelRun": "stream",
+    "ModelRun": "report",
     "ModelSource": "models",
     "Predictor": "models",
     "TimmModel": "timm_sources",

@@ -20,6 +20,24 @@ KINDS = ("logits", "probabilities")
 
 
 @dataclass(frozen=True)
+class OwnImages:
+    """Images as the source reads them, then a function's own preprocessing; arrays are copies.
+
+    Attributes
+    ----------
+    preprocess
+        Function of the images, or None.
+    """
+
+    preprocess: Callable[[Images], Any] | None
+
+    def __call__(self, images: Images) -> Any:
+        """Return the batch of these images."""
+        own = own_copy(images)
+        return own if self.preprocess is None else self.preprocess(own)
+
+
+@dataclass(frozen=True)
 class CallablePredictor:
     """A function with its preprocessing; see `Predictor`."""
 
@@ -30,10 +48,14 @@ class CallablePredictor:
     kind: str = "logits"
     n_classes: int | None = None
 
+    @property
+    def preparation(self) -> OwnImages:
+        """What makes batches of images; equal for functions with the same preprocessing."""
+        return OwnImages(self.preprocess)
+
     def prepare(self, images: Images) -> Any:
         """Return the preprocessed batch, or the images; arrays are copies, which the function may change."""
-        own = own_copy(images)
-        return own if self.preprocess is None else self.preprocess(own)
+        return self.preparation(images)
 
     def __call__(self, batch: Any) -> Any:
         """Return the function's (B, C) output for a prepared batch."""

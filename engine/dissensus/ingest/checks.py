@@ -53,6 +53,12 @@ def check_positive(argument: str, value: int) -> None:
         raise ArgumentError(f"{argument} must be a whole number of 1 or more, got {value!r}")
 
 
+def check_count(argument: str, value: int) -> None:
+    """Refuse anything but a whole number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ArgumentError(f"{argument} must be a whole number of 0 or more, got {value!r}")
+
+
 def choose_device(device: str | torch.device | None) -> torch.device:
     """Return the device to run on: the one asked for, else CUDA where there is one, else the CPU.
 

@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dissensus.store.encoding import Encoded, check_finite, encode, log_probabilities
 from dissensus.store.format import FLOOR, STEP
 
-if TYPE_CHECKING:
-    from dissensus.store.catalog import Store
+
+@dataclass(frozen=True)
+class DeviceRows:
+    """Stored rows of one batch, still where the logits are.
+
+    Attributes
+    ----------
+    centred, top1, rowmax, lse
+        As of `Encoded`.
+    finite
+        One boolean: whether every logit is. It is looked at when the rows are on the host, so that the device
+        need not be waited for.
+    logits
+        What the model gave, for the message about what is not finite.
+    """
+
+    centred: torch.Tensor
+    top1: torch.Tensor
+    rowmax: torch.Tensor
+    lse: torch.Tensor
+    finite: torch.Tensor
+    logits: torch.Tensor
+
+    @property
+    def results(self) -> list[torch.Tensor]:
+        """What the host needs, in the order in which `to_rows` takes it."""
+        return [self.centred, self.top1, self.rowmax, self.lse, self.finite]
 
 
 @torch.inference_mode()
-def encode_tensor(
-    logits: torch.Tensor, dtype: str, *, model_id: str, example_ids: Sequence[str], class_names: Sequence[str]
-) -> Encoded:
-    """Turn logits on any device into stored rows on the host.
+def encode_there(logits: torch.Tensor, dtype: str) -> DeviceRows:
+    """Make stored rows of logits on any device, without waiting for it.
 
     Parameters
     ----------
@@ -28,8 +51,42 @@ def encode_tensor(
         (n, C), any float dtype; taken as float32.
     dtype
         The store's: "float16" or "float32".
-    model_id, example_ids, class_names
-        Names for the error message.
+    """
+    x = logits.detach().to(torch.float32)
+    rowmin, rowmax = torch.aminmax(x, dim=1, keepdim=True)  # NaN goes through both
+    centred = (x - rowmax).clamp_(min=FLOOR)
+    centred = torch.where(centred < 0, centred.clamp(max=-STEP), centred)  # a loser never ties by rounding
+    wide = x.double() - rowmax.double()  # the exact difference: float32 would cost lse half its digits
+    lse = rowmax[:, 0].double() + wide.exp_().sum(dim=1).log_()
+    top1 = _first_maximum(x, rowmax).to(torch.int32)
+    finite = torch.isfinite(rowmin).all() & torch.isfinite(rowmax).all()
+    return DeviceRows(centred.to(getattr(torch, dtype)), top1, rowmax[:, 0], lse, finite, logits)
+
+
+def to_rows(
+    results: Sequence[NDArray[Any]],
+    logits: torch.Tensor,
+    model_id: str,
+    example_ids: Sequence[str],
+    class_names: Sequence[str],
+) -> Encoded:
+    """Return the rows that `encode_there` made, once they are on the host.
+
+    Raises
+    ------
+    NonFiniteLogits
+        NaN or infinity; model, example and class are named.
+    """
+    *columns, finite = results
+    if not finite:
+        check_finite(logits.detach().to(torch.float32).cpu().numpy(), model_id, example_ids, class_names)
+    return Encoded(*columns)
+
+
+def encode_tensor(
+    logits: torch.Tensor, dtype: str, *, model_id: str, example_ids: Sequence[str], class_names: Sequence[str]
+) -> Encoded:
+    """Turn logits on any device into stored rows on the host: `encode_there`, waited for.
 
     Returns
     -------
@@ -41,20 +98,9 @@ def encode_tensor(
     NonFiniteLogits
         NaN or infinity; model, example and class are named.
     """
-    x = logits.detach().to(torch.float32)
-    if not bool(torch.isfinite(x).all()):
-        check_finite(x.cpu().numpy(), model_id, example_ids, class_names)
-    rowmax = x.amax(dim=1, keepdim=True)
-    centred = (x - rowmax).clamp_(min=FLOOR)
-    centred = torch.where(centred < 0, centred.clamp(max=-STEP), centred)  # a loser never ties by rounding
-    wide = x.double() - rowmax.double()  # the exact difference: float32 would cost lse half its digits
-    lse = rowmax[:, 0].double() + wide.exp().sum(dim=1).log()
-    return Encoded(
-        centred.to(getattr(torch, dtype)).cpu().numpy(),
-        _first_maximum(x, rowmax).cpu().numpy().astype(np.int32),
-        rowmax[:, 0].cpu().numpy(),
-        lse.cpu().numpy(),
-    )
+    rows = encode_there(logits, dtype)
+    results = [result.cpu().numpy() for result in rows.results]
+    return to_rows(results, logits, model_id, example_ids, class_names)
 
 
 def _first_maximum(x: torch.Tensor, rowmax: torch.Tensor) -> torch.Tensor:
@@ -63,35 +109,24 @@ def _first_maximum(x: torch.Tensor, rowmax: torch.Tensor) -> torch.Tensor:
     return columns.where(x == rowmax, x.shape[1]).amin(dim=1)
 
 
-def encode_output(
-    output: torch.Tensor | NDArray[Any], kind: str, store: Store, model_id: str, start: int
+def encode_here(
+    output: Any, kind: str, dtype: str, model_id: str, example_ids: Sequence[str], class_names: Sequence[str]
 ) -> Encoded:
-    """Turn what a model returned for the rows from `start` on into stored rows, where the output is.
+    """Turn what a model returned on the host, or probabilities from anywhere, into stored rows.
 
     Parameters
     ----------
     output
-        (n, C) logits or probabilities, as `kind` says.
-    kind
-        "logits" or "probabilities"; the latter become log(max(p, 2**-126)).
-    store
-        Gives dtype and names.
-    model_id, start
-        For messages: the model, and the row of the first example.
+        (n, C) array or tensor of logits or probabilities, as `kind` says; probabilities become
+        log(max(p, 2**-126)).
 
     Raises
     ------
     NonFiniteLogits, ArgumentError
         As of `encode` and `log_probabilities`.
     """
-    names: dict[str, Any] = {
-        "model_id": model_id,
-        "example_ids": store.example_ids[start : start + len(output)],
-        "class_names": store.classes,
-    }
+    names: dict[str, Any] = {"model_id": model_id, "example_ids": example_ids, "class_names": class_names}
+    values = output.detach().cpu().double().numpy() if isinstance(output, torch.Tensor) else output
     if kind == "probabilities":
-        values = output.detach().cpu().double().numpy() if isinstance(output, torch.Tensor) else output
-        return encode(log_probabilities(values, model_id, names["example_ids"]), store.dtype, **names)
-    if isinstance(output, torch.Tensor):
-        return encode_tensor(output, store.dtype, **names)
-    return encode(output, store.dtype, **names)
+        values = log_probabilities(values, model_id, example_ids)
+    return encode(values, dtype, **names)

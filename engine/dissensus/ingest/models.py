@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Predictor(Protocol):
-    """A loaded model: `prepare` runs in the reader thread, the call itself in the main thread."""
+    """A loaded model: `prepare` runs in a reader thread or process, the call itself in the main thread.
+
+    A predictor may also have a `preparation`: a function that does what `prepare` does, that can be pickled
+    without the model, and that equals those of models which take the same batches; they share them then.
+    """
 
     @property
     def fingerprint(self) -> Mapping[str, str]:

@@ -45,6 +45,12 @@ class TimmPreprocess:
         self._mean = torch.tensor(config["mean"]).view(-1, 1, 1)
         self._std = torch.tensor(config["std"]).view(-1, 1, 1)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TimmPreprocess) and self.config == other.config
+
+    def __hash__(self) -> int:
+        return hash(self.describe())
+
     def describe(self) -> str:
         """Return the configuration as canonical JSON, for fingerprints."""
         return json.dumps({key: self.config[key] for key in DATA_KEYS}, sort_keys=True)

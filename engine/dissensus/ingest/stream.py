@@ -1,108 +1,41 @@
-"""The streaming loop: every model over every example, logits into the store batch by batch."""
+"""`infer`: many models over the store's examples, decoded once a round, logits streamed into the store."""
 
 from __future__ import annotations
 
 import gc
 import time
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dissensus.errors import DissensusError, ModelExists, StoreFull
-from dissensus.run.progress import Progress
-from dissensus.store.fingerprint import require_same_fingerprint
-from dissensus.store.writer import ModelWriter
+from dissensus.errors import StoreFull, WriterBusy
 
-from .checkpoints import one_line
 from .checks import (
+    check_count,
     check_examples,
     check_models,
-    check_output,
     check_positive,
     check_writable,
     choose_device,
-    wrong_class_count,
 )
-from .encode import encode_output
-from .overlap import Backlog, look_ahead
+from .execution import Execution
+from .failures import Failure
+from .job import Job
+from .report import InferReport, ModelRun
+from .resident import Resident
+from .rounds import run_round
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import torch
 
     from dissensus.store.catalog import Store
 
     from .examples import ExampleSource
-    from .models import ModelSource, Predictor
+    from .models import ModelSource
 
-_AHEAD = 3  # one batch in the model's hands, two read or being read
-_BEHIND = 2
-
-
-@dataclass(frozen=True)
-class ModelRun:
-    """What became of one model.
-
-    Attributes
-    ----------
-    model_id
-        Name in the store.
-    status
-        "done"; "stored" if it was there before, from the same weights, preprocessing and examples; or
-        "failed".
-    error
-        Why it failed, one line; None otherwise.
-    seconds
-        Wall time, loading included.
-    examples_per_s
-        Throughput of the streaming loop; 0 where nothing ran.
-    """
-
-    model_id: str
-    status: str
-    error: str | None = None
-    seconds: float = 0.0
-    examples_per_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class InferReport:
-    """What became of all models, in the order in which they were given.
-
-    Attributes
-    ----------
-    rows
-        One entry a model.
-    """
-
-    rows: list[ModelRun]
-
-    @property
-    def failed(self) -> list[ModelRun]:
-        """The models that failed."""
-        return [row for row in self.rows if row.status == "failed"]
-
-    @property
-    def done(self) -> list[ModelRun]:
-        """The models that ran to their end."""
-        return [row for row in self.rows if row.status == "done"]
-
-    def to_arrow(self) -> pa.Table:
-        """One row a model: model, status, seconds, examples_per_s, error (null where there is none)."""
-        import pyarrow as pa
-
-        columns = {name: [getattr(row, name) for row in self.rows] for name in ModelRun.__dataclass_fields__}
-        columns["examples_per_s"] = [rate or None for rate in columns["examples_per_s"]]
-        names = {"model_id": "model"}
-        table = pa.table(
-            {names.get(name, name): values for name, values in columns.items() if name != "error"}
-        )
-        return table.append_column("error", pa.array(columns["error"], pa.string()))
-
-    @property
-    def stored(self) -> list[ModelRun]:
-        """The models that were in the store already."""
-        return [row for row in self.rows if row.status == "stored"]
+MOST_RESIDENT = 16
+_ROOM = 0.5  # share of the free memory that loaded models leave to batches and activations
+_LOOK_AGAIN_S = 1.0
 
 
 def infer(
@@ -112,35 +45,58 @@ def infer(
     *,
     batch_size: int = 256,
     device: str | torch.device | None = None,
+    resident: int = MOST_RESIDENT,
+    workers: int = 0,
+    precision: str = "float32",
+    channels_last: bool = False,
+    compile: bool = False,
     restart: bool = False,
     replace: bool = False,
+    wait: bool = True,
     progress: bool = True,
 ) -> InferReport:
     """Run models over the store's examples and stream their logits into the store.
 
-    One thread reads and prepares batches, the calling thread runs the model, one thread writes: at most three
-    batches and two blocks of logits are held, whatever the number of examples. Ctrl-C, a kill or an error
-    leaves what is written; the same call goes on from there, and with the same batch size and device the
-    stored bytes equal those of an unbroken run. `batch_size` and `device` in the metadata are those of the
-    last call; where it resumed, `resumed_at` is the first row it made.
+    Models run in rounds: as many as memory allows are loaded, every batch is read and decoded once, prepared
+    once for all that take the same preprocessing, and run through each. Reading, computing and writing
+    overlap; a few batches are held, whatever the number of examples. Where memory does not suffice for a
+    batch, a model goes on with half of it; where it does not suffice for one example, the model has another
+    round to itself. Ctrl-C, a kill or an error leaves what is written; the same call goes on from there, and
+    with the same batch size and device the stored bytes equal those of an unbroken run. `batch_size` and
+    `device` in the metadata are those of the last call; where it resumed, `resumed_at` is the first row it
+    made. Several processes may run the same call: each takes what no other is making.
 
     Parameters
     ----------
     store
         Made for these examples, see `create_from`.
     models
-        One model source or several, with distinct ids; each is loaded when its turn comes.
+        One model source or several, with distinct ids; each is loaded when its round comes.
     examples
         The source of the store's examples, in the store's order.
     batch_size
         Examples a batch. A resumed model begins at a multiple of it.
     device
         "cpu", "cuda", "cuda:1", …; by default CUDA where there is one.
+    resident
+        Most models in memory at once; fewer where half of the free memory is taken.
+    workers
+        Processes that read and decode; 0 does it in threads of this process, which suffices where the model
+        and not the decoding takes the time. A script that starts workers needs the usual
+        ``if __name__ == "__main__":``.
+    precision
+        "float32" runs torch models in the precision of their weights; "bfloat16" and "float16" under
+        autocast, which becomes part of the fingerprint.
+    channels_last, compile
+        Memory layout and `torch.compile` of torch models; recorded in the metadata.
     restart
         Drop what was staged of unfinished models instead of resuming; models in the store stay.
     replace
         Run models anew that are in the store from other weights or preprocessing, and let them take the place
         of those when they are whole; without it such a model fails.
+    wait
+        Wait for models that another process is making, and take over those that it leaves unfinished;
+        without it they count as failed.
     progress
         Show examples/s and the time left on stderr.
 
@@ -170,126 +126,97 @@ def infer(
     """
     sources = check_models(models)
     check_positive("batch_size", batch_size)
+    check_positive("resident", resident)
+    check_count("workers", workers)
+    execution = Execution(precision, channels_last, compile)
     target = choose_device(device)
     check_examples(store, examples)
     check_writable(store)
-    job = _Job(store, examples, batch_size, target, restart, replace, progress)
-    rows: list[ModelRun] = []
-    full: str | None = None
-    for number, source in enumerate(sources, 1):
-        if full:
-            rows.append(ModelRun(source.model_id, "failed", f"not started: {full}"))
-            continue
-        run, is_full = job.run(source, f"model {number} of {len(sources)}: {source.model_id}")
-        rows.append(run)
-        full = run.error if is_full else None
-    return InferReport(rows)
+    job = Job(store, examples, batch_size, target, restart, replace, progress, workers, execution)
+    return _Queue(job, sources, resident, wait).run()
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One call of `infer`, its arguments checked."""
+class _Queue:
+    """The models of a call, taken a round at a time."""
 
-    store: Store
-    examples: ExampleSource
-    batch_size: int
-    device: torch.device
-    restart: bool
-    replace: bool
-    progress: bool
+    def __init__(self, job: Job, sources: list[ModelSource], resident: int, wait: bool) -> None:
+        self._job, self._sources, self._most, self._wait = job, sources, resident, wait
+        self._numbers = {source.model_id: number for number, source in enumerate(sources, 1)}
+        self._waiting = deque(sources)
+        self._alone: deque[ModelSource] = deque()  # too large beside others
+        self._busy: list[ModelSource] = []
+        self._rows: dict[str, ModelRun] = {}
+        self._full: str | None = None
 
-    def run(self, source: ModelSource, label: str) -> tuple[ModelRun, bool]:
-        """Run one model; return its row in the report, and whether the store is full."""
-        start = time.perf_counter()
-        try:
-            status, rate = self._run(source, label)
-        except Exception as error:
-            # Only texts leave here: the error's traceback would keep the model in memory.
-            known = isinstance(error, DissensusError)
-            text = str(error) if known else f"{type(error).__name__}: {one_line(error)}"
-            seconds = time.perf_counter() - start
-            return ModelRun(source.model_id, "failed", text, seconds), isinstance(error, StoreFull)
-        finally:
-            _release(self.device)
-        return ModelRun(source.model_id, status, None, time.perf_counter() - start, rate), False
+    def run(self) -> InferReport:
+        """Run all; return their rows in the order in which they were given."""
+        while self._waiting or self._alone or self._busy:
+            if not (self._waiting or self._alone):
+                time.sleep(_LOOK_AGAIN_S)
+                self._waiting, self._busy = deque(self._busy), []
+            self._round()
+            if self._full is not None:
+                self._give_up()
+        return InferReport([self._rows[source.model_id] for source in self._sources])
 
-    def _run(self, source: ModelSource, label: str) -> tuple[str, float]:
-        predictor = source.load(self.device)
-        self._check_classes(source.model_id, predictor)
-        try:
-            writer = self._writer(source, predictor, replace=False)
-        except ModelExists:
-            if self._is_stored(source.model_id, predictor):
-                return "stored", 0.0
-            writer = self._writer(source, predictor, replace=True)
-        with writer:
-            safe = writer.position
-            rate = self._stream(writer, predictor, label)
-            self._describe(writer, safe, rate)
-        return "done", rate
+    def _round(self) -> None:
+        residents = self._load()
+        if residents:
+            run_round(self._job, residents, self._label(residents))
+        for one in residents:
+            if one.lacks_memory and len(residents) > 1:
+                self._alone.append(one.source)
+                continue
+            self._rows[one.source.model_id] = one.result
+            if one.is_full and one.failure is not None:
+                self._full = one.failure.text
+        residents.clear()
+        gc.collect()  # models are full of cycles: their memory is needed for the next round
+        self._job.lane.release()
 
-    def _writer(self, source: ModelSource, predictor: Predictor, replace: bool) -> ModelWriter:
-        return self.store.writer(
-            source.model_id,
-            fingerprint=self._fingerprint(predictor),
-            metadata={**predictor.metadata, **source.metadata},
-            kind=predictor.kind,
-            restart=self.restart,
-            replace=replace,
-        )
+    def _load(self) -> list[Resident]:
+        """Load models until the round is full or memory is half taken."""
+        queue, most = (self._waiting, self._most) if self._waiting else (self._alone, 1)
+        free, residents = self._job.lane.free_bytes(), list[Resident]()
+        while queue and len(residents) < most and self._full is None:
+            if residents and self._job.lane.free_bytes() < _ROOM * free:
+                break
+            resident = self._open(queue.popleft())
+            if resident is not None:
+                residents.append(resident)
+        return residents
 
-    def _describe(self, writer: ModelWriter, safe: int, rate: float) -> None:
-        """Tell how the rows from `safe` on were made; those before are an earlier call's."""
-        resumed = {"resumed_at": safe} if safe else {}
-        speed = {"examples_per_s": round(rate, 1)} if rate else {}
-        writer.describe(batch_size=self.batch_size, **resumed, **speed)
-
-    def _check_classes(self, model_id: str, predictor: Predictor) -> None:
-        if predictor.n_classes not in (None, self.store.n_classes):
-            raise wrong_class_count(model_id, predictor.n_classes or 0, self.store.n_classes)
-
-    def _fingerprint(self, predictor: Predictor) -> dict[str, str]:
-        return {**predictor.fingerprint, "content": self.examples.fingerprint}
-
-    def _is_stored(self, model_id: str, predictor: Predictor) -> bool:
-        """Whether the stored model is of this origin; one of another origin is refused unless replaced."""
-        there = self.store.model(model_id).fingerprint
-        own = {"examples": self.store.examples_hash, "dtype": self.store.dtype, "kind": predictor.kind}
-        given = {**self._fingerprint(predictor), **own}
-        if self.replace and there != given:
-            return False
-        remedy = "replace it (replace=True, --replace), remove it first, or use another id"
-        require_same_fingerprint(model_id, there, given, "stored", remedy)
-        return True
-
-    def _stream(self, writer: ModelWriter, predictor: Predictor, label: str) -> float:
-        """Run every batch from the boundary at or before the writer's position; return examples/s."""
-        n, size = len(self.examples), self.batch_size
-        safe = writer.position
-        first = safe // size * size if safe < n else n
-        spans = [(start, min(start + size, n)) for start in range(first, n, size)]
+    def _open(self, source: ModelSource) -> Resident | None:
+        """Load one model and open its writer; None where there is nothing to run, as its row then says."""
         begun = time.perf_counter()
+        try:
+            predictor = self._job.load(source)
+            writer = self._job.writer(source, predictor)
+            if writer is not None:
+                return Resident(self._job, source, predictor, writer, begun)
+            status, error = "stored", None
+        except WriterBusy as busy:
+            if self._wait:
+                self._busy.append(source)
+                return None
+            status, error = "failed", str(busy)
+        except Exception as other:
+            # only texts leave here: the error's traceback would keep the model in memory
+            status, error = "failed", Failure.of(other).text
+            self._full = error if isinstance(other, StoreFull) else None
+        self._rows[source.model_id] = ModelRun(source.model_id, status, error, time.perf_counter() - begun)
+        return None
 
-        def read(span: tuple[int, int]) -> Any:
-            return predictor.prepare(self.examples.read(*span))
+    def _label(self, residents: list[Resident]) -> str:
+        n, first = len(self._sources), residents[0].source.model_id
+        if len(residents) == 1:
+            return f"model {self._numbers[first]} of {n}: {first}"
+        return f"{len(residents)} models together, {len(self._rows)} of {n} done"
 
-        resumed = f" (resumed at {first})" if first else ""
-        with Progress(n - first, label + resumed, enabled=self.progress) as bar:
-            with look_ahead(read, spans, _AHEAD) as batches, Backlog(writer.append, _BEHIND) as backlog:
-                for (start, stop), batch in batches:
-                    output = check_output(
-                        predictor(batch), writer.model_id, stop - start, self.store.n_classes
-                    )
-                    rows = encode_output(output, predictor.kind, self.store, writer.model_id, start)
-                    backlog.put(rows[max(safe - start, 0) :])
-                    bar.advance(stop - start)
-        return (n - first) / (time.perf_counter() - begun)
-
-
-def _release(device: torch.device) -> None:
-    """Give the model's memory back before the next one is loaded."""
-    gc.collect()
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.empty_cache()
+    def _give_up(self) -> None:
+        """A full disk ends the run: what was not begun is told so."""
+        for source in (*self._waiting, *self._alone, *self._busy):
+            text = f"not started: {self._full}"
+            self._rows[source.model_id] = ModelRun(source.model_id, "failed", text)
+        for queue in (self._waiting, self._alone, self._busy):
+            queue.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,31 @@ from dissensus.errors import ArgumentError, ModelLoadError
 from .canonical import text_digest
 from .digests import describe_callable, module_digest, versions
 from .examples import grey_or_rgb, own_copy
+from .execution import Execution
 
 if TYPE_CHECKING:
     from .examples import Images
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """Decoded images -> one tensor on the host.
+
+    Attributes
+    ----------
+    preprocess
+        What brings the images into shape.
+    """
+
+    preprocess: Callable[[Images], Any]
+
+    def __call__(self, images: Images) -> torch.Tensor:
+        """Return the batch of these images."""
+        batch = self.preprocess(own_copy(images))  # torch refuses read-only arrays
+        if isinstance(batch, np.ndarray):
+            return torch.from_numpy(np.require(batch, requirements="W"))
+        tensor: torch.Tensor = batch
+        return tensor
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,8 @@ class ModulePredictor:
         B decoded images -> (B, …) tensor on the host.
     fingerprint, metadata, n_classes
         see `Predictor`.
+    execution
+        precision and layout.
     """
 
     module: Callable[[torch.Tensor], Any]
@@ -43,18 +67,25 @@ class ModulePredictor:
     metadata: Mapping[str, Any]
     n_classes: int | None = None
     kind: str = "logits"
+    execution: Execution = field(default_factory=Execution)
+
+    @property
+    def preparation(self) -> TensorBatch:
+        """What makes batches of images; equal for models with the same preprocessing."""
+        return TensorBatch(self.preprocess)
 
     def prepare(self, images: Images) -> torch.Tensor:
         """Return the preprocessed batch as a tensor on the host."""
-        batch = self.preprocess(own_copy(images))  # torch refuses read-only arrays
-        if isinstance(batch, np.ndarray):
-            return torch.from_numpy(np.require(batch, requirements="W"))
-        return batch
+        return self.preparation(images)
+
+    def executed(self, execution: Execution) -> ModulePredictor:
+        """Return the same model, executed in another way."""
+        return replace(self, module=execution.arrange(self.module), execution=execution)
 
     def __call__(self, batch: torch.Tensor) -> Any:
         """Return the module's output for a prepared batch, without autograd."""
-        with torch.inference_mode():
-            return self.module(batch.to(self.device, non_blocking=True))
+        with torch.inference_mode(), self.execution.casting(self.device):
+            return self.module(self.execution.arrange_batch(batch.to(self.device, non_blocking=True)))
 
 
 @dataclass(frozen=True)

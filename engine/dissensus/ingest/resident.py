@@ -1,0 +1,198 @@
+"""One model in memory: runs the batches it lacks, and survives or records what goes wrong with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+
+from dissensus.errors import StoreFull
+from dissensus.store.encoding import Encoded
+
+from .checks import check_output
+from .failures import Failure, is_out_of_memory
+from .report import ModelRun
+
+if TYPE_CHECKING:
+    from dissensus.store.writer import ModelWriter
+
+    from .batches import Preparation, Span
+    from .devices import Clock
+    from .job import Job
+    from .models import ModelSource, Predictor
+
+Rows: TypeAlias = Callable[[], Encoded]
+Part: TypeAlias = "tuple[int, Rows, Clock]"
+
+
+class Resident:
+    """A loaded model and its open writer, for one round.
+
+    Parameters
+    ----------
+    job
+        The run.
+    source, predictor
+        The model.
+    writer
+        Open; `Resident` closes it, and commits when every row is there.
+    begun
+        `time.perf_counter` when its loading began.
+
+    Attributes
+    ----------
+    first
+        Row with which it begins: the boundary of a batch at or before the writer's position.
+    failure
+        Why it does not go on; None while it does.
+    is_full
+        Whether the failure was a full disk, which ends the run for all.
+    lacks_memory
+        Whether a single example was too much beside the other models.
+    """
+
+    def __init__(
+        self, job: Job, source: ModelSource, predictor: Predictor, writer: ModelWriter, begun: float
+    ) -> None:
+        self.source, self._job, self._predictor, self._writer = source, job, predictor, writer
+        n, size = len(job.examples), job.batch_size
+        self._safe = writer.position
+        self.first = self._safe // size * size if self._safe < n else n
+        self.failure: Failure | None = None
+        self.is_full = self.lacks_memory = False
+        self._limit = size
+        self._lost = False
+        self._n_run, self._run_s = 0, 0.0
+        self._other_s = time.perf_counter() - begun
+        self._writes_input: bool | None = None
+
+    @property
+    def preparation(self) -> Preparation:
+        """What makes its batches of images; equal for models that take the same batches."""
+        own: Preparation = getattr(self._predictor, "preparation", self._predictor.prepare)
+        return own
+
+    def fail(self, error: BaseException | Failure) -> None:
+        """Leave the round; the first failure is kept, and the rows written so far stay staged."""
+        if self.failure is None:
+            self.is_full = isinstance(error, StoreFull)
+            self.failure = error if isinstance(error, Failure) else Failure.of(error)
+
+    def run(self, span: Span, batch: Any, shared: bool) -> Iterator[Part]:
+        """Compute a batch; yield first row, rows to be waited for, and time of each part of it.
+
+        Parameters
+        ----------
+        span
+            Rows of the batch.
+        batch
+            On the device.
+        shared
+            Whether other models take the same batch: one that writes into its input gets a copy then.
+        """
+        start, n = span[0], span[1] - span[0]
+        at = 0
+        while at < n and self.failure is None:
+            size = min(self._limit, n - at)
+            part = batch if size == n else batch[at : at + size]
+            try:
+                yield start + at, *self._compute(start + at, size, part, shared)
+                at += size
+            except Exception as error:
+                self._give_way(error, size)
+
+    def _give_way(self, error: Exception, size: int) -> None:
+        """Halve the batch where memory was short; leave the round where that is no remedy."""
+        if not is_out_of_memory(error) or size == 1:
+            self.lacks_memory = is_out_of_memory(error)
+            self.fail(error)
+            return
+        self._limit = size // 2
+        error.__traceback__ = None  # its frames hold what the failed batch took
+        self._job.lane.release()
+
+    def _compute(self, start: int, n: int, batch: Any, shared: bool) -> tuple[Rows, Clock]:
+        store, lane = self._job.store, self._job.lane
+        clock = lane.start()
+        output = check_output(
+            self._call(batch) if shared else self._predictor(batch), self.source.model_id, n, store.n_classes
+        )
+        rows = self._encode(output, store.example_ids[start : start + n])
+        clock.stop()
+        return rows, clock
+
+    def _encode(self, output: Any, ids: Any) -> Rows:
+        """Turn output into stored rows where it is; the copy to the host is waited for by the writer."""
+        from .encode import encode_here, encode_there, to_rows
+
+        store, model_id = self._job.store, self.source.model_id
+        if self._predictor.kind != "logits" or not hasattr(output, "detach"):
+            rows = encode_here(output, self._predictor.kind, store.dtype, model_id, ids, store.classes)
+            return lambda: rows
+        there = encode_there(output, store.dtype)
+        results = self._job.lane.download(there.results)
+        return lambda: to_rows(results(), there.logits, model_id, ids, store.classes)
+
+    def _call(self, batch: Any) -> Any:
+        """Call the model with a batch that others take too: a copy of an array, of a tensor if need be."""
+        if isinstance(batch, np.ndarray):
+            return self._predictor(batch.copy())
+        if not hasattr(batch, "clone"):
+            return self._predictor(batch)
+        if self._writes_input is None:  # tried once: torch counts writes into a tensor
+            own = batch.clone()
+            output = self._predictor(own)
+            self._writes_input = own._version > 0
+            return output
+        return self._predictor(batch.clone() if self._writes_input else batch)
+
+    def write(self, start: int, rows: Rows, clock: Clock) -> None:
+        """Append rows from `start` on, as far as they are not there already; errors end this model only."""
+        if self._lost:  # what follows a lost block must not take its place
+            return
+        try:
+            ready = rows()
+            self._run_s += clock.seconds()
+            self._n_run += len(ready)
+            self._writer.append(ready[max(self._safe - start, 0) :])
+        except Exception as error:
+            self._lost = True
+            self.fail(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        begun = time.perf_counter()
+        try:
+            if kind is None and self.failure is None:
+                self._describe()
+                self._writer.__exit__(None, None, None)
+            else:
+                self._writer.__exit__(kind or RuntimeError, error, trace)
+        except Exception as late:
+            self.fail(late)
+        self._other_s += time.perf_counter() - begun
+
+    def _describe(self) -> None:
+        """Tell how the rows that this run wrote were made; those before are an earlier run's."""
+        resumed = {"resumed_at": self._safe} if self._safe else {}
+        speed = {"examples_per_s": round(self._rate, 1)} if self._rate else {}
+        self._writer.describe(batch_size=self._limit, **resumed, **speed)
+
+    @property
+    def _rate(self) -> float:
+        return self._n_run / self._run_s if self._run_s else 0.0
+
+    @property
+    def result(self) -> ModelRun:
+        """The model's row in the report."""
+        seconds = self._other_s + self._run_s
+        if self.failure is not None:
+            return ModelRun(self.source.model_id, "failed", self.failure.text, seconds)
+        return ModelRun(self.source.model_id, "done", None, seconds, self._rate)
