@@ -42,7 +42,9 @@ def info(store: Path, model: str | None, fmt: str | None, out: Path | None, forc
     sink = Sink(fmt, out, force)
     opened = ds.open(store)
     facts = opened.info() if model is None else opened.model(model).describe()
-    flat, show = (facts, _plain) if sink.fmt != "table" else (_flat(facts) if model else facts, _text)
+    flat, show = (
+        (facts, _plain) if sink.fmt != "table" else (_flat(facts) if model else _with_left_out(facts), _text)
+    )
     rows = {"property": list(flat), "value": [show(v) for v in flat.values()]}
     sink.table(pa.table(rows), record=facts)
 
@@ -54,6 +56,16 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
         for name, entry in facts.items()
         for key, value in (entry.items() if isinstance(entry, dict) else [("", entry)])
     }
+
+
+def _with_left_out(facts: dict[str, Any]) -> dict[str, Any]:
+    """Images that could not be read, which are among the attributes, as a line of their own."""
+    attributes = dict(facts["attributes"])
+    record = attributes.pop("left_out", None)
+    if not isinstance(record, dict) or "images" not in record:
+        return facts
+    names = [f"{name} ({why})" for name, why in record["images"].items()]
+    return {**facts, "attributes": attributes, "left_out": f"{record['summary']}: {_text(names)}"}
 
 
 def _plain(value: Any) -> str:
