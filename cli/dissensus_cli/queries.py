@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dissensus import Store
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
+NAMED = 8  # entries of a list that the screen shows
 LABELS = click.option("--labels", help="Label set that decides what is right. [default: the store's own]")
 
 
@@ -59,13 +60,16 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_left_out(facts: dict[str, Any]) -> dict[str, Any]:
-    """Images that could not be read, which are among the attributes, as a line of their own."""
+    """Images that could not be read, which are among the attributes, in lines of their own."""
     attributes = dict(facts["attributes"])
     record = attributes.pop("left_out", None)
     if not isinstance(record, dict) or "images" not in record:
         return facts
-    names = [f"{name} ({why})" for name, why in record["images"].items()]
-    return {**facts, "attributes": attributes, "left_out": f"{record['summary']}: {_text(names)}"}
+    lines = [f"{name} ({why})" for name, why in record["images"].items()]
+    if record["count"] > NAMED:
+        lines[NAMED:] = [f"… and {record['count'] - NAMED:,} more, see --format json"]
+    named = {f"left_out {number}": line for number, line in enumerate(lines, 1)}
+    return {**facts, "attributes": attributes, "left_out": record["summary"], **named}
 
 
 def _plain(value: Any) -> str:
@@ -76,7 +80,7 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items()) or "–"
     if isinstance(value, list):
-        return ", ".join(value[:8]) + (f", … ({len(value)})" if len(value) > 8 else "") or "–"
+        return ", ".join(value[:NAMED]) + (f", … ({len(value)})" if len(value) > NAMED else "") or "–"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
