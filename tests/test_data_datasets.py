@@ -139,6 +139,13 @@ def test_labels_of_numbers_of_every_kind():
     assert quiet(Items([(GREY, label, "more") for label in labels])).labels.tolist() == [1, 0, 2, 1]
 
 
+def test_class_names_of_the_dataset():
+    synonyms = Items([(GREY, 1)], classes=[("tench", "Tinca tinca"), ("goldfish",)])
+    assert quiet(synonyms).classes == ["tench, Tinca tinca", "goldfish"]
+    assert quiet(Items([(GREY, 1)], classes=np.array(["x", "y"]))).classes == ["x", "y"]
+    assert quiet(synonyms, classes=["a", "b", "c"]).classes == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
@@ -360,3 +367,7 @@ def test_what_a_function_raises_is_its_own():
         errors.ArgumentError, match="labels must not be given for python:own_data:source, which ret"
     ):
         open_examples("python:own_data:source", labels=[0, 1, 1])
+    with pytest.raises(
+        errors.ArgumentError, match="on_bad_image='skip' must not be given for python:own_data:so"
+    ):
+        open_examples("python:own_data:source", on_bad_image="skip")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @STORE
 @click.argument("source", type=click.Choice(["timm"]))
 @click.argument("models", nargs=-1, required=True)
-@click.option("--data", required=True, help="Labelled images: see below.")
+@click.option("--data", required=True, help="Labelled images: a path, a pattern or a name, see above.")
 @click.option(
     "--labels", type=click.Path(path_type=Path), help="Labels of a single IDX or .npy file, or of a dataset."
 )
@@ -90,14 +90,14 @@ def ingest(
     does not stop the others; it is reported at the end with exit status 1.
 
     \b
-    DATA is one of
-      val/                         a folder of class sub-folders with images
-      val-{000..009}.tar, shards/  WebDataset tar files: KEY.jpg (or any image) beside KEY.cls
-      saved/, test.parquet, *.arrow  a Hugging Face data set on disk (pip install 'dissensus[hf]')
-      python:MODULE:FUNCTION       what a function returns: a map-style dataset or an example source
-      t10k-images-idx3-ubyte.gz    an IDX file, or a folder of them
-      images.npy                   an array, with --labels
-      digits                       scikit-learn's
+    --data is one of
+      val/                           a folder of class sub-folders with images
+      shards/, 'val-{000..009}.tar'  WebDataset tar files: KEY.jpg (any image) beside KEY.cls
+      saved/, 'test-*.parquet'       Hugging Face data on disk (pip install 'dissensus[hf]')
+      python:MODULE:FUNCTION         the map-style dataset or example source that it returns
+      t10k-images-idx3-ubyte.gz      an IDX file, or a folder of them
+      images.npy                     an array, with --labels
+      digits                         scikit-learn's
 
     \b
     Examples:

@@ -148,8 +148,7 @@ class DecodedExamples(ABC):
     def _report_bad(self, bad: dict[int, str], n: int, on_bad_image: OnBadImage) -> None:
         if not bad:
             return
-        listed = sorted(((self._place(item), why) for item, why in bad.items()))
-        first = "; ".join(f"{place} ({why})" for place, why in listed[:_NAMED])
+        first = "; ".join(f"{self._place(item)} ({bad[item]})" for item in sorted(bad)[:_NAMED])
         more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         text = f"{len(bad)} of {n} images could not be decoded: {first}{more}"
         if on_bad_image == "stop":

@@ -160,6 +160,8 @@ def _from_function(spec: str, request: _Request) -> ExampleSource:
     made = function()
     if isinstance(made, ExampleSource):
         request.allow(f"{spec}, which returned an example source")
+        if request.on_bad_image == "skip":
+            raise ArgumentError(f"on_bad_image='skip' must not be given for {spec}: its source decides that")
         return made
     request.allow(f"the dataset of {spec}", "labels", "classes")
     return DatasetExamples(

@@ -85,11 +85,10 @@ class DatasetExamples(DecodedExamples):
         self._known = _targets(dataset, n) if labels is None else checked_labels(labels, n, None)
         self._own: NDArray[np.int64] = np.full(n, -1)
         self._look(type(dataset).__name__, names, on_bad_image, progress)
-        named_classes = getattr(dataset, "classes", None) if classes is None else classes
         truth = self._own if self._known is None else self._known
-        self.labels = checked_labels(truth[self._kept], len(self), named_classes)
-        n_classes = int(self.labels.max()) + 1
-        self.classes: list[str] = [str(c) for c in (named_classes or range(n_classes))]
+        names_given = _class_names(getattr(dataset, "classes", None) if classes is None else classes)
+        self.labels = checked_labels(truth[self._kept], len(self), names_given)
+        self.classes: list[str] = names_given or [str(c) for c in range(int(self.labels.max()) + 1)]
 
     def read(self, start: int, stop: int) -> Images:
         """Return items start … stop - 1: a list of PIL images, or one array where the dataset gives arrays.
@@ -146,6 +145,13 @@ def _length(dataset: Any) -> int:
             "an iterable one into a list first"
         )
     return len(dataset)
+
+
+def _class_names(classes: Any) -> list[str] | None:
+    """Return class names as texts; torchvision's ImageNet has a tuple of synonyms for each."""
+    if classes is None:
+        return None
+    return [", ".join(name) if isinstance(name, tuple) else str(name) for name in classes]
 
 
 def _targets(dataset: Any, n: int) -> NDArray[np.int64] | None:
