@@ -137,10 +137,18 @@ def test_images_left_out_are_remembered(tmp_path, made, checkpoints):
 
     write_folder(tmp_path / "val", [made[4]])  # mended meanwhile
     told = ingest("x.zoo", "val", checkpoints, tmp_path, "--on-bad-image", "skip", status=1)
-    assert (
-        f"{bad[1]!r} was left out when the store was made, since it could not be read (not an image)"
-        in told.stderr
-    )
+    assert f"{bad[1]!r} was left out of the store, since it could not be read (not an image)" in told.stderr
+
+
+@pytest.mark.parametrize("row", [7, 59])
+def test_an_image_that_became_unreadable_since(tmp_path, made, row):
+    store = ds.create_from(tmp_path / "zoo", source("folder", tmp_path, made))
+    write_folder(tmp_path / "val", [cut(made[row])])
+    with pytest.warns(UserWarning, match="left out: 1 of 60"):
+        examples = ImageFolder(tmp_path / "val", "skip", progress=False)
+    message = rf"{store.example_ids[row]}' is left out of the data, since it cannot be read any more \("
+    with pytest.raises(errors.ExamplesMismatch, match=message):
+        infer(store, MODEL, examples, progress=False)
 
 
 class Bad:

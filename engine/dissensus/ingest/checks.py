@@ -94,13 +94,14 @@ def check_examples(store: Store, examples: ExampleSource) -> None:
         if given != stored:
             raise ExamplesMismatch(
                 f"example {row} is {given!r} in the data but {stored!r} in the store; {counts}"
-                f"{_once_unreadable(store, given)}; make another store for this data"
+                f"{_left_out_of_one(store, examples, given, stored)}; make another store for this data"
             )
     if len(examples.ids) != store.n_examples:
         longer = examples.ids if len(examples.ids) > store.n_examples else store.example_ids
         first = longer[min(len(examples.ids), store.n_examples)]
         raise ExamplesMismatch(
-            f"{counts}; the first without a partner is {first!r}{_once_unreadable(store, first)}"
+            f"{counts}; the first without a partner is {first!r}"
+            f"{_left_out_of_one(store, examples, first, first)}"
         )
     _check_labels(store, examples)
     stored_content = store.attributes.get(CONTENT)
@@ -160,13 +161,13 @@ def wrong_class_count(model_id: str, own: int, n_classes: int) -> WrongClassCoun
     )
 
 
-def _once_unreadable(store: Store, example: str) -> str:
-    why = was_left_out(store.attributes, example)
-    return (
-        f"; {example!r} was left out when the store was made, since it could not be read ({why})"
-        if why
-        else ""
-    )
+def _left_out_of_one(store: Store, examples: ExampleSource, given: str, stored: str) -> str:
+    """Return what is known of two ids that should be one: which of them could not be read, then or now."""
+    now: str | None = getattr(examples, "skipped", {}).get(stored)
+    if now:
+        return f"; {stored!r} is left out of the data, since it cannot be read any more ({now})"
+    then = was_left_out(store.attributes, given)
+    return f"; {given!r} was left out of the store, since it could not be read ({then})" if then else ""
 
 
 def _changed(store: Store, examples: ExampleSource) -> str:
