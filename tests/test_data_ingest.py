@@ -100,6 +100,7 @@ def spoiled(made):
     return [p._replace(data=bad.get(i, p.data)) for i, p in enumerate(made)]
 
 
+@pytest.mark.slow
 def test_images_left_out_are_remembered(tmp_path, made, checkpoints):
     write_folder(tmp_path / "val", spoiled(made))
     bad = sorted(f"{made[i].label}/{made[i].stem}.{made[i].ending}" for i in (2, 4, 6))
