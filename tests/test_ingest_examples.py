@@ -290,7 +290,7 @@ def test_bad_images_are_skipped_when_asked(folder):
     spoil(folder)
     with pytest.warns(UserWarning, match=r"left out: 3 of 8 images could not be decoded: .*empty\.jpeg"):
         examples = ImageFolder(folder, "skip", progress=False)
-    assert examples.skipped == ["ant/empty.jpeg", "zebra/cut.jpg", "zebra/text.png"]
+    assert list(examples.skipped) == ["ant/empty.jpeg", "zebra/cut.jpg", "zebra/text.png"]
     assert examples.ids == ["ant/D.PNG", "ant/deep/c.png", "ant/misnamed.jpg", "zebra/a.jpg", "zebra/b.png"]
     assert len(examples.read(0, 5)) == len(examples.labels) == 5
 
@@ -477,6 +477,160 @@ def test_sixteen_bit_files_are_scaled(tmp_path, rng):
     assert deep.mode == flat.mode == "L"
     assert np.array_equal(np.asarray(deep), eight)
     assert np.array_equal(np.asarray(flat), eight)
+
+
+# files of every kind, as timm and torchvision read them
+
+
+def exif(orientation):
+    entries = Image.Exif()
+    entries[0x0112] = orientation
+    return entries
+
+
+def modes(rng):
+    """One image of each mode that files have: name, image, how it is saved."""
+    colour = Image.fromarray(rng.integers(0, 255, (9, 7, 3), dtype=np.uint8))
+    alpha = Image.fromarray(rng.integers(0, 255, (9, 7, 4), dtype=np.uint8))
+    return {
+        "alpha.png": (alpha, {}),
+        "bits.png": (colour.convert("1"), {}),
+        "cmyk.jpg": (colour.convert("CMYK"), {}),
+        "gif.gif": (colour.convert("P"), {}),
+        "grey alpha.png": (alpha.convert("LA"), {}),
+        "grey.jpg": (colour.convert("L"), {}),
+        "moving.gif": (colour.convert("P"), {"save_all": True, "append_images": [alpha.convert("P")]}),
+        "palette.png": (colour.convert("P"), {}),
+        "see-through palette.png": (colour.convert("P"), {"transparency": 3}),
+        "tiff.tif": (colour, {"compression": "tiff_deflate"}),
+        "turned.jpg": (colour, {"exif": exif(6)}),
+        "webp.webp": (alpha, {}),
+        "ycbcr.jpg": (colour.convert("YCbCr"), {}),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_files_of_every_mode_are_read_as_timm_and_torchvision_do(tmp_path, rng):  # timm leaves files open
+    from timm.data import create_dataset
+    from torchvision.datasets.folder import default_loader
+
+    made = modes(rng)
+    (tmp_path / "a").mkdir()
+    for name, (image, options) in made.items():
+        image.save(tmp_path / "a" / name, **options)
+    (tmp_path / "a" / "misnamed.jpg").write_bytes((tmp_path / "a" / "palette.png").read_bytes())
+    (tmp_path / "a" / "misnamed.png").write_bytes((tmp_path / "a" / "cmyk.jpg").read_bytes())
+    examples = ImageFolder(tmp_path, progress=False)
+    assert len(examples) == len(made) + 2
+    ours = {
+        name: np.asarray(image.convert("RGB"))
+        for name, image in zip(examples.ids, examples.read(0, len(examples)), strict=True)
+    }
+    for name, pixels in ours.items():
+        assert np.array_equal(pixels, np.asarray(default_loader(tmp_path / name))), name
+    timms = create_dataset("", root=str(tmp_path))  # finds .png, .jpg and .jpeg only
+    assert len(timms) == sum(name.endswith((".png", ".jpg")) for name in ours)
+    for i in range(len(timms)):
+        assert np.array_equal(ours[timms.filename(i)], np.asarray(timms[i][0])), timms.filename(i)
+
+
+def test_orientation_is_left_alone(tmp_path, rng):
+    upright = Image.fromarray(rng.integers(0, 255, (9, 7, 3), dtype=np.uint8))
+    (tmp_path / "a").mkdir()
+    for orientation in range(1, 9):
+        upright.save(tmp_path / "a" / f"{orientation}.png", exif=exif(orientation))
+    with Image.open(tmp_path / "a/6.png") as turned:
+        assert turned.getexif()[0x0112] == 6
+    images = ImageFolder(tmp_path, progress=False).read(0, 8)
+    assert all(np.array_equal(np.asarray(image), np.asarray(upright)) for image in images)
+
+
+@pytest.mark.parametrize(
+    ("kept", "ending"),
+    [(0.0, "png"), (0.5, "jpg"), (0.9, "jpg"), (0.5, "png"), (0.5, "webp"), (0.9, "gif"), (0.5, "bmp")],
+)
+def test_truncated_files_of_every_format(tmp_path, rng, kept, ending):
+    (tmp_path / "a").mkdir()
+    pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    for name in ("good", "cut"):
+        Image.fromarray(pixels).save(tmp_path / "a" / f"{name}.{ending}")
+    path = tmp_path / "a" / f"cut.{ending}"
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.warns(
+        UserWarning, match=rf"left out: 1 of 2 images could not be decoded: .*cut\.{ending} \([^)]"
+    ):
+        examples = ImageFolder(tmp_path, "skip", progress=False)
+    assert examples.ids == [f"a/good.{ending}"]
+    assert [*examples.skipped] == [f"a/cut.{ending}"]
+    assert "0x" not in examples.skipped[f"a/cut.{ending}"]  # no address: the same at every reading
+
+
+def test_names_of_every_kind(tmp_path):
+    names = [
+        "with space.png",
+        "ünï çödé 漢字.png",
+        "a\nline.png",
+        "100%.png",
+        "{x}.png",
+        "[1].png",
+        "-o.png",
+        "e\u0301.png",
+    ]
+    for name in names:
+        image(tmp_path / "class ü" / name)
+    examples = ImageFolder(tmp_path, progress=False)
+    assert examples.ids == sorted(f"class ü/{name}" for name in names)
+    assert len(examples.read(0, 8)) == 8
+    assert open_examples(tmp_path).fingerprint == examples.fingerprint
+
+
+def test_linked_files(tmp_path):
+    image(tmp_path / "store/1.png", 1)
+    (tmp_path / "val/ant").mkdir(parents=True)
+    (tmp_path / "val/ant/x.png").symlink_to(tmp_path / "store/1.png")
+    (tmp_path / "val/ant/y.png").symlink_to("x.png")
+    examples = ImageFolder(tmp_path / "val", progress=False)
+    assert examples.ids == ["ant/x.png", "ant/y.png"]
+    assert examples.contents[0] == examples.contents[1]
+    (tmp_path / "val/ant/z.png").symlink_to("nowhere.png")
+    (tmp_path / "val/ant/loop.png").symlink_to("loop.png")
+    with pytest.warns(
+        UserWarning, match=r"2 of 4 .*loop.png \(Too many levels .*z.png \(No such file or directory\)"
+    ):
+        assert ImageFolder(tmp_path / "val", "skip", progress=False).ids == examples.ids
+
+
+def test_a_file_that_may_not_be_read_is_a_bad_image(folder, monkeypatch):
+    from pathlib import Path
+
+    real = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "a.jpg":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(errors.UnreadableImage, match=r"1 of 4 .*zebra/a.jpg \(Permission denied\)"):
+        ImageFolder(folder, progress=False)
+
+
+def test_a_replaced_image_is_told_when_it_is_read(folder):
+    examples = ImageFolder(folder, progress=False)
+    Image.new("RGB", (7, 9)).save(folder / "zebra/b.png")
+    examples.read(0, 3)
+    with pytest.raises(
+        errors.ExamplesMismatch, match=r"zebra/b\.png is not what it was when the data was scanned"
+    ):
+        examples.read(3, 4)
+
+
+def test_sources_tell_whether_they_decode(folder):
+    examples = ImageFolder(folder, progress=False)
+    assert (examples.decoding, ArrayExamples(IMAGES, LABELS).decoding) == (True, False)
+    assert [len(content) for content in examples.contents] == [16] * 4
+    digest = hashlib.sha256((folder / examples.ids[2]).read_bytes()).hexdigest()
+    assert examples.contents[2].decode() == digest[:16]
 
 
 # labels and class names

@@ -32,6 +32,7 @@ LAYERS = {
 HEAVY = {
     "torch": {"ingest", "demo"},
     "timm": {"ingest", "demo"},
+    "datasets": {"ingest"},
     "sklearn": {"demo", "ingest"},
     "numba": {"kernels"},
     "zarr": set(),

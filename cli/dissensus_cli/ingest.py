@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +21,20 @@ if TYPE_CHECKING:
 @STORE
 @click.argument("source", type=click.Choice(["timm"]))
 @click.argument("models", nargs=-1, required=True)
+@click.option("--data", required=True, help="Labelled images: a path, a pattern or a name, see above.")
 @click.option(
-    "--data", required=True, help="Folder of class sub-folders, IDX file or folder, .npy file, or 'digits'."
+    "--labels", type=click.Path(path_type=Path), help="Labels of a single IDX or .npy file, or of a dataset."
 )
-@click.option("--labels", type=click.Path(path_type=Path), help="Labels of a single IDX or .npy file.")
 @click.option(
     "--classes",
     type=click.Path(path_type=Path),
     help="All class names, one a line, for data that lacks some of them or has numbers only.",
 )
+@click.option("--image-column", help="Hugging Face data: images.  [default: the only column of type Image]")
+@click.option(
+    "--label-column", help="Hugging Face data: classes.  [default: the only ClassLabel, or 'label']"
+)
+@click.option("--id-column", help="Hugging Face data: distinct ids.  [default: row numbers]")
 @click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of local checkpoints.")
 @click.option("--pretrained", is_flag=True, help="Fetch timm's pretrained weights (needs a network).")
 @click.option(
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="Unreadable image files.",
+    help="Images that cannot be decoded; the store remembers which were skipped.",
 )
 @click.option("--restart", is_flag=True, help="Drop what was staged of unfinished models.")
 @click.option("--replace", is_flag=True, help="Run stored models anew whose weights or preprocessing differ.")
@@ -60,6 +66,9 @@ def ingest(
     data: str,
     labels: Path | None,
     classes: Path | None,
+    image_column: str | None,
+    label_column: str | None,
+    id_column: str | None,
     checkpoints: Path | None,
     pretrained: bool,
     dtype: str | None,
@@ -81,9 +90,20 @@ def ingest(
     does not stop the others; it is reported at the end with exit status 1.
 
     \b
+    --data is one of
+      val/                           a folder of class sub-folders with images
+      shards/, 'val-{000..009}.tar'  WebDataset tar files: KEY.jpg (any image) beside KEY.cls
+      saved/, 'test-*.parquet'       Hugging Face data on disk (pip install 'dissensus[hf]')
+      python:MODULE:FUNCTION         the map-style dataset or example source that it returns
+      t10k-images-idx3-ubyte.gz      an IDX file, or a folder of them
+      images.npy                     an array, with --labels
+      digits                         scikit-learn's
+
+    \b
     Examples:
       dissensus ingest my.zoo timm 'resnet*' --data val/ --pretrained
       dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/
+      dissensus ingest my.zoo timm '*' --data 'val-{000..009}.tar' --checkpoints checkpoints/
     """
     from dissensus.ingest import infer, open_examples, timm_models
     from dissensus.ingest.checks import choose_device
@@ -92,7 +112,17 @@ def ingest(
     target = choose_device(device)  # what the user got wrong is said before a store is made
     sources = timm_models(models, checkpoints=checkpoints, pretrained=pretrained)
     names = None if classes is None else _lines(classes)
-    examples = open_examples(data, labels, on_bad_image, names)  # type: ignore[arg-type]
+    if data.startswith("python:"):
+        sys.path.insert(0, os.getcwd())  # modules that lie here are found, as `python -m` does it
+    examples = open_examples(
+        data,
+        labels,
+        on_bad_image,  # type: ignore[arg-type]
+        names,
+        image_column=image_column,
+        label_column=label_column,
+        id_column=id_column,
+    )
     report = infer(
         _store(store, examples, dtype, codec),
         sources,

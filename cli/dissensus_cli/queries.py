@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dissensus import Store
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
+NAMED = 8  # entries of a list that the screen shows
 LABELS = click.option("--labels", help="Label set that decides what is right. [default: the store's own]")
 
 
@@ -42,7 +43,9 @@ def info(store: Path, model: str | None, fmt: str | None, out: Path | None, forc
     sink = Sink(fmt, out, force)
     opened = ds.open(store)
     facts = opened.info() if model is None else opened.model(model).describe()
-    flat, show = (facts, _plain) if sink.fmt != "table" else (_flat(facts) if model else facts, _text)
+    flat, show = (
+        (facts, _plain) if sink.fmt != "table" else (_flat(facts) if model else _with_left_out(facts), _text)
+    )
     rows = {"property": list(flat), "value": [show(v) for v in flat.values()]}
     sink.table(pa.table(rows), record=facts)
 
@@ -56,6 +59,19 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _with_left_out(facts: dict[str, Any]) -> dict[str, Any]:
+    """Images that could not be read, which are among the attributes, in lines of their own."""
+    attributes = dict(facts["attributes"])
+    record = attributes.pop("left_out", None)
+    if not isinstance(record, dict) or "images" not in record:
+        return facts
+    lines = [f"{name} ({why})" for name, why in record["images"].items()]
+    if record["count"] > NAMED:
+        lines[NAMED:] = [f"… and {record['count'] - NAMED:,} more, see --format json"]
+    named = {f"left_out {number}": line for number, line in enumerate(lines, 1)}
+    return {**facts, "attributes": attributes, "left_out": record["summary"], **named}
+
+
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -64,7 +80,7 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items()) or "–"
     if isinstance(value, list):
-        return ", ".join(value[:8]) + (f", … ({len(value)})" if len(value) > 8 else "") or "–"
+        return ", ".join(value[:NAMED]) + (f", … ({len(value)})" if len(value) > NAMED else "") or "–"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .examples import ExampleSource as ExampleSource
     from .examples import digits_examples as digits_examples
     from .folders import ImageFolder as ImageFolder
+    from .hf_examples import HfExamples as HfExamples
     from .idx import idx_examples as idx_examples
     from .imports.annotations import annotate_from_files as annotate_from_files
     from .imports.class_names import read_classes as read_classes
@@ -33,14 +34,18 @@ if TYPE_CHECKING:
     from .report import ModelRun as ModelRun
     from .sources import open_examples as open_examples
     from .stream import infer as infer
+    from .tars import TarExamples as TarExamples
     from .timm_sources import TimmModel as TimmModel
     from .timm_sources import timm_models as timm_models
+    from .torch_datasets import DatasetExamples as DatasetExamples
     from .torch_models import TorchModel as TorchModel
 
 _HOME = {
     "ArrayExamples": "examples",
     "CallableModel": "callables",
+    "DatasetExamples": "torch_datasets",
     "ExampleSource": "examples",
+    "HfExamples": "hf_examples",
     "ImageFolder": "folders",
     "ImportReport": "imports.report",
     "ImportRow": "imports.report",
@@ -50,6 +55,7 @@ _HOME = {
     "ModelRun": "report",
     "ModelSource": "models",
     "Predictor": "models",
+    "TarExamples": "tars",
     "TimmModel": "timm_sources",
     "TorchModel": "torch_models",
     "annotate_from_files": "imports.annotations",

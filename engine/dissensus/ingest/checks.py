@@ -13,7 +13,8 @@ from dissensus.errors import ArgumentError, ExamplesMismatch, WrongClassCount
 from dissensus.store import format as fmt
 from dissensus.store.files import writing
 
-from .create import CONTENT
+from .create import CONTENT, DIGESTS
+from .left_out import was_left_out
 from .models import ModelSource
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from dissensus.store.catalog import Store
 
     from .examples import ExampleSource
+
+
+_NAMED = 5
 
 
 def check_models(models: ModelSource | Iterable[ModelSource]) -> list[ModelSource]:
@@ -95,19 +99,23 @@ def check_examples(store: Store, examples: ExampleSource) -> None:
     for row, (given, stored) in enumerate(zip(examples.ids, store.example_ids, strict=False)):
         if given != stored:
             raise ExamplesMismatch(
-                f"example {row} is {given!r} in the data but {stored!r} in the store; {counts}; "
-                "make another store for this data"
+                f"example {row} is {given!r} in the data but {stored!r} in the store; {counts}"
+                f"{_left_out_of_one(store, examples, given, stored)}; make another store for this data"
             )
     if len(examples.ids) != store.n_examples:
         longer = examples.ids if len(examples.ids) > store.n_examples else store.example_ids
         first = longer[min(len(examples.ids), store.n_examples)]
-        raise ExamplesMismatch(f"{counts}; the first without a partner is {first!r}")
+        raise ExamplesMismatch(
+            f"{counts}; the first without a partner is {first!r}"
+            f"{_left_out_of_one(store, examples, first, first)}"
+        )
     _check_labels(store, examples)
     stored_content = store.attributes.get(CONTENT)
     if stored_content is not None and stored_content != examples.fingerprint:
         raise ExamplesMismatch(
             f"the data has the store's ids but other content (sha256 {examples.fingerprint[:12]}…, the "
-            f"store was made from {stored_content[:12]}…); use the data it was made from, or make a new store"
+            f"store was made from {stored_content[:12]}…){_changed(store, examples)}; use the data it was "
+            "made from, or make a new store"
         )
 
 
@@ -157,6 +165,27 @@ def wrong_class_count(model_id: str, own: int, n_classes: int) -> WrongClassCoun
     return WrongClassCount(
         f"model {model_id!r} has {own} classes, the store has {n_classes}{remedy if own > n_classes else ''}"
     )
+
+
+def _left_out_of_one(store: Store, examples: ExampleSource, given: str, stored: str) -> str:
+    """Return what is known of two ids that should be one: which of them could not be read, then or now."""
+    now: str | None = getattr(examples, "skipped", {}).get(stored)
+    if now:
+        return f"; {stored!r} is left out of the data, since it cannot be read any more ({now})"
+    then = was_left_out(store.attributes, given)
+    return f"; {given!r} was left out of the store, since it could not be read ({then})" if then else ""
+
+
+def _changed(store: Store, examples: ExampleSource) -> str:
+    """Return which images differ from those the store was made from, where both have a digest of each."""
+    table, own = store.own_examples(), getattr(examples, "contents", None)
+    if own is None or DIGESTS not in table.column_names:
+        return ""
+    stored = np.array(table[DIGESTS].to_pylist(), "S")
+    differ = np.flatnonzero(np.asarray(own) != stored)
+    names = ", ".join(repr(examples.ids[row]) for row in differ[:_NAMED])
+    more = ", …" if len(differ) > _NAMED else ""
+    return f": {len(differ):,} of {len(stored):,} images differ, {names}{more}"
 
 
 def _check_labels(store: Store, examples: ExampleSource) -> None:

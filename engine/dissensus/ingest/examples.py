@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, MissingDependency
+
+from .mapped import place_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +28,12 @@ class ExampleSource(Protocol):
     """Labelled examples in a fixed order, read a batch at a time.
 
     `read(start, stop)` gives the images of these rows: a uint8 array (n, H, W) or (n, H, W, 3), a float array
-    (n, …), or a list of PIL images. It is called from one reader thread and holds no more than it returns.
+    (n, …), or a list of PIL images. It holds no more than it returns, and may be called from several
+    threads, and by unpickled copies of the source in other processes.
+
+    Three attributes are used where a source has them: `decoding`, whether `read` decodes images, which takes
+    a processor's time (False without it); `skipped`, why each image that was left out could not be read, by
+    its id; `contents`, a digest of each image (bytes), by which a store tells which of them differ.
     """
 
     @property
@@ -70,6 +77,9 @@ class ArrayExamples:
         C names; by default "0" … up to the largest label.
     splits
         N split names.
+    reopen
+        Function without arguments that returns `images`, for pickled copies: not needed where these are in
+        memory (then a copy is pickled) or part of a named file (then its place is).
 
     Raises
     ------
@@ -84,6 +94,8 @@ class ArrayExamples:
     ['0', '1', '2']
     """
 
+    decoding = False
+
     def __init__(
         self,
         images: NDArray[Any],
@@ -92,18 +104,28 @@ class ArrayExamples:
         ids: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
         splits: Sequence[str] | None = None,
+        reopen: Callable[[], NDArray[Any]] | None = None,
     ) -> None:
+        self._reopen = reopen
         self._images = _checked_images(images)
         self.labels: NDArray[np.int64] = checked_labels(labels, len(images), classes)
         n_classes = int(self.labels.max()) + 1
-        self.ids: list[str] = row_ids(len(images)) if ids is None else _named("ids", ids, len(images))
+        self.ids: list[str] = row_ids(len(images)) if ids is None else named("ids", ids, len(images))
         self.classes: list[str] = list(classes) if classes is not None else [str(c) for c in range(n_classes)]
-        self.splits: list[str] | None = None if splits is None else _named("splits", splits, len(images))
-        if len(set(self.ids)) != len(self.ids):
-            raise ArgumentError(f"ids must be distinct; {_first_double(self.ids)!r} comes more than once")
+        self.splits: list[str] | None = None if splits is None else named("splits", splits, len(images))
+        refuse_doubles(self.ids)
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def __getstate__(self) -> dict[str, Any]:
+        reopen = self._reopen or place_of(self._images)
+        return self.__dict__ if reopen is None else {**self.__dict__, "_images": None, "_reopen": reopen}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._images is None:
+            self._images = _checked_images(self._reopen())
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return rows start … stop - 1, read-only: what a model does in place must not reach the array."""
@@ -142,6 +164,12 @@ def eight_bits(image: Image) -> Image:
 def own_copy(images: Images) -> Images:
     """Return images whose arrays the caller may change: a copy where they are read-only."""
     return np.require(images, requirements="W") if isinstance(images, np.ndarray) else images
+
+
+def refuse_doubles(ids: Sequence[str]) -> None:
+    """Refuse ids of which one comes twice: rows are matched by them."""
+    if len(set(ids)) != len(ids):
+        raise ArgumentError(f"ids must be distinct; {_first_double(ids)!r} comes more than once")
 
 
 def row_ids(n: int, prefix: str = "") -> list[str]:
@@ -222,7 +250,8 @@ def _checked_images(images: NDArray[Any]) -> NDArray[Any]:
     return images
 
 
-def _named(argument: str, names: Sequence[str], n: int) -> list[str]:
+def named(argument: str, names: Sequence[str], n: int) -> list[str]:
+    """Return one name an image, checked to be as many."""
     if len(names) != n:
         raise ArgumentError(f"{argument} must have one entry for each of the {n} images, got {len(names)}")
     return [str(name) for name in names]

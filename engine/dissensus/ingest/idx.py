@@ -8,6 +8,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +112,10 @@ def idx_examples(
     truth = _labels_of(images_file, labels)
     if classes is None and _is_fashion(images_file):
         classes = FASHION_CLASSES
-    return ArrayExamples(images, truth, ids=row_ids(len(images), f"{part}-"), classes=classes)
+    ids = row_ids(len(images), f"{part}-")
+    return ArrayExamples(
+        images, truth, ids=ids, classes=classes, reopen=partial(read_idx, images_file.absolute())
+    )
 
 
 def find_idx(folder: str | Path) -> dict[str, Path]:

@@ -55,9 +55,9 @@ def _class_folders(root: Path) -> list[str]:
         raise ArgumentError(f"image folder not found: {root}")
     folders, files = [], 0
     for entry in _entries(str(root)):
-        if entry.is_dir():
+        if _is_folder(entry):
             folders.append(entry.name)
-        files += entry.is_file() and _is_image(entry.name)
+        files += not _is_folder(entry) and _is_image(entry.name)
     if not folders:
         state = "has no class sub-folders" if any(root.iterdir()) else "is empty"
         raise ArgumentError(f"image folder {root} {state}; expected {root}/<class>/<image>")
@@ -85,7 +85,7 @@ def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
     if real in above:
         return
     for entry in _entries(folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, (*above, real))
         elif _is_image(entry.name):
             yield entry.path
@@ -97,6 +97,14 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise ArgumentError(f"folder {folder} cannot be read: {error.strerror}; make it readable") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder; a link that leads nowhere, or to itself, is an unreadable file."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_image(name: str) -> bool:
