@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .model_options import model_options, model_sources
 from .output import Sink, output_options
 from .queries import STORE
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @STORE
-@click.argument("source", type=click.Choice(["timm"]))
-@click.argument("models", nargs=-1, required=True)
+@model_options
 @click.option(
     "--data", required=True, help="Folder of class sub-folders, IDX file or folder, .npy file, or 'digits'."
 )
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="All class names, one a line, for data that lacks some of them or has numbers only.",
 )
-@click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of local checkpoints.")
-@click.option("--pretrained", is_flag=True, help="Fetch timm's pretrained weights (needs a network).")
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
@@ -57,11 +55,15 @@ def ingest(
     store: Path,
     source: str,
     models: tuple[str, ...],
+    checkpoints: Path | None,
+    pretrained: bool,
+    preprocess: str | None,
+    output: str | None,
+    kind: str | None,
+    class_map: Path | None,
     data: str,
     labels: Path | None,
     classes: Path | None,
-    checkpoints: Path | None,
-    pretrained: bool,
     dtype: str | None,
     codec: str | None,
     batch_size: int,
@@ -75,24 +77,47 @@ def ingest(
 ) -> None:
     """Run models over labelled data and stream their logits into STORE, which is made if it is not there.
 
-    MODELS are timm names or patterns. Weights come from --checkpoints, a folder with one sub-folder a model
-    in timm's own layout (config.json, model.safetensors) or files named ARCHITECTURE.safetensors, or from
-    timm's hub with --pretrained. Ctrl-C or a kill loses nothing: the same command goes on. A model that fails
-    does not stop the others; it is reported at the end with exit status 1.
+    SOURCE says what MODELS are:
+
+    \b
+      timm    names or patterns; weights from --checkpoints, a folder with one sub-folder a model in timm's
+              own layout (config.json, model.safetensors) or files named ARCHITECTURE.safetensors, or from
+              timm's hub with --pretrained
+      torch   files: TorchScript, or programs of torch.export (.pt2)
+      onnx    files, run by onnxruntime
+      hf      folders that transformers saved (image classifiers), or names on the hub
+      python  module:function, called without arguments; returns a model source, a list of them, a torch
+              module, or a callable
+
+    Ctrl-C or a kill loses nothing: the same command goes on. A model that fails does not stop the others; it
+    is reported at the end with exit status 1.
 
     \b
     Examples:
       dissensus ingest my.zoo timm 'resnet*' --data val/ --pretrained
       dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/
+      dissensus ingest my.zoo onnx net.onnx --data val/ --preprocess '{"input_size": [3, 224, 224]}'
+      dissensus ingest my.zoo hf vit-finetuned/ --data val/ --class-map names.txt
+      dissensus ingest my.zoo python zoo:models --data val/
     """
-    from dissensus.ingest import infer, open_examples, timm_models
+    from dissensus.ingest import infer, open_examples
     from dissensus.ingest.checks import choose_device
 
     sink = Sink(fmt, out, force)
     target = choose_device(device)  # what the user got wrong is said before a store is made
-    sources = timm_models(models, checkpoints=checkpoints, pretrained=pretrained)
     names = None if classes is None else _lines(classes)
     examples = open_examples(data, labels, on_bad_image, names)  # type: ignore[arg-type]
+    sources = model_sources(
+        source,
+        models,
+        class_map,
+        examples,
+        checkpoints=checkpoints,
+        pretrained=pretrained,
+        preprocess=preprocess,
+        output=output,
+        kind=kind,
+    )
     report = infer(
         _store(store, examples, dtype, codec),
         sources,

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .callables import CallableModel as CallableModel
+    from .class_map import ClassMap as ClassMap
+    from .class_map import MappedModel as MappedModel
+    from .class_map_files import read_class_map as read_class_map
+    from .costs import count_gmacs as count_gmacs
     from .create import create_from as create_from
     from .estimators import estimator_model as estimator_model
     from .examples import ArrayExamples as ArrayExamples
     from .examples import ExampleSource as ExampleSource
     from .examples import digits_examples as digits_examples
+    from .exported import ExportedModel as ExportedModel
     from .folders import ImageFolder as ImageFolder
+    from .hf_models import HfModel as HfModel
     from .idx import idx_examples as idx_examples
     from .imports.annotations import annotate_from_files as annotate_from_files
     from .imports.class_names import read_classes as read_classes
@@ -29,7 +35,12 @@ if TYPE_CHECKING:
     from .models import LazyModel as LazyModel
     from .models import ModelSource as ModelSource
     from .models import Predictor as Predictor
+    from .named_models import open_models as open_models
+    from .onnx_models import OnnxModel as OnnxModel
+    from .python_models import python_models as python_models
     from .sources import open_examples as open_examples
+    from .stated import StatedPreprocess as StatedPreprocess
+    from .stated import read_preprocess as read_preprocess
     from .stream import InferReport as InferReport
     from .stream import ModelRun as ModelRun
     from .stream import infer as infer
@@ -40,19 +51,26 @@ if TYPE_CHECKING:
 _HOME = {
     "ArrayExamples": "examples",
     "CallableModel": "callables",
+    "ClassMap": "class_map",
     "ExampleSource": "examples",
+    "ExportedModel": "exported",
+    "HfModel": "hf_models",
     "ImageFolder": "folders",
     "ImportReport": "imports.report",
     "ImportRow": "imports.report",
     "InferReport": "stream",
     "LabelFile": "imports.labels",
     "LazyModel": "models",
+    "MappedModel": "class_map",
     "ModelRun": "stream",
     "ModelSource": "models",
+    "OnnxModel": "onnx_models",
     "Predictor": "models",
+    "StatedPreprocess": "stated",
     "TimmModel": "timm_sources",
     "TorchModel": "torch_models",
     "annotate_from_files": "imports.annotations",
+    "count_gmacs": "costs",
     "create_from": "create",
     "create_from_files": "imports.stores",
     "digits_examples": "examples",
@@ -61,8 +79,12 @@ _HOME = {
     "import_predictions": "imports.run",
     "infer": "stream",
     "open_examples": "sources",
+    "open_models": "named_models",
+    "python_models": "python_models",
+    "read_class_map": "class_map_files",
     "read_classes": "imports.class_names",
     "read_labels": "imports.labels",
+    "read_preprocess": "stated",
     "read_table": "imports.whole",
     "timm_models": "timm_sources",
 }

@@ -95,11 +95,11 @@ def count_gmacs(module: Callable[[Any], Any], batch_of_one: torch.Tensor) -> flo
     return flops / 2e9 / max(len(batch_of_one), getattr(module, "fewest_examples", 1))
 
 
-class _Seen(TorchDispatchMode):
+class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Collects the operators that are executed, below the counter that takes composite ones apart."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._operators: set[Any] = set()
 
     def __torch_dispatch__(

@@ -20,7 +20,7 @@ from .callables import check_kind
 from .checkpoints import one_line
 from .digests import describe_callable, file_digest
 from .outputs import one_output, refuse_probabilities
-from .stated import UNKNOWN, InputSize, StatedPreprocess, fit_preprocess
+from .stated import UNKNOWN, InputSize, fit_preprocess, prepared_size
 from .torch_models import ModulePredictor, module_metadata
 
 if TYPE_CHECKING:
@@ -83,12 +83,11 @@ class ExportedModel:
         with _translated(path, form):
             found = _LOADERS[form](path, device)
         preprocess = fit_preprocess(self.preprocess, found.size)
-        size = preprocess.input_size if isinstance(preprocess, StatedPreprocess) else found.size
         runner = Runner(found.module, found.dtype, found.limits, self.kind is None)
         metadata = {
             "source": form,
             "file": path.name,
-            **module_metadata(runner, device, None if None in size else size),  # type: ignore[arg-type]
+            **module_metadata(runner, device, prepared_size(preprocess)),
             **found.limits.describe(),
             **self.metadata,
         }
@@ -138,7 +137,7 @@ class _Loaded:
     module: nn.Module
     dtype: torch.dtype
     size: InputSize = UNKNOWN
-    limits: BatchLimits = BatchLimits()
+    limits: BatchLimits = field(default_factory=BatchLimits)
     n_classes: int | None = None
 
 
@@ -159,7 +158,7 @@ def _form(path: Path) -> str:
     raise ModelLoadError(
         f"{path} holds neither TorchScript nor a program of torch.export"
         f"{' but what torch.save wrote' if 'data.pkl' in names else ''}; give weights to their architecture "
-        "with `ingest STORE timm … --checkpoints`, or in a function with `ingest STORE python module:function`"
+        "with `ingest STORE timm … --checkpoints`, or in a function, `ingest STORE python module:function`"
     )
 
 
@@ -178,13 +177,14 @@ def _translated(path: Path, form: str) -> Iterator[None]:
 
 
 def _load_script(path: Path, device: torch.device) -> _Loaded:
-    module = torch.jit.load(str(path), map_location=device).eval()
+    module: nn.Module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+    module.eval()
     first = next((p for p in module.parameters() if p.is_floating_point()), None)
     return _Loaded(module, torch.float32 if first is None else first.dtype)
 
 
 def _load_program(path: Path, device: torch.device) -> _Loaded:
-    program = torch.export.load(str(path))
+    program: ExportedProgram = torch.export.load(str(path))
     batch = _input(program, path)
     _refuse_training(program, path)
     if device.type != "cpu":
@@ -200,7 +200,9 @@ def _input(program: ExportedProgram, path: Path) -> Any:
     """Return the one input of a program, as a tensor without values."""
     names = list(program.graph_signature.user_inputs)
     if len(names) != 1:
-        raise ModelLoadError(f"{path} takes {len(names)} inputs ({', '.join(map(str, names))}), one is needed")
+        raise ModelLoadError(
+            f"{path} takes {len(names)} inputs ({', '.join(map(str, names))}), one is needed"
+        )
     return next(n.meta["val"] for n in program.graph.nodes if n.op == "placeholder" and n.name == names[0])
 
 

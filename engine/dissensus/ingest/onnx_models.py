@@ -19,7 +19,7 @@ from .checkpoints import one_line
 from .digests import describe_callable, file_digest, versions
 from .examples import own_copy
 from .outputs import refuse_probabilities
-from .stated import EXAMPLE, UNKNOWN, InputSize, StatedPreprocess, fit_preprocess, told
+from .stated import EXAMPLE, UNKNOWN, InputSize, fit_preprocess, prepared_size, told
 
 if TYPE_CHECKING:
     import torch
@@ -89,13 +89,13 @@ class OnnxModel:
         session = _session(path, device)
         given, output = _input(session, path), _output(session, path, self.output)
         preprocess = fit_preprocess(self.preprocess, given.size)
-        size = preprocess.input_size if isinstance(preprocess, StatedPreprocess) else given.size
+        size = prepared_size(preprocess)
         files = [path, *external_files(path)]
         metadata = {
             "source": "onnx",
             "file": path.name,
             "weights_bytes": sum(file.stat().st_size for file in files),
-            **({} if size is None or None in size else {"input_size": told(size)}),
+            **({} if size is None else {"input_size": told(size)}),
             **given.limits.describe(),
             **_device(device),
             "precision": given.dtype,
@@ -194,8 +194,13 @@ class OnnxPredictor:
         return output
 
     def _run(self, batch: NDArray[Any]) -> Any:
-        (output,) = self.session.run([self.output], {self.input.name: batch})
-        return output
+        try:
+            return self.session.run([self.output], {self.input.name: batch})[0]
+        except Exception as error:  # onnxruntime has a type of its own for each status
+            raise ArgumentError(
+                f"onnxruntime failed on a batch of shape {batch.shape}: {one_line(error)}; if the model "
+                f"takes another size, say so with preprocess=, as --preprocess '{EXAMPLE}'"
+            ) from error
 
 
 def external_files(path: Path) -> list[Path]:
@@ -265,15 +270,15 @@ def _input(session: Any, path: Path) -> OnnxInput:
     (given,) = inputs
     if given.type not in DTYPES:
         raise ModelLoadError(
-            f"{path}: input {given.name!r} is {given.type}, needed {', '.join(DTYPES)}; wrap it in a function "
-            "(`ingest STORE python module:function`)"
+            f"{path}: input {given.name!r} is {given.type}, needed {', '.join(DTYPES)}; wrap it in a "
+            "function (`ingest STORE python module:function`)"
         )
     shape = tuple(n if isinstance(n, int) and n > 0 else None for n in given.shape)
     last = len(shape) == 4 and shape[3] in (1, 3) and shape[1] not in (1, 3)
     size = UNKNOWN if len(shape) != 4 else (shape[3], *shape[1:3]) if last else shape[1:]
     batch = shape[0] if shape else None
     limits = BatchLimits() if batch is None else BatchLimits(batch, batch)
-    return OnnxInput(given.name, DTYPES[given.type], shape, size, last, limits)  # type: ignore[arg-type]
+    return OnnxInput(given.name, DTYPES[given.type], shape, size, last, limits)
 
 
 def _output(session: Any, path: Path, wanted: str | None) -> Any:

@@ -24,8 +24,8 @@ def one_output(output: Any) -> Any:
         if "logits" in output or len(output) == 1:
             return output["logits"] if "logits" in output else next(iter(output.values()))
         raise ArgumentError(
-            f"the model returns several outputs ({', '.join(map(str, output))}), none called logits; wrap it in "
-            "a function that returns one (B, C) tensor"
+            f"the model returns several outputs ({', '.join(map(str, output))}), none called logits; wrap it "
+            "in a function that returns one (B, C) tensor"
         )
     if isinstance(output, tuple | list):
         raise ArgumentError(

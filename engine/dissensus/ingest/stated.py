@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -176,7 +176,7 @@ def fit_preprocess(
     if not isinstance(preprocess, StatedPreprocess):
         return preprocess
     if preprocess.input_size is None:
-        if None in size:
+        if not is_whole(size):
             raise ArgumentError(
                 "the model does not tell its input size: preprocess must state input_size, as "
                 f"--preprocess '{EXAMPLE}'"
@@ -190,7 +190,19 @@ def fit_preprocess(
     return preprocess
 
 
-def told(size: InputSize) -> str:
+def prepared_size(preprocess: object) -> tuple[int, int, int] | None:
+    """Return the (channels, height, width) that a preprocessing makes, None where images keep their own."""
+    if isinstance(preprocess, StatedPreprocess):
+        return preprocess.input_size
+    return preprocess.size if isinstance(preprocess, FittedPreprocess) and is_whole(preprocess.size) else None
+
+
+def is_whole(size: InputSize) -> TypeGuard[tuple[int, int, int]]:
+    """Whether no entry of a size is open."""
+    return None not in size
+
+
+def told(size: Sequence[int | None]) -> str:
     """Return a size for messages; what is open is "any"."""
     return "x".join("any" if n is None else str(n) for n in size)
 
@@ -205,7 +217,9 @@ def _read(given: str | os.PathLike[str]) -> dict[str, Any]:
             f"preprocess must be a JSON file or JSON such as {EXAMPLE}; {text}: {error.strerror}"
         ) from error
     except ValueError as error:
-        raise ArgumentError(f"preprocess {text:.80} is not valid JSON ({error}); expected {EXAMPLE}") from error
+        raise ArgumentError(
+            f"preprocess {text:.80} is not valid JSON ({error}); expected {EXAMPLE}"
+        ) from error
     if not isinstance(config, dict):
         raise ArgumentError(f"preprocess must be a JSON object such as {EXAMPLE}, got {config!r:.80}")
     return config

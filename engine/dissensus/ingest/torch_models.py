@@ -18,7 +18,7 @@ from .checkpoints import one_line
 from .costs import module_costs
 from .digests import describe_callable, module_digest, versions
 from .examples import grey_or_rgb, own_copy
-from .stated import EXAMPLE, StatedPreprocess, fit_preprocess
+from .stated import EXAMPLE, fit_preprocess, prepared_size
 
 if TYPE_CHECKING:
     from .examples import Images
@@ -144,8 +144,11 @@ class TorchModel:
             "preprocessing": describe_callable(preprocess, self.weights is not None),
         }
         module = self.module.to(device).eval()
-        size = preprocess.input_size if isinstance(preprocess, StatedPreprocess) else None
-        metadata = {**module_metadata(module, device, size), "source": "torch", **self.metadata}
+        metadata = {
+            **module_metadata(module, device, prepared_size(preprocess)),
+            "source": "torch",
+            **self.metadata,
+        }
         metadata.setdefault("architecture", type(module).__qualname__)
         return ModulePredictor(module, device, preprocess, fingerprint, metadata, kind=self.kind)
 
