@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,26 +108,27 @@ def ingest(
     target = choose_device(device)  # what the user got wrong is said before a store is made
     names = None if classes is None else _lines(classes)
     examples = open_examples(data, labels, on_bad_image, names)  # type: ignore[arg-type]
-    sources = model_sources(
-        source,
-        models,
-        class_map,
-        examples,
-        checkpoints=checkpoints,
-        pretrained=pretrained,
-        preprocess=preprocess,
-        output=output,
-        kind=kind,
-    )
-    report = infer(
-        _store(store, examples, dtype, codec),
-        sources,
-        examples,
-        batch_size=batch_size,
-        device=target,
-        restart=restart,
-        replace=replace,
-    )
+    with redirect_stdout(sys.stderr):  # models may print; stdout is for the result
+        sources = model_sources(
+            source,
+            models,
+            class_map,
+            examples,
+            checkpoints=checkpoints,
+            pretrained=pretrained,
+            preprocess=preprocess,
+            output=output,
+            kind=kind,
+        )
+        report = infer(
+            _store(store, examples, dtype, codec),
+            sources,
+            examples,
+            batch_size=batch_size,
+            device=target,
+            restart=restart,
+            replace=replace,
+        )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
     done, stored, failed = len(report.done), len(report.stored), len(report.failed)
     sink.table(

@@ -179,11 +179,12 @@ def wrong_class_count(
         What the model calls its outputs, where it tells.
     """
     called = "" if names is None else f" (it calls them {', '.join(names[:3])}, …)"
-    lacking = ", or, if the data only lacks some classes, make a new store with all their names (classes=, "
+    lacks = "if the data only lacks some classes, make a new store with all their names (classes=, --classes)"
     return WrongClassCount(
-        f"model {model_id!r} has {own} classes{called}, the store has {n_classes}; say which output is which "
-        "class with a class map (MappedModel, --class-map FILE: the names of its outputs, one a line)"
-        f"{lacking + '--classes)' if own > n_classes else ''}"
+        f"model {model_id!r} has {own} classes{called}, the store has {n_classes}; "
+        f"{lacks + ', or ' if own > n_classes else ''}"
+        "say which output is which class with a class map (MappedModel, --class-map FILE: the names of its "
+        "outputs, one a line)"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ from .stated import EXAMPLE, fit_preprocess, prepared_size
 if TYPE_CHECKING:
     from .examples import Images
 
-_SHAPE_ERRORS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+_REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+_OF_SHAPE = re.compile(r"channel|shape|size|dimension|height|width|match", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,14 @@ class ModulePredictor:
         Raises
         ------
         ArgumentError
-            The module does not take the batch; its shape and the module's own words are told.
+            The module does not take a batch of this shape; both it and the module's own words are told.
         """
         try:
             with torch.inference_mode():
                 return self.module(batch.to(self.device, non_blocking=True))
-        except torch.OutOfMemoryError:
-            raise
-        except _SHAPE_ERRORS as error:
+        except _REFUSALS as error:
+            if isinstance(error, torch.OutOfMemoryError) or not _OF_SHAPE.search(str(error)):
+                raise
             raise ArgumentError(
                 f"the model failed on a batch of shape {tuple(batch.shape)}{_first_layer(self.module)}: "
                 f"{_reason(error)}; if it takes another number of channels or "
