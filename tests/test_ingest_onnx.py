@@ -134,7 +134,7 @@ def test_weights_in_files_beside_it_count(tmp_path):
         folder.mkdir()
         weight = np.random.default_rng(seed).normal(size=(3, 4)).astype("f4")
         model = onnx.load(save(folder / "net.onnx", weight=weight))
-        onnx.save(model, folder / "net.onnx", save_as_external_data=True, location=name, size_threshold=40)
+        onnx.save(model, folder / "net.onnx", save_as_external_data=True, location=name, size_threshold=60)
         assert external_files(folder / "net.onnx") == [folder / name]
         predictor, _ = run(OnnxModel(folder / "net.onnx"), colour(2))
         sizes = [(folder / file).stat().st_size for file in ("net.onnx", name)]
