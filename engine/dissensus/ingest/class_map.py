@@ -135,7 +135,7 @@ class ClassMap:
         if None not in (n_outputs, self.n_outputs) and n_outputs != self.n_outputs:
             raise _wrong_length(self.n_outputs, n_outputs)
         found = [_column(output, names) for output in self.outputs]
-        _check_range(found, n_outputs)
+        _check_range([column for column in found if column >= 0], n_outputs)
         return found
 
 
@@ -266,7 +266,7 @@ class MappedPredictor:
             raise ArgumentError(f"the model gave shape {tuple(values.shape)}, a class map needs (B, outputs)")
         if self.n_outputs not in (None, values.shape[1]):
             raise _wrong_length(self.n_outputs, values.shape[1])
-        _check_range(self.columns, values.shape[1])
+        _check_range([column for column in self.columns if column >= 0], values.shape[1])
         return _pick(values.detach(), self.columns, self.kind)
 
 
@@ -313,7 +313,7 @@ def _column(output: int | str | None, names: Sequence[str] | None) -> int:
 
 def _check_range(columns: Iterable[int], n_outputs: int | None) -> None:
     for column in columns:
-        if column < -1 or (n_outputs is not None and column >= n_outputs):
+        if column < 0 or (n_outputs is not None and column >= n_outputs):
             limit = "0 or more" if n_outputs is None else f"0 … {n_outputs - 1} for {n_outputs} outputs"
             raise ArgumentError(f"columns of a class map must be {limit}, got {column}")
 
