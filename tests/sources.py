@@ -36,7 +36,7 @@ def colour(n=3, height=12, width=12, seed=0):
 
 def scaled(images):
     """Colour images in [0, 1], channels first."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
 def run(source, images):

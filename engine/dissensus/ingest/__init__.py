@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .examples import digits_examples as digits_examples
     from .exported import ExportedModel as ExportedModel
     from .folders import ImageFolder as ImageFolder
+    from .functions import python_models as python_models
     from .hf_models import HfModel as HfModel
     from .idx import idx_examples as idx_examples
     from .imports.annotations import annotate_from_files as annotate_from_files
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from .models import Predictor as Predictor
     from .named_models import open_models as open_models
     from .onnx_models import OnnxModel as OnnxModel
-    from .python_models import python_models as python_models
     from .sources import open_examples as open_examples
     from .stated import StatedPreprocess as StatedPreprocess
     from .stated import read_preprocess as read_preprocess
@@ -80,7 +80,7 @@ _HOME = {
     "infer": "stream",
     "open_examples": "sources",
     "open_models": "named_models",
-    "python_models": "python_models",
+    "python_models": "functions",
     "read_class_map": "class_map_files",
     "read_classes": "imports.class_names",
     "read_labels": "imports.labels",

@@ -96,7 +96,7 @@ def _hf(names: list[str], options: dict[str, Any]) -> list[ModelSource]:
 
 
 def _python(names: list[str], options: dict[str, Any]) -> list[ModelSource]:
-    from .python_models import python_models
+    from .functions import python_models
 
     return python_models(names, **options)
 
