@@ -289,6 +289,13 @@ def test_options_that_do_not_go_with_the_source():
         open_models("onx", "x.onnx")
 
 
+def test_the_command_and_the_library_know_the_same_sources():
+    from dissensus.ingest import named_models
+    from dissensus_cli import model_options
+
+    assert tuple(named_models.SOURCES) == model_options.SOURCES
+
+
 def test_the_command_ingests_files(tmp_path):
     data = image_folder(tmp_path / "val")
     files = (script(tmp_path / "net.pt"), program(tmp_path / "fixed.pt2", size=(3, 16, 16)))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .callables import CallableModel as CallableModel
     from .class_map import ClassMap as ClassMap
-    from .class_map import MappedModel as MappedModel
     from .class_map_files import read_class_map as read_class_map
     from .costs import count_gmacs as count_gmacs
     from .create import create_from as create_from
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from .imports.run import import_predictions as import_predictions
     from .imports.stores import create_from_files as create_from_files
     from .imports.whole import read_table as read_table
+    from .mapped import MappedModel as MappedModel
     from .models import LazyModel as LazyModel
     from .models import ModelSource as ModelSource
     from .models import Predictor as Predictor
@@ -61,7 +61,7 @@ _HOME = {
     "InferReport": "stream",
     "LabelFile": "imports.labels",
     "LazyModel": "models",
-    "MappedModel": "class_map",
+    "MappedModel": "mapped",
     "ModelRun": "stream",
     "ModelSource": "models",
     "OnnxModel": "onnx_models",

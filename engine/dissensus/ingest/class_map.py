@@ -1,27 +1,12 @@
-"""Models with other classes than the store, or in another order: which output stands for which class."""
+"""Which output of a model stands for which class of a store, where they are not the same."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from dissensus.errors import ArgumentError, UnknownName, WrongClassCount
-from dissensus.store.format import FLOOR
-
-from .models import ModelSource, Predictor
-
-if TYPE_CHECKING:
-    import torch
-
-    from .examples import Images
-
-_NAMED = 20  # missing classes that metadata names
 
 
 @dataclass(frozen=True)
@@ -70,7 +55,7 @@ class ClassMap:
         if count > 1:
             both = [c for c, o in zip(self.classes, self.outputs, strict=True) if o == output]
             raise ArgumentError(f"class map gives output {output!r} to several classes: {_some(both)}")
-        _check_range([o for o in used if isinstance(o, int)], self.n_outputs)
+        check_range([o for o in used if isinstance(o, int)], self.n_outputs)
 
     @classmethod
     def of_names(cls, names: Sequence[str], classes: Sequence[str]) -> ClassMap:
@@ -133,170 +118,10 @@ class ClassMap:
             An output is not among the model's, or named where the model has no names.
         """
         if None not in (n_outputs, self.n_outputs) and n_outputs != self.n_outputs:
-            raise _wrong_length(self.n_outputs, n_outputs)
+            raise wrong_length(self.n_outputs, n_outputs)
         found = [_column(output, names) for output in self.outputs]
-        _check_range([column for column in found if column >= 0], n_outputs)
+        check_range([column for column in found if column >= 0], n_outputs)
         return found
-
-
-@dataclass(frozen=True)
-class MappedModel:
-    """A model source whose outputs are brought to the store's classes.
-
-    Outputs that are no class of the store are dropped, so that the model decides among the store's classes
-    only: dropping logits, or dividing the other probabilities by their sum, is the same softmax over fewer
-    classes. Classes the model does not know get the lowest logit that is stored, or probability 0: they are
-    never predicted.
-
-    Parameters
-    ----------
-    source
-        any model source.
-    class_map
-        made for the classes of the store.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from dissensus.ingest import CallableModel, ClassMap, MappedModel
-    >>> model = CallableModel("m", lambda images: np.zeros((len(images), 3)))
-    >>> MappedModel(model, ClassMap.of_names(["dog", "fish", "cat"], ["cat", "dog"])).model_id
-    'm'
-    """
-
-    source: ModelSource
-    class_map: ClassMap
-
-    @property
-    def model_id(self) -> str:
-        """The source's."""
-        return self.source.model_id
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """The source's."""
-        return self.source.metadata
-
-    def load(self, device: torch.device) -> MappedPredictor:
-        """Load the source and fit the map to what it tells of its outputs; raises as `ClassMap.columns`."""
-        inner = self.source.load(device)
-        names = getattr(inner, "class_names", None)
-        columns = self.class_map.columns(names, inner.n_classes)
-        n_outputs = inner.n_classes or self.class_map.n_outputs
-        return MappedPredictor(inner, self.class_map, tuple(columns), n_outputs)
-
-
-@dataclass(frozen=True)
-class MappedPredictor:
-    """A predictor with its outputs in the store's order; see `Predictor`.
-
-    Parameters
-    ----------
-    inner
-        the model's own predictor.
-    class_map
-        where the columns come from.
-    columns
-        of the model, one a class of the store; -1 where there is none.
-    n_outputs
-        of the model, where known before the first batch.
-    """
-
-    inner: Predictor
-    class_map: ClassMap
-    columns: tuple[int, ...]
-    n_outputs: int | None
-
-    @property
-    def fingerprint(self) -> dict[str, str]:
-        """The model's own, and a digest of the map."""
-        return {**self.inner.fingerprint, "class_map": self._digest}
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The model's own, and how its outputs were taken."""
-        missing = self.class_map.missing
-        known = sum(column >= 0 for column in self.columns)
-        dropped = {} if self.n_outputs is None else {"outputs_dropped": self.n_outputs - known}
-        named = {"classes_missing_names": missing[:_NAMED]} if missing else {}
-        own = {"class_map": self._digest, "classes_missing": len(missing), **named, **dropped}
-        return {**self.inner.metadata, **own}
-
-    @property
-    def kind(self) -> str:
-        """The model's own."""
-        return self.inner.kind
-
-    @property
-    def n_classes(self) -> int:
-        """The store's number of classes."""
-        return len(self.columns)
-
-    @property
-    def class_names(self) -> list[str]:
-        """The store's classes."""
-        return list(self.class_map.classes)
-
-    @property
-    def preprocess(self) -> Any:
-        """The model's own, where it has one."""
-        return self.inner.preprocess  # type: ignore[attr-defined]
-
-    @property
-    def module(self) -> Any:
-        """The model's own, where it has one."""
-        return self.inner.module  # type: ignore[attr-defined]
-
-    @property
-    def _digest(self) -> str:
-        text = json.dumps([self.class_map.classes, self.columns], ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def prepare(self, images: Images) -> Any:
-        """Prepare a batch as the model does."""
-        return self.inner.prepare(images)
-
-    def __call__(self, batch: Any) -> torch.Tensor:
-        """Return (B, C) logits or probabilities of the store's classes."""
-        import torch
-
-        output = self.inner(batch)
-        values = output if isinstance(output, torch.Tensor) else torch.from_numpy(np.asarray(output))
-        if values.ndim != 2:
-            raise ArgumentError(f"the model gave shape {tuple(values.shape)}, a class map needs (B, outputs)")
-        if self.n_outputs not in (None, values.shape[1]):
-            raise _wrong_length(self.n_outputs, values.shape[1])
-        _check_range([column for column in self.columns if column >= 0], values.shape[1])
-        return _pick(values.detach(), self.columns, self.kind)
-
-
-def _pick(values: torch.Tensor, columns: Sequence[int], kind: str) -> torch.Tensor:
-    """Return the given columns of (B, outputs) logits or probabilities, filled up for those at -1."""
-    import torch
-
-    wanted = torch.as_tensor(columns, device=values.device)
-    known = wanted >= 0
-    if kind == "probabilities":
-        picked, rest = _among(values.double(), wanted[known]), torch.zeros(len(values), 1)
-    else:
-        picked = values.float()[:, wanted[known]]
-        rest = picked.amax(1, keepdim=True).nan_to_num() + 2 * FLOOR  # clamped to FLOOR below the maximum
-    result = rest.to(picked).expand(len(values), len(columns)).clone()
-    result[:, known] = picked
-    return result
-
-
-def _among(probabilities: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Return the probabilities of some columns given that it is one of them; equal where all are 0."""
-    off = (probabilities.sum(1) - 1).abs() > 1e-3
-    if bool(off.any()):
-        raise ArgumentError(
-            f"{int(off.sum())} of {len(off)} rows of probabilities do not sum to 1; if these are logits say "
-            "so: kind='logits' (--kind logits)"
-        )
-    picked = probabilities[:, columns]
-    total = picked.sum(1, keepdim=True)
-    return (picked / total.clamp(min=1e-300)).where(total > 0, 1 / len(columns))
 
 
 def _column(output: int | str | None, names: Sequence[str] | None) -> int:
@@ -311,14 +136,16 @@ def _column(output: int | str | None, names: Sequence[str] | None) -> int:
     return list(names).index(output)
 
 
-def _check_range(columns: Iterable[int], n_outputs: int | None) -> None:
+def check_range(columns: Iterable[int], n_outputs: int | None) -> None:
+    """Refuse columns that a model of `n_outputs` outputs does not have."""
     for column in columns:
         if column < 0 or (n_outputs is not None and column >= n_outputs):
             limit = "0 or more" if n_outputs is None else f"0 … {n_outputs - 1} for {n_outputs} outputs"
             raise ArgumentError(f"columns of a class map must be {limit}, got {column}")
 
 
-def _wrong_length(wanted: int | None, got: int | None) -> WrongClassCount:
+def wrong_length(wanted: int | None, got: int | None) -> WrongClassCount:
+    """Return the error for a map that was made for another number of outputs."""
     return WrongClassCount(
         f"the class map is for {wanted} outputs, the model has {got}; name every output of the model, in "
         "order"
