@@ -18,11 +18,12 @@ from dissensus.ingest import (
     CallableModel,
     ClassMap,
     MappedModel,
+    TimmModel,
     TorchModel,
     infer,
     read_class_map,
 )
-from dissensus.ingest.checks import wrong_class_count
+from dissensus.ingest.checks import check_classes, wrong_class_count
 from dissensus.store.format import FLOOR
 from sources import CPU, image_folder, ingest
 
@@ -246,6 +247,24 @@ def test_a_map_for_another_number_of_outputs():
         mapped(np.zeros((2, 4, 1), "f4"), class_map)
     with pytest.raises(errors.ArgumentError, match=r"an output for each of 3 classes, got 2"):
         ClassMap(tuple(STORE), (0, 1))
+
+
+def test_timm_folders_tell_their_classes(tmp_path):
+    import timm
+    from timm.models import save_for_hf
+
+    names = ["cat", "ant", "bee"]
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    save_for_hf(network, tmp_path / "net", {"label_names": names}, safe_serialization=True)
+    source = TimmModel("test_resnet", checkpoint=tmp_path / "net")
+    store = ds.create(tmp_path / "store.zoo", [0, 1, 2], classes=STORE)
+    with pytest.raises(
+        errors.ArgumentError, match=r"in another order: output 0 is 'cat', the store has 'ant'"
+    ):
+        check_classes("net", source.load(CPU), store)
+    own = MappedModel(source, ClassMap.of_pairs({name: name for name in STORE}, STORE)).load(CPU)
+    check_classes("net", own, store)
+    assert own.columns == (1, 2, 0)
 
 
 def test_the_class_count_error_names_the_remedy():

@@ -147,6 +147,13 @@ def test_counting_leaves_no_trace(training):
     assert not nn.modules.module._global_forward_pre_hooks
 
 
+def test_buffers_made_in_inference_mode_are_given_back():
+    with torch.inference_mode():
+        module = Stateful().eval()
+    assert count_gmacs(module, zeros(3, 8, 8)) is not None
+    assert module.calls == 0
+
+
 def test_a_failed_count_leaves_no_trace_either():
     module = nn.Sequential(Stateful(), Fails())
     assert count_gmacs(module, zeros(3, 8, 8)) is None

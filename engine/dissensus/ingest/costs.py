@@ -84,7 +84,7 @@ def count_gmacs(module: Callable[[Any], Any], batch_of_one: torch.Tensor) -> flo
         return None
     seen, counter = _Seen(), FlopCounterMode(display=False, custom_mapping=_custom_formulas())
     try:
-        with _unchanged(parts, batch_of_one.device), torch.no_grad(), seen, counter:
+        with _unchanged(parts, batch_of_one.device), torch.inference_mode(), seen, counter:
             module(batch_of_one)
     except Exception:  # runs code of any model
         return None
@@ -159,6 +159,7 @@ def _unchanged(parts: Sequence[nn.Module], device: torch.device) -> Iterator[Non
             _restore(part, kept)
 
 
+@torch.inference_mode()  # buffers may have been made in it
 def _restore(part: nn.Module, kept: dict[str, tuple[torch.Tensor | None, torch.Tensor | None]]) -> None:
     part._buffers.clear()
     for name, (buffer, values) in kept.items():
