@@ -22,7 +22,7 @@ from dissensus.ingest import (
     idx_examples,
     open_examples,
 )
-from dissensus.ingest.mapped import place_of
+from dissensus.ingest.memory_maps import place_of
 from image_sets import TorchDataset, all_equal, arrays, hf_dataset, pictures, write_folder, write_shards
 from test_ingest_examples import write_set
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from .model_options import model_options, model_sources
 from .output import Sink, output_options
 from .queries import STORE
 
@@ -19,9 +21,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @STORE
-@click.argument("source", type=click.Choice(["timm"]))
-@click.argument("models", nargs=-1, required=True)
 @click.option("--data", required=True, help="Labelled images: a path, a pattern or a name, see above.")
+@model_options
 @click.option(
     "--labels", type=click.Path(path_type=Path), help="Labels of a single IDX or .npy file, or of a dataset."
 )
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     "--label-column", help="Hugging Face data: classes.  [default: the only ClassLabel, or 'label']"
 )
 @click.option("--id-column", help="Hugging Face data: distinct ids.  [default: row numbers]")
-@click.option("--checkpoints", type=click.Path(path_type=Path), help="Folder of local checkpoints.")
-@click.option("--pretrained", is_flag=True, help="Fetch timm's pretrained weights (needs a network).")
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
@@ -63,14 +62,18 @@ def ingest(
     store: Path,
     source: str,
     models: tuple[str, ...],
+    checkpoints: Path | None,
+    pretrained: bool,
+    preprocess: str | None,
+    output: str | None,
+    kind: str | None,
+    class_map: Path | None,
     data: str,
     labels: Path | None,
     classes: Path | None,
     image_column: str | None,
     label_column: str | None,
     id_column: str | None,
-    checkpoints: Path | None,
-    pretrained: bool,
     dtype: str | None,
     codec: str | None,
     batch_size: int,
@@ -84,10 +87,20 @@ def ingest(
 ) -> None:
     """Run models over labelled data and stream their logits into STORE, which is made if it is not there.
 
-    MODELS are timm names or patterns. Weights come from --checkpoints, a folder with one sub-folder a model
-    in timm's own layout (config.json, model.safetensors) or files named ARCHITECTURE.safetensors, or from
-    timm's hub with --pretrained. Ctrl-C or a kill loses nothing: the same command goes on. A model that fails
-    does not stop the others; it is reported at the end with exit status 1.
+    SOURCE says what MODELS are:
+
+    \b
+      timm    names or patterns; weights from --checkpoints, a folder with one sub-folder a model in timm's
+              own layout (config.json, model.safetensors) or files named ARCHITECTURE.safetensors, or from
+              timm's hub with --pretrained
+      torch   files: TorchScript, or programs of torch.export (.pt2)
+      onnx    files, run by onnxruntime
+      hf      folders that transformers saved (image classifiers), or names on the hub
+      python  module:function, called without arguments; returns a model source, a list of them, a torch
+              module, or a callable
+
+    Ctrl-C or a kill loses nothing: the same command goes on. A model that fails does not stop the others; it
+    is reported at the end with exit status 1.
 
     \b
     --data is one of
@@ -104,34 +117,48 @@ def ingest(
       dissensus ingest my.zoo timm 'resnet*' --data val/ --pretrained
       dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/
       dissensus ingest my.zoo timm '*' --data 'val-{000..009}.tar' --checkpoints checkpoints/
+      dissensus ingest my.zoo onnx net.onnx --data val/ --preprocess '{"input_size": [3, 224, 224]}'
+      dissensus ingest my.zoo hf vit-finetuned/ --data val/ --class-map names.txt
+      dissensus ingest my.zoo python zoo:models --data val/
     """
-    from dissensus.ingest import infer, open_examples, timm_models
+    from dissensus.ingest import infer, open_examples
     from dissensus.ingest.checks import choose_device
 
     sink = Sink(fmt, out, force)
     target = choose_device(device)  # what the user got wrong is said before a store is made
-    sources = timm_models(models, checkpoints=checkpoints, pretrained=pretrained)
     names = None if classes is None else _lines(classes)
     if data.startswith("python:"):
         sys.path.insert(0, os.getcwd())  # modules that lie here are found, as `python -m` does it
-    examples = open_examples(
-        data,
-        labels,
-        on_bad_image,  # type: ignore[arg-type]
-        names,
-        image_column=image_column,
-        label_column=label_column,
-        id_column=id_column,
-    )
-    report = infer(
-        _store(store, examples, dtype, codec),
-        sources,
-        examples,
-        batch_size=batch_size,
-        device=target,
-        restart=restart,
-        replace=replace,
-    )
+    with redirect_stdout(sys.stderr):  # models may print; stdout is for the result
+        examples = open_examples(
+            data,
+            labels,
+            on_bad_image,  # type: ignore[arg-type]
+            names,
+            image_column=image_column,
+            label_column=label_column,
+            id_column=id_column,
+        )
+        sources = model_sources(
+            source,
+            models,
+            class_map,
+            examples,
+            checkpoints=checkpoints,
+            pretrained=pretrained,
+            preprocess=preprocess,
+            output=output,
+            kind=kind,
+        )
+        report = infer(
+            _store(store, examples, dtype, codec),
+            sources,
+            examples,
+            batch_size=batch_size,
+            device=target,
+            restart=restart,
+            replace=replace,
+        )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
     done, stored, failed = len(report.done), len(report.stored), len(report.failed)
     sink.table(

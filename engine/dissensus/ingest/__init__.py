@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .callables import CallableModel as CallableModel
+    from .class_map import ClassMap as ClassMap
+    from .class_map_files import read_class_map as read_class_map
+    from .costs import count_gmacs as count_gmacs
     from .create import create_from as create_from
     from .estimators import estimator_model as estimator_model
     from .examples import ArrayExamples as ArrayExamples
     from .examples import ExampleSource as ExampleSource
     from .examples import digits_examples as digits_examples
+    from .exported import ExportedModel as ExportedModel
     from .folders import ImageFolder as ImageFolder
+    from .functions import python_models as python_models
     from .hf_examples import HfExamples as HfExamples
+    from .hf_models import HfModel as HfModel
     from .idx import idx_examples as idx_examples
     from .imports.annotations import annotate_from_files as annotate_from_files
     from .imports.class_names import read_classes as read_classes
@@ -27,12 +33,17 @@ if TYPE_CHECKING:
     from .imports.run import import_predictions as import_predictions
     from .imports.stores import create_from_files as create_from_files
     from .imports.whole import read_table as read_table
+    from .mapped import MappedModel as MappedModel
     from .models import LazyModel as LazyModel
     from .models import ModelSource as ModelSource
     from .models import Predictor as Predictor
+    from .named_models import open_models as open_models
+    from .onnx_models import OnnxModel as OnnxModel
     from .report import InferReport as InferReport
     from .report import ModelRun as ModelRun
     from .sources import open_examples as open_examples
+    from .stated import StatedPreprocess as StatedPreprocess
+    from .stated import read_preprocess as read_preprocess
     from .stream import infer as infer
     from .tars import TarExamples as TarExamples
     from .timm_sources import TimmModel as TimmModel
@@ -43,22 +54,29 @@ if TYPE_CHECKING:
 _HOME = {
     "ArrayExamples": "examples",
     "CallableModel": "callables",
+    "ClassMap": "class_map",
     "DatasetExamples": "torch_datasets",
     "ExampleSource": "examples",
+    "ExportedModel": "exported",
     "HfExamples": "hf_examples",
+    "HfModel": "hf_models",
     "ImageFolder": "folders",
     "ImportReport": "imports.report",
     "ImportRow": "imports.report",
     "InferReport": "report",
     "LabelFile": "imports.labels",
     "LazyModel": "models",
+    "MappedModel": "mapped",
     "ModelRun": "report",
     "ModelSource": "models",
+    "OnnxModel": "onnx_models",
     "Predictor": "models",
+    "StatedPreprocess": "stated",
     "TarExamples": "tars",
     "TimmModel": "timm_sources",
     "TorchModel": "torch_models",
     "annotate_from_files": "imports.annotations",
+    "count_gmacs": "costs",
     "create_from": "create",
     "create_from_files": "imports.stores",
     "digits_examples": "examples",
@@ -67,8 +85,12 @@ _HOME = {
     "import_predictions": "imports.run",
     "infer": "stream",
     "open_examples": "sources",
+    "open_models": "named_models",
+    "python_models": "functions",
+    "read_class_map": "class_map_files",
     "read_classes": "imports.class_names",
     "read_labels": "imports.labels",
+    "read_preprocess": "stated",
     "read_table": "imports.whole",
     "timm_models": "timm_sources",
 }

@@ -109,8 +109,7 @@ class CallableModel:
     n_classes: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ArgumentError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        check_kind(self.kind)
 
     def load(self, device: torch.device) -> CallablePredictor:
         """Take the fingerprint; the function itself decides where it runs."""
@@ -123,6 +122,12 @@ class CallableModel:
         return CallablePredictor(
             self.function, self.preprocess, fingerprint, metadata, self.kind, self.n_classes
         )
+
+
+def check_kind(kind: object) -> None:
+    """Refuse what no model returns."""
+    if kind not in KINDS:
+        raise ArgumentError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
 
 
 def _describe(preprocess: Callable[[Images], Any] | None, version_given: bool) -> str:

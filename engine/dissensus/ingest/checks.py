@@ -15,7 +15,7 @@ from dissensus.store.files import writing
 
 from .create import CONTENT, DIGESTS
 from .left_out import was_left_out
-from .models import ModelSource
+from .models import ModelSource, Predictor
 
 if TYPE_CHECKING:
     import torch
@@ -157,13 +157,48 @@ def check_output(output: Any, model_id: str, n_rows: int, n_classes: int) -> Any
     return output
 
 
-def wrong_class_count(model_id: str, own: int, n_classes: int) -> WrongClassCount:
-    """Return the error for a model with another number of classes than the store, with the remedy if any."""
-    remedy = (
-        "; if the data only lacks some classes, make a new store with all their names (classes=, --classes)"
+def check_classes(model_id: str, predictor: Predictor, store: Store) -> None:
+    """Refuse a model whose classes are not the store's, as far as it tells before its first batch.
+
+    Raises
+    ------
+    WrongClassCount
+        It has another number of classes.
+    ArgumentError
+        It calls its outputs by the store's names, in another order.
+    """
+    names = getattr(predictor, "class_names", None)
+    if predictor.n_classes not in (None, store.n_classes):
+        raise wrong_class_count(model_id, predictor.n_classes or 0, store.n_classes, names)
+    if names is None or list(names) == store.classes or {*names} != {*store.classes}:
+        return
+    column = next(i for i, name in enumerate(names) if name != store.classes[i])
+    raise ArgumentError(
+        f"model {model_id!r} has the store's classes in another order: output {column} is {names[column]!r}, "
+        f"the store has {store.classes[column]!r} there; pass a class map (MappedModel, "
+        "--class-map FILE: the names of its outputs, one a line)"
     )
+
+
+def wrong_class_count(
+    model_id: str, own: int, n_classes: int, names: Sequence[str] | None = None
+) -> WrongClassCount:
+    """Return the error for a model with another number of classes than the store, with its remedies.
+
+    Parameters
+    ----------
+    model_id, own, n_classes
+        The model, its number of classes and the store's.
+    names
+        What the model calls its outputs, where it tells.
+    """
+    called = "" if names is None else f" (it calls them {', '.join(names[:3])}, …)"
+    lacks = "if the data only lacks some classes, make a new store with all their names (classes=, --classes)"
     return WrongClassCount(
-        f"model {model_id!r} has {own} classes, the store has {n_classes}{remedy if own > n_classes else ''}"
+        f"model {model_id!r} has {own} classes{called}, the store has {n_classes}; "
+        f"{lacks + ', or ' if own > n_classes else ''}"
+        "say which output is which class with a class map (MappedModel, --class-map FILE: the names of its "
+        "outputs, one a line)"
     )
 
 

@@ -7,6 +7,7 @@ import pickle
 import types
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .canonical import canonical_digest, module_attributes, module_content, tens
 if TYPE_CHECKING:
     from torch import nn
 
+_PIECE = 16 << 20  # bytes of a file read at once
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type, np.ndarray, np.generic)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 
@@ -38,6 +40,17 @@ def state_digest(state: Mapping[str, Any]) -> str:
             continue
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
         digest.update(tensor_bytes(value))
+    return digest.hexdigest()
+
+
+def file_digest(*paths: Path) -> str:
+    """Return the sha256 over the content of files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.stat().st_size};".encode())
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
     return digest.hexdigest()
 
 

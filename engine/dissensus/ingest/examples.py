@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, MissingDependency
 
-from .mapped import place_of
+from .memory_maps import place_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

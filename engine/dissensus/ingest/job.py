@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dissensus.errors import ArgumentError, ModelExists
 from dissensus.store.fingerprint import require_same_fingerprint
 
-from .checks import wrong_class_count
+from .checks import check_classes
 from .devices import Host, lane_of
 from .execution import Execution
 
@@ -60,8 +60,7 @@ class Job:
             It decides itself how it is executed, and the run asks for something else than the default.
         """
         predictor = source.load(self.device)
-        if predictor.n_classes not in (None, self.store.n_classes):
-            raise wrong_class_count(source.model_id, predictor.n_classes or 0, self.store.n_classes)
+        check_classes(source.model_id, predictor, self.store)
         if self.execution == Execution():
             return predictor
         if not hasattr(predictor, "executed"):

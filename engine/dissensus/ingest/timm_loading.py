@@ -46,11 +46,20 @@ def load_timm(source: TimmModel, device: torch.device) -> ModulePredictor:
     settings = _settings(source)
     if settings:
         fingerprint["model_args"] = model_args_text(settings)
+    model = model.to(device)
     metadata = {**_describe(model, architecture, preprocess, device), **source.metadata}
     if source.checkpoint is not None:
         metadata.setdefault("checkpoint", Path(source.checkpoint).resolve().name)
     n_classes = int(model.num_classes)
-    return ModulePredictor(model.to(device), device, preprocess, fingerprint, metadata, n_classes)
+    return ModulePredictor(
+        model, device, preprocess, fingerprint, metadata, n_classes, class_names=_class_names(model)
+    )
+
+
+def _class_names(model: Any) -> list[str] | None:
+    """Return the names that the weights' configuration gives the outputs, None where it gives none."""
+    names = model.pretrained_cfg.get("label_names")
+    return list(map(str, names)) if names and len(names) == model.num_classes else None
 
 
 def _own_size(source: TimmModel, model: Any) -> dict[str, Any]:
@@ -180,7 +189,6 @@ def _describe(
         "source": "timm",
         "architecture": architecture,
         "family": type(model).__module__.rpartition(".")[2],
-        **module_metadata(model, device),
-        "input_size": "x".join(map(str, preprocess.config["input_size"])),
+        **module_metadata(model, device, preprocess.config["input_size"]),
         **versions("timm"),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,20 @@ from torch import nn
 
 from dissensus.errors import ArgumentError, ModelLoadError
 
+from .callables import check_kind
 from .canonical import text_digest
+from .checkpoints import one_line
+from .costs import module_costs
 from .digests import describe_callable, module_digest, versions
 from .examples import grey_or_rgb, own_copy
 from .execution import Execution
+from .stated import EXAMPLE, fit_preprocess, prepared_size
 
 if TYPE_CHECKING:
     from .examples import Images
+
+_REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+_OF_SHAPE = re.compile(r"channel|shape|size|dimension|height|width|match", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,10 +62,12 @@ class ModulePredictor:
         where batches are moved to.
     preprocess
         B decoded images -> (B, …) tensor on the host.
-    fingerprint, metadata, n_classes
+    fingerprint, metadata, n_classes, kind
         see `Predictor`.
     execution
         precision and layout.
+    class_names
+        what the model itself calls its outputs, in their order, where it tells.
     """
 
     module: Callable[[torch.Tensor], Any]
@@ -67,6 +77,7 @@ class ModulePredictor:
     metadata: Mapping[str, Any]
     n_classes: int | None = None
     kind: str = "logits"
+    class_names: Sequence[str] | None = None
     execution: Execution = field(default_factory=Execution)
 
     @property
@@ -83,9 +94,24 @@ class ModulePredictor:
         return replace(self, module=execution.arrange(self.module), execution=execution)
 
     def __call__(self, batch: torch.Tensor) -> Any:
-        """Return the module's output for a prepared batch, without autograd."""
-        with torch.inference_mode(), self.execution.casting(self.device):
-            return self.module(self.execution.arrange_batch(batch.to(self.device, non_blocking=True)))
+        """Return the module's output for a prepared batch, without autograd.
+
+        Raises
+        ------
+        ArgumentError
+            The module does not take a batch of this shape; both it and the module's own words are told.
+        """
+        try:
+            with torch.inference_mode(), self.execution.casting(self.device):
+                return self.module(self.execution.arrange_batch(batch.to(self.device, non_blocking=True)))
+        except _REFUSALS as error:
+            if isinstance(error, torch.OutOfMemoryError) or not _OF_SHAPE.search(str(error)):
+                raise
+            raise ArgumentError(
+                f"the model failed on a batch of shape {tuple(batch.shape)}{_first_layer(self.module)}: "
+                f"{_reason(error)}; if it takes another number of channels or "
+                f"another size, say so with preprocess=, as --preprocess '{EXAMPLE}'"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -102,12 +128,20 @@ class TorchModel:
         (B, …) tensor -> (B, C) logits.
     preprocess
         B decoded images (see `ExampleSource.read`) -> (B, …) tensor. By default uint8 images become
-        float32 (B, channels, H, W) in [0, 1], and float arrays become float32 as they are.
+        float32 (B, channels, H, W) in [0, 1], and float arrays become float32 as they are. `read_preprocess`
+        makes one from timm's terms.
     metadata
         stored with the model.
     weights
         text that stands for the weights in the fingerprint; by default a digest of all parameters and buffers
         and of the plain attributes (numbers, texts, arrays, functions) of every submodule.
+    kind
+        what the module returns, `"logits"` or `"probabilities"`.
+
+    Raises
+    ------
+    ArgumentError
+        `kind` is neither of the two.
 
     Examples
     --------
@@ -123,6 +157,10 @@ class TorchModel:
     preprocess: Callable[[Images], torch.Tensor] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    kind: str = "logits"
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
 
     def load(self, device: torch.device) -> ModulePredictor:
         """Move the module to `device` in evaluation mode and take its fingerprint."""
@@ -131,16 +169,21 @@ class TorchModel:
                 f"model {self.model_id!r}: module must be a torch.nn.Module, got "
                 f"{type(self.module).__name__}; wrap a function in CallableModel"
             )
+        preprocess = fit_preprocess(self.preprocess)
         fingerprint = {
             "architecture": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
             "structure": text_digest(repr(self.module)),
             "weights": self.weights or module_digest(self.module, f"model {self.model_id!r}"),
-            "preprocessing": describe_callable(self.preprocess or images_to_tensor, self.weights is not None),
+            "preprocessing": describe_callable(preprocess, self.weights is not None),
         }
         module = self.module.to(device).eval()
-        metadata = {**module_metadata(module, device), "source": "torch", **self.metadata}
+        metadata = {
+            **module_metadata(module, device, prepared_size(preprocess)),
+            "source": "torch",
+            **self.metadata,
+        }
         metadata.setdefault("architecture", type(module).__qualname__)
-        return ModulePredictor(module, device, self.preprocess or images_to_tensor, fingerprint, metadata)
+        return ModulePredictor(module, device, preprocess, fingerprint, metadata, kind=self.kind)
 
 
 def images_to_tensor(images: Images) -> torch.Tensor:
@@ -178,12 +221,34 @@ def stack_images(images: Images) -> np.ndarray[Any, Any]:
     return np.stack([np.asarray(image) for image in images])
 
 
-def module_metadata(module: nn.Module, device: torch.device) -> dict[str, Any]:
-    """Return what every torch model records: parameters, precision, device and versions."""
-    parameters = list(module.parameters())
+def module_metadata(
+    module: nn.Module, device: torch.device, input_size: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Return what every torch model records: its costs (see `module_costs`), precision, device, versions."""
+    first = next(module.parameters(), None)
     return {
-        "params": sum(p.numel() for p in parameters),
-        "precision": str(parameters[0].dtype).removeprefix("torch.") if parameters else "float32",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        **module_costs(module, input_size),
+        "precision": "float32" if first is None else str(first.dtype).removeprefix("torch."),
+        "device": device_name(device),
         **versions("torch"),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a device for metadata."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong on one line; of TorchScript's long text the last line, which has the cause."""
+    lines = str(error).strip().splitlines()
+    if "TorchScript interpreter" in (lines or [""])[0]:
+        return one_line(RuntimeError(lines[-1]))
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def _first_layer(module: object) -> str:
+    """Return what the first convolution takes, for messages."""
+    layers = module.modules() if isinstance(module, nn.Module) else ()
+    first = next((layer for layer in layers if isinstance(layer, nn.Conv2d)), None)
+    return "" if first is None else f" (its first convolution takes {first.in_channels} channels)"
