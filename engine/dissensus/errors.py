@@ -104,6 +104,10 @@ class NonFiniteLogits(DissensusError, ValueError):
     """A model gave NaN or an infinity: model, example and class are named."""
 
 
+class NonFiniteEmbeddings(DissensusError, ValueError):
+    """A model gave NaN or an infinity in its embeddings: model, example and feature are named."""
+
+
 class LabelsOnly(DissensusError, TypeError):
     """A model with hard labels only was asked for logits or probabilities."""
 
