@@ -41,8 +41,8 @@ EMBEDDINGS: Final = "embeddings"
 EMBEDDINGS_SHARD: Final = f"{EMBEDDINGS}/c.0.0"
 EMBEDDINGS_JSON: Final = f"{EMBEDDINGS}/{ZARR_JSON}"
 
-EMBEDDING_DIM: Final = "embedding_dim"  # in fingerprints and tables; absent where a model has no embeddings
-COMPUTED: Final = frozenset({"model", "kind", "accuracy", EMBEDDING_DIM})  # columns no metadata may take
+EMBEDDING_DIM: Final = "embedding_dim"  # in fingerprints and tables; computed where a model has embeddings
+COMPUTED: Final = frozenset({"model", "kind", "accuracy"})  # columns of `Store.models` no metadata may take
 
 Kind = Literal["logits", "probabilities", "labels"]
 KINDS: Final = ("logits", "probabilities", "labels")

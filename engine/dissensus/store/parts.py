@@ -32,7 +32,9 @@ class Part:
         What a last block that is not full is filled with.
     """
 
-    def __init__(self, file: BlockFile, geometry: fmt.Geometry, step_rows: int, padding: NDArray[Any]) -> None:
+    def __init__(
+        self, file: BlockFile, geometry: fmt.Geometry, step_rows: int, padding: NDArray[Any]
+    ) -> None:
         self.file, self.geometry = file, geometry
         self._step_blocks = step_rows // geometry.block_rows
         self._padding = padding

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError, IncompleteModel
 
 from . import format as fmt
-from .encoding import Encoded
 from .embedding_rows import EmbeddingMaker, checked_dim
+from .encoding import Encoded
 from .files import write_file
 from .fingerprint import complete
 from .identity import checked_name
@@ -88,9 +88,9 @@ class ModelWriter:
         self._resumable, self._broken, self._finished, self._committed = resumable, False, False, False
         self._pending = 0
         self._metadata: dict[str, Any] = {}
+        self.embedding_dim = dim = checked_dim(embedding_dim)
         self._copied = {} if copied is None else {"copied": dict(copied)}
         self.describe(**dict(metadata or {}))
-        self.embedding_dim = dim = checked_dim(embedding_dim)
         self.fingerprint = complete(fingerprint, self._geometry.dtype, context.examples_hash, kind, dim)
         self._rows = RowMaker(context, model_id, kind)
         self._embeddings = EmbeddingMaker(context, model_id, dim)
@@ -141,7 +141,8 @@ class ModelWriter:
         ArgumentError
             It is not plain JSON, or names a column of `Store.models` that is computed.
         """
-        clash = sorted(fmt.COMPUTED & metadata.keys())
+        computed = fmt.COMPUTED if self.embedding_dim is None else fmt.COMPUTED | {fmt.EMBEDDING_DIM}
+        clash = sorted(computed & metadata.keys())
         if clash:
             raise ArgumentError(
                 f"metadata of model {self.model_id!r} must not name {', '.join(clash)}: the store computes "
