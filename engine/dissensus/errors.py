@@ -108,6 +108,10 @@ class NonFiniteEmbeddings(DissensusError, ValueError):
     """A model gave NaN or an infinity in its embeddings: model, example and feature are named."""
 
 
+class NoFeatures(DissensusError, LookupError):
+    """A module has no layer whose input its logits come from: there are no embeddings to store."""
+
+
 class LabelsOnly(DissensusError, TypeError):
     """A model with hard labels only was asked for logits or probabilities."""
 

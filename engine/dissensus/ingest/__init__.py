@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .callables import CallableModel as CallableModel
     from .create import create_from as create_from
+    from .embeddings import Features as Features
+    from .embeddings import feature_dim as feature_dim
+    from .embeddings import feature_rows as feature_rows
     from .estimators import estimator_model as estimator_model
     from .examples import ArrayExamples as ArrayExamples
     from .examples import ExampleSource as ExampleSource
@@ -41,6 +44,7 @@ _HOME = {
     "ArrayExamples": "examples",
     "CallableModel": "callables",
     "ExampleSource": "examples",
+    "Features": "embeddings",
     "ImageFolder": "folders",
     "ImportReport": "imports.report",
     "ImportRow": "imports.report",
@@ -57,6 +61,8 @@ _HOME = {
     "create_from_files": "imports.stores",
     "digits_examples": "examples",
     "estimator_model": "estimators",
+    "feature_dim": "embeddings",
+    "feature_rows": "embeddings",
     "idx_examples": "idx",
     "import_predictions": "imports.run",
     "infer": "stream",
