@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,8 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .buffers import Buffers
 from .logits import Logits
 from .splits import Rows
+
+_READERS = max((os.cpu_count() or 1) - 1, 1)  # one processor is left to whoever asks for the blocks
+_AHEAD = 2
+_BUDGET_BYTES = 128 << 20  # of buffers; what has none is checked and mapped
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,8 @@ class Block:
     start, stop : int
         Positions among the rows asked for.
     centred : list of (stop - start, C) arrays
-        Stored rows of each model: logit - row maximum in the store's dtype. Maps of the file where the rows
-        lie side by side in one block.
+        Stored rows of each model, read-only: logit - row maximum in the store's dtype. No copies of what was
+        read where the rows lie side by side in one block.
     """
 
     start: int
@@ -35,7 +41,7 @@ class Block:
 
 
 def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -> Iterator[Block]:
-    """Go through rows of models block by block, the next ones read from the disk meanwhile.
+    """Go through rows of models block by block, the next ones read and verified in threads meanwhile.
 
     Parameters
     ----------
@@ -48,20 +54,32 @@ def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -
     """
     if not len(logits) or not len(rows):
         return
-    spans = _spans(logits[0], rows, step)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-blocks") as pool:
-        ahead: list[Future[None]] = []
-        for (start, stop), after in itertools.zip_longest(spans, spans[1:]):
-            for done in ahead:
-                done.result()
-            ahead = _fetch(pool, logits, rows[slice(*after)]) if after else []
-            yield Block(start, stop, [one.take(rows[start:stop]) for one in logits])
+    spans = [slice(*span) for span in _spans(logits[0], rows, step)]
+    buffers = Buffers(max(one.longest for one in logits), _BUDGET_BYTES)
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="dissensus-blocks") as pool:
+        ahead = deque(_fetch(pool, logits, rows[span], buffers) for span in spans[:_AHEAD])
+        for span, later in itertools.zip_longest(spans, spans[_AHEAD:]):
+            shares = [future.result() for future in ahead.popleft()]
+            if later:
+                ahead.append(_fetch(pool, logits, rows[later], buffers))
+            yield Block(span.start, span.stop, _in_order(shares, len(logits)))
 
 
-def _fetch(pool: Executor, logits: Sequence[Logits], rows: Rows) -> list[Future[None]]:
-    """Read and verify in threads what must come from the disk; what is in memory is quicker done in place."""
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    return [pool.submit(one.verify, first, last) for one in logits if not one.is_at_hand(first, last)]
+def _fetch(
+    pool: Executor, logits: Sequence[Logits], rows: Rows, buffers: Buffers
+) -> list[Future[list[NDArray[Any]]]]:
+    """Read a block of every model, in as many shares as there are threads: a task a model costs too much."""
+    shares = min(_READERS, len(logits))
+
+    def share(number: int) -> list[NDArray[Any]]:
+        return [one.fetch(rows, buffers) for one in logits[number::shares]]
+
+    return [pool.submit(share, number) for number in range(shares)]
+
+
+def _in_order(shares: list[list[NDArray[Any]]], n: int) -> list[NDArray[Any]]:
+    """Put together what `_fetch` dealt out."""
+    return [shares[place % len(shares)][place // len(shares)] for place in range(n)]
 
 
 def _spans(first: Logits, rows: Rows, step: int | None) -> list[tuple[int, int]]:

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.errors import CorruptionError, IncompatibleFormat, NotReadable
+from dissensus.errors import CorruptionError, DissensusError, IncompatibleFormat, NotReadable
 
 from . import format as fmt
+from .buffers import Buffer, Buffers, own_buffer
 from .codecs import BY_NAME
 from .files import crc32c, crc_bytes
-from .reading import in_memory, map_of, open_for_reading, read_checked
+from .reading import map_of, open_for_reading, read_checked
 from .replaced import unless_replaced
 from .tables import numbers, read_arrow
 
 if TYPE_CHECKING:
     import dask.array
-
-_BUFFERS = threading.local()  # one a thread, as long as the longest block it read
 
 
 class Logits:
@@ -49,6 +48,7 @@ class Logits:
         self.dtype, self.ndim = np.dtype(np.float32), 2
         self._shard = files[fmt.SHARD]
         self._places = geometry.places(self._shard.get("blocks_bytes"))
+        self._spans: list[tuple[int, int]] = [(int(at), int(size)) for at, size in self._places]
         self._fd, self._map = self._open()
         weakref.finalize(self, os.close, self._fd)
         self._bytes = np.frombuffer(self._map, np.uint8)
@@ -97,12 +97,23 @@ class Logits:
         if self._map[len(self._map) - len(index) - fmt.CRC_BYTES :] != index + crc_bytes(crc32c(index)):
             raise CorruptionError(f"model {self._model_id!r}: the block index of {fmt.SHARD} is damaged")
 
-    def _read(self, block: int) -> NDArray[np.uint8]:
-        """Bytes of a block and its checksum, read, not mapped: a failing disk is an error then, no signal."""
-        offset, length = (int(n) for n in self._places[block])
-        buffer: NDArray[np.uint8] | None = getattr(_BUFFERS, "bytes", None)
-        if buffer is None or len(buffer) < length:
-            buffer = _BUFFERS.bytes = np.empty(length, np.uint8)
+    @cached_property
+    def _committed(self) -> list[int]:
+        crcs = self._shard["blocks_crc32c"]
+        return [int(crcs[at : at + 8], 16) for at in range(0, len(crcs), 8)]
+
+    def _check(self, block: int, buffer: Buffer) -> Buffer:
+        """Read a block into a buffer and verify it against the commit record; return its bytes.
+
+        Read, not mapped: a failing disk is an error then, no signal.
+
+        Raises
+        ------
+        CorruptionError
+            Naming model, block and its examples.
+        NotReadable
+        """
+        offset, length = self._spans[block]
         try:
             done = os.preadv(self._fd, [buffer[:length].data], offset)
         except OSError as error:
@@ -111,44 +122,51 @@ class Logits:
                 f"model {self._model_id!r}: block {block} of {fmt.SHARD} cannot be read ({error.strerror}); "
                 "check the disk, then bring the model back from a copy",
             ) from error
-        return buffer[:done]
-
-    def _record(self, block: int) -> NDArray[np.uint8]:
-        """Bytes of a block and its checksum."""
-        offset, length = (int(n) for n in self._places[block])
-        return self._bytes[offset : offset + length]
-
-    def check_block(self, block: int) -> None:
-        """Verify one block against the commit record.
-
-        Raises
-        ------
-        CorruptionError
-            Naming model, block and its examples.
-        """
-        record = self._read(block)
-        crc = crc32c(record[: -fmt.CRC_BYTES])
-        stored = record[-fmt.CRC_BYTES :].tobytes()
-        committed = self._shard["blocks_crc32c"][8 * block : 8 * block + 8]
-        if stored != crc_bytes(crc) or f"{crc:08x}" != committed:
-            start, stop = self._geometry.rows(block)
-            raise CorruptionError(
-                f"model {self._model_id!r}: block {block} of {fmt.SHARD} (rows {start} to {stop - 1}) "
-                "fails its checksum (set the model aside with `dissensus repair`, then store it again)"
-            )
+        data = buffer[: max(done - fmt.CRC_BYTES, 0)]
+        crc = crc32c(data)
+        if crc != self._committed[block] or buffer[len(data) : done].tobytes() != crc_bytes(crc):
+            raise self._damage(block)
         self._verified[block] = True
+        return data
 
-    def block_bytes(self, block: int) -> int:
-        """Bytes of a block on disk, checksum included."""
-        return int(self._places[block, 1])
+    def _damage(self, block: int) -> CorruptionError:
+        start, stop = self._geometry.rows(block)
+        return CorruptionError(
+            f"model {self._model_id!r}: block {block} of {fmt.SHARD} (rows {start} to {stop - 1}) "
+            "fails its checksum (set the model aside with `dissensus repair`, then store it again)"
+        )
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest block, its checksum included."""
+        return int(self._places[:, 1].max())
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all blocks, their checksums included."""
+        return int(self._places[:, 1].sum())
+
+    def faults(self) -> Iterator[tuple[int, DissensusError]]:
+        """Read and verify every block; yield the number and error of each that is damaged or unreadable."""
+        buffer = own_buffer(self.longest)
+        for block in range(self._geometry.n_blocks):
+            try:
+                self._check(block, buffer)
+            except DissensusError as error:
+                yield block, error
+
+    def _record(self, block: int) -> Buffer:
+        """Map of a block's bytes, without the checksum."""
+        offset, length = self._spans[block]
+        return self._bytes[offset : offset + length - fmt.CRC_BYTES]
 
     def block(self, block: int) -> NDArray[Any]:
         """Stored rows of one block, without its padding, read-only: a map, or what the codec unpacks."""
         if not self._verified[block]:
-            self.check_block(block)
+            self._check(block, own_buffer(self.longest))
         held = self._decoded  # read once: another thread may put another block there
         if held is None or held[0] != block:
-            held = block, self._codec.decode(self._record(block)[: -fmt.CRC_BYTES], self._geometry)
+            held = block, self._codec.decode(self._record(block), self._geometry)
             if self._geometry.codec != "raw":
                 self._decoded = held
         start, stop = self._geometry.rows(block)
@@ -156,14 +174,6 @@ class Logits:
 
     def _blocks_of(self, start: int, stop: int) -> range:
         return range(start // self.block_rows, -(-stop // self.block_rows))
-
-    def is_at_hand(self, start: int, stop: int) -> bool:
-        """Whether the blocks with rows start:stop are verified, or in memory as far as can be told."""
-        blocks = self._blocks_of(start, stop)
-        if self._verified[blocks.start : blocks.stop].all():
-            return True
-        here = self._places[blocks.start : blocks.stop]
-        return in_memory(self._bytes[int(here[0, 0]) : int(here[-1].sum())])
 
     def verify(self, start: int, stop: int) -> None:
         """Read the blocks with rows start:stop and compute their checksums, unless that was done before.
@@ -174,7 +184,25 @@ class Logits:
         """
         for block in self._blocks_of(start, stop):
             if not self._verified[block]:
-                self.check_block(block)
+                self._check(block, own_buffer(self.longest))
+
+    def fetch(self, rows: NDArray[np.intp], buffers: Buffers) -> NDArray[Any]:
+        """Return `take` of these rows, their blocks verified.
+
+        Rows side by side in a block not yet verified are left in the buffer they were read into: mapping them
+        would cost as much again.
+        """
+        first, last = int(rows[0]), int(rows[-1])
+        block, start = first // self.block_rows, first // self.block_rows * self.block_rows
+        lie_together = last - first + 1 == len(rows) and last < start + self.block_rows
+        if lie_together and not self._verified[block] and self._geometry.codec == "raw":
+            buffer = buffers.take()
+            if buffer is not None:
+                data = self._codec.decode(self._check(block, buffer), self._geometry)
+                data.flags.writeable = False
+                return data[first - start : last + 1 - start]
+        self.verify(first, last + 1)
+        return self.take(rows)
 
     def centred(self, start: int, stop: int) -> NDArray[Any]:
         """Stored rows start:stop, (stop - start, C), in the store's dtype: logit - row maximum, at most 0."""

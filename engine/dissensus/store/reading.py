@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -12,11 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from dissensus.errors import CorruptionError, NotReadable
 
-from .files import LIBC, crc32c
+from .files import crc32c
 
 
 def open_for_reading(path: Path) -> int:
@@ -53,14 +50,6 @@ def _raise_limit(error: OSError) -> None:
     if error.errno != errno.EMFILE or soft == hard:
         raise error
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def in_memory(mapped: NDArray[Any]) -> bool:
-    """Whether a map's last page is in memory: the first may just have been read ahead. True if unknown."""
-    begin = (mapped.ctypes.data + mapped.nbytes - 1) // mmap.PAGESIZE * mmap.PAGESIZE
-    page = ctypes.c_ubyte(1)
-    LIBC.mincore(ctypes.c_void_p(begin), ctypes.c_size_t(1), ctypes.byref(page))
-    return bool(page.value & 1)
 
 
 def read_whole(path: Path, what: str) -> bytes:

@@ -227,9 +227,6 @@ def _check_shard(model: StoredModel, quick: bool) -> Iterator[Check]:
     except DissensusError as error:
         yield fmt.SHARD, None, error, 0
         return
-    for block in () if quick else range(model.geometry.n_blocks):
-        try:
-            logits.check_block(block)
-            yield fmt.SHARD, block, None, logits.block_bytes(block)
-        except DissensusError as error:
-            yield fmt.SHARD, block, error, logits.block_bytes(block)
+    for block, fault in () if quick else logits.faults():
+        yield fmt.SHARD, block, fault, 0
+    yield fmt.SHARD, None, None, 0 if quick else logits.n_bytes
