@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.errors import CorruptionError, IncompatibleFormat, NotReadable
+from dissensus.errors import CorruptionError, DissensusError, IncompatibleFormat, NotReadable
 
 from . import format as fmt
+from .buffers import Buffer, own_buffer
 from .codecs import BY_NAME
 from .files import crc32c, crc_bytes
 from .reading import map_of, open_for_reading
-
-_BUFFERS = threading.local()  # one a thread, as long as the longest block it read
 
 
 class Shard:
@@ -111,12 +110,23 @@ class Shard:
         if self._map[len(self._map) - len(index) - fmt.CRC_BYTES :] != index + crc_bytes(crc32c(index)):
             raise CorruptionError(f"model {self._model_id!r}: the block index of {self.name} is damaged")
 
-    def _read(self, block: int) -> NDArray[np.uint8]:
-        """Bytes of a block and its checksum, read, not mapped: a failing disk is an error then, no signal."""
+    @cached_property
+    def _committed(self) -> list[int]:
+        crcs = self._shard["blocks_crc32c"]
+        return [int(crcs[at : at + 8], 16) for at in range(0, len(crcs), 8)]
+
+    def _check(self, block: int, buffer: Buffer) -> None:
+        """Read a block into a buffer and verify it against the commit record.
+
+        Read, not mapped: a failing disk is an error then, no signal.
+
+        Raises
+        ------
+        CorruptionError
+            Naming model, block and its examples.
+        NotReadable
+        """
         offset, length = (int(n) for n in self._places[block])
-        buffer: NDArray[np.uint8] | None = getattr(_BUFFERS, "bytes", None)
-        if buffer is None or len(buffer) < length:
-            buffer = _BUFFERS.bytes = np.empty(length, np.uint8)
         try:
             done = os.preadv(self._fd, [buffer[:length].data], offset)
         except OSError as error:
@@ -125,31 +135,37 @@ class Shard:
                 f"model {self._model_id!r}: block {block} of {self.name} cannot be read ({error.strerror}); "
                 "check the disk, then bring the model back from a copy",
             ) from error
-        return buffer[:done]
-
-    def check_block(self, block: int) -> None:
-        """Verify one block against the commit record.
-
-        Raises
-        ------
-        CorruptionError
-            Naming model, block and its examples.
-        """
-        record = self._read(block)
-        crc = crc32c(record[: -fmt.CRC_BYTES])
-        stored = record[-fmt.CRC_BYTES :].tobytes()
-        committed = self._shard["blocks_crc32c"][8 * block : 8 * block + 8]
-        if stored != crc_bytes(crc) or f"{crc:08x}" != committed:
-            start, stop = self._geometry.rows(block)
-            raise CorruptionError(
-                f"model {self._model_id!r}: block {block} of {self.name} (rows {start} to {stop - 1}) "
-                "fails its checksum (set the model aside with `dissensus repair`, then store it again)"
-            )
+        data = buffer[: max(done - fmt.CRC_BYTES, 0)]
+        crc = crc32c(data)
+        if crc != self._committed[block] or buffer[len(data) : done].tobytes() != crc_bytes(crc):
+            raise self._damage(block)
         self._verified[block] = True
 
-    def block_bytes(self, block: int) -> int:
-        """Bytes of a block on disk, checksum included."""
-        return int(self._places[block, 1])
+    def _damage(self, block: int) -> CorruptionError:
+        start, stop = self._geometry.rows(block)
+        return CorruptionError(
+            f"model {self._model_id!r}: block {block} of {self.name} (rows {start} to {stop - 1}) "
+            "fails its checksum (set the model aside with `dissensus repair`, then store it again)"
+        )
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest block, its checksum included."""
+        return int(self._places[:, 1].max())
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all blocks, their checksums included."""
+        return int(self._places[:, 1].sum())
+
+    def faults(self) -> Iterator[tuple[int, DissensusError]]:
+        """Read and verify every block; yield the number and error of each that is damaged or unreadable."""
+        buffer = own_buffer(self.longest)
+        for block in range(self._geometry.n_blocks):
+            try:
+                self._check(block, buffer)
+            except DissensusError as error:
+                yield block, error
 
     @property
     def block_rows(self) -> int:
@@ -159,7 +175,7 @@ class Shard:
     def block(self, block: int) -> NDArray[Any]:
         """Stored rows of one block, without its padding, read-only: a map, or what the codec unpacks."""
         if not self._verified[block]:
-            self.check_block(block)
+            self._check(block, own_buffer(self.longest))
         held = self._decoded  # read once: another thread may put another block there
         if held is None or held[0] != block:
             offset, length = (int(n) for n in self._places[block])
