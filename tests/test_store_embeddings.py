@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import pickle
 import shutil
@@ -11,6 +12,7 @@ import warnings
 import numpy as np
 import pytest
 import zarr
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ import dissensus as ds
 from dissensus import errors
 from dissensus.store import format as fmt
 from dissensus.store.sealed import seal, unseal
+from dissensus_cli.main import main
 
 N, D = 9001, 300  # three blocks of logits; of embeddings in float16 five, two of them to a block of logits
 CLASSES = list("abc")
@@ -163,6 +166,13 @@ def test_tables_and_facts_name_their_length(zoo):
     assert zoo.model("wide").describe()["embedding_dim"] == D
     assert zoo.model("plain").describe()["embedding_dim"] is None
     assert zoo.model("wide").fingerprint["embedding_dim"] == str(D)
+
+
+def test_the_command_line_tells_of_them(zoo):
+    for model_id, dim in [("wide", D), ("plain", None)]:
+        done = CliRunner().invoke(main, ["info", str(zoo.path), "--model", model_id, "--format", "json"])
+        assert done.exit_code == 0
+        assert json.loads(done.stdout)["embedding_dim"] == dim
 
 
 def test_a_model_without_names_those_that_have_some(zoo):
