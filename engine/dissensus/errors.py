@@ -104,6 +104,14 @@ class NonFiniteLogits(DissensusError, ValueError):
     """A model gave NaN or an infinity: model, example and class are named."""
 
 
+class NonFiniteEmbeddings(DissensusError, ValueError):
+    """A model gave NaN or an infinity in its embeddings: model, example and feature are named."""
+
+
+class NoFeatures(DissensusError, LookupError):
+    """A module has no layer whose input its logits come from: there are no embeddings to store."""
+
+
 class LabelsOnly(DissensusError, TypeError):
     """A model with hard labels only was asked for logits or probabilities."""
 

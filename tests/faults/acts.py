@@ -20,7 +20,7 @@ from dissensus.store import format as fmt
 from dissensus.store.cache import FEWEST
 from dissensus.store.sealed import seal
 
-from .stores import damage, model_content, new_store, rows_of, stage_model, write_model
+from .stores import DIM, damage, model_content, new_store, rows_of, stage_model, write_model
 
 SETS = [[row % 3, (row + 1) % 3] if row % 5 else [] for row in range(9001)]
 
@@ -73,6 +73,18 @@ def stage_logits(path: Path) -> None:
 
 def stage_labels(path: Path) -> None:
     stage_model(path, "m", "labels")
+
+
+def commit_embeddings(path: Path) -> None:
+    write_model(path, "m", embedding_dim=DIM)
+
+
+def stage_embeddings(path: Path) -> None:
+    stage_model(path, "m", embedding_dim=DIM)
+
+
+def replace_by_one_with_embeddings(path: Path) -> None:
+    write_model(path, "m", weights="2", replace=True, embedding_dim=DIM)
 
 
 def restart_with_other_weights(path: Path) -> None:
@@ -273,6 +285,22 @@ ACTS = [
         stage_logits,
         codec="archive",
     ),
+    Act("kill -9 in a commit with embeddings", commit_embeddings, the_model),
+    Act("kill -9 in a resume with embeddings", commit_embeddings, the_model, stage_embeddings),
+    Act(
+        "kill -9 in a resume with embeddings in an archive",
+        commit_embeddings,
+        the_model,
+        stage_embeddings,
+        codec="archive",
+    ),
+    Act(
+        "kill -9 in a replacement by one with embeddings",
+        replace_by_one_with_embeddings,
+        the_new_model,
+        commit_embeddings,
+    ),
+    Act("kill -9 in copying embeddings", copy, the_copy, commit_embeddings),
     Act("kill -9 in a replacement", replace_model, the_new_model, commit_logits),
     Act(
         "kill -9 in a replacement by two renames",

@@ -26,7 +26,7 @@ from dissensus.store import format as fmt
 
 from .figures import Effort, Figure
 from .processes import CONTEXT, watch_parent
-from .stores import CLASSES, rows_of
+from .stores import CLASSES, features_of, rows_of
 
 Files = Mapping[str, bytes]
 Damage = Mapping[str, bytes | None]  # new content of files by name; None for none at all
@@ -35,6 +35,7 @@ Case = tuple[str, Callable[[], Damage]]
 PROMISE = "verify finds it and names the model or file; what is read is refused or exactly right"
 N_ROWS = 40
 KINDS = {"alpha": "logits", "beta": "logits", "gamma": "labels"}  # kind of each model
+DIMS = {"alpha": 3, "gamma": 3}  # features of those that have embeddings
 LABELS, GROUP = "real", "group"
 
 
@@ -54,16 +55,22 @@ READINGS: dict[str, Callable[[ds.Store], Any]] = {
     "lse": lambda s: [s.model(m).column("lse").tobytes() for m in ("alpha", "beta")],
     "logits of alpha": lambda s: s.logits("alpha")[:].tobytes(),
     "logits of beta": lambda s: s.logits("beta").take(np.arange(N_ROWS)).tobytes(),
+    "embeddings of alpha": lambda s: s.embeddings("alpha")[:].tobytes(),
+    "embeddings of gamma": lambda s: s.embeddings("gamma").take(np.arange(N_ROWS)).tobytes(),
+    "dimensions": lambda s: [s.model(m).embedding_dim for m in KINDS],
 }
 
 
 def make_store(path: Path) -> None:
-    """Three models, a label set and a column: every kind of file there is."""
+    """Three models, some with embeddings, a label set and a column: every kind of file there is."""
     ds.create(path, rows_of("truth", "labels", N_ROWS), classes=CLASSES, attributes={"made": "to be damaged"})
     store = ds.open(path)
     for model_id, kind in KINDS.items():
         name = "predictions" if kind == "labels" else kind
-        store.add(model_id, **{name: rows_of(model_id, kind, N_ROWS)}, metadata={"family": model_id})
+        dim = DIMS.get(model_id)
+        features = None if dim is None else features_of(model_id, N_ROWS, dim)
+        given = {name: rows_of(model_id, kind, N_ROWS), "embeddings": features}
+        store.add(model_id, **given, metadata={"family": model_id})
     store.add_labels(LABELS, [[row % 3] if row % 4 else [] for row in range(N_ROWS)])
     store.add_columns({GROUP: [f"group {row % 5}" for row in range(N_ROWS)]})
 
@@ -193,7 +200,7 @@ def enlarged_shapes(files: Files) -> list[Case]:
     """More rows or columns than there are, in JSON that is valid otherwise."""
     cases = []
     for name, data in sorted(files.items()):
-        document = json.loads(data) if name.endswith(f"{fmt.LOGITS}/{fmt.ZARR_JSON}") else {}
+        document = json.loads(data) if name.endswith((fmt.ARRAY_JSON, fmt.EMBEDDINGS_JSON)) else {}
         for axis, size in enumerate(document.get("shape", ())):
             shape = [*document["shape"][:axis], size + 8, *document["shape"][axis + 1 :]]
             enlarged = fmt.canonical_json(document | {"shape": shape})

@@ -18,7 +18,7 @@ from typing import Any
 
 import dissensus as ds
 
-from .acts import ACTS, commit_labels, commit_logits
+from .acts import ACTS, commit_embeddings, commit_labels, commit_logits
 from .figures import Effort, Figure
 from .kills import NEVER, Stage
 from .processes import Outcome, run
@@ -165,7 +165,8 @@ def disk_errors(root: Path, effort: Effort) -> Figure:
 def short_writes(root: Path, effort: Effort) -> Figure:
     """Let every write take a random part of its bytes."""
     figure = Figure("writes that take only some of their bytes", "the bytes of an unbroken run")
-    acts = [act for act in ACTS if act.do in (commit_logits, commit_labels)]  # unbroken and resumed
+    commits = (commit_logits, commit_labels, commit_embeddings)  # unbroken and resumed
+    acts = [act for act in ACTS if act.do in commits]
     for place, act in enumerate(acts):
         (root / str(place)).mkdir()
         stage = Stage(root / str(place), act)

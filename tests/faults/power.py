@@ -6,17 +6,18 @@ The next run keeps what checksums prove, or refuses and is restarted; either way
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 from dissensus.errors import CorruptionError
 from dissensus.store import format as fmt
 
-from .acts import Act, commit_logits, stage_logits, the_model
+from .acts import Act, commit_embeddings, commit_logits, stage_embeddings, stage_logits, the_model
 from .figures import Effort, Figure
 from .kills import PROMISE, Stage
 from .processes import Outcome
-from .stores import write_model
+from .stores import DIM, write_model
 
 
 def zeros_from(data: bytes, at: int) -> bytes:
@@ -38,21 +39,26 @@ def torn(data: bytes, at: int) -> bytes:
 LOSSES: tuple[Callable[[bytes, int], bytes], ...] = (zeros_from, zero_page, flipped, torn)
 
 
-def go_on(path: Path) -> None:
+def go_on(path: Path, embedding_dim: int | None = None) -> None:
     """What a user does: go on, and restart where the store says that what is staged is damaged."""
     try:
-        commit_logits(path)
+        write_model(path, "m", embedding_dim=embedding_dim)
     except CorruptionError:
-        write_model(path, "m", restart=True)
+        write_model(path, "m", embedding_dim=embedding_dim, restart=True)
 
 
 def power_cuts(root: Path, effort: Effort) -> Figure:
     """Damage each staged file at many places, in stores of both codecs, and let the writer go on."""
     figure = Figure("staged rows lost by a power cut: zeros, torn ends, flips", PROMISE)
+    go_on_with_them = partial(go_on, embedding_dim=DIM)
     for codec in fmt.CODECS:
-        (root / codec).mkdir()
-        act = Act(codec, commit_logits, the_model, stage_logits, go_on, codec)
-        figure.add(_cuts(Stage(root / codec, act), effort))
+        for name, do, before, again in (
+            (codec, commit_logits, stage_logits, go_on),
+            (f"{codec} with embeddings", commit_embeddings, stage_embeddings, go_on_with_them),
+        ):
+            (root / name).mkdir()
+            act = Act(name, do, the_model, before, again, codec)
+            figure.add(_cuts(Stage(root / name, act), effort))
     return figure
 
 

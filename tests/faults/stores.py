@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 import dissensus as ds
 from dissensus.errors import UnknownName
 from dissensus.store import format as fmt
+from dissensus.store.writer import ModelWriter
 
 CLASSES = ["a", "b", "c"]
 ROWS = 9001  # three blocks of at most 4,096 rows
+DIM = 200  # features of those models that have embeddings: two blocks of these to one of logits
 
 
 def new_store(path: Path, n_rows: int = ROWS, codec: str = "raw") -> None:
@@ -33,23 +35,36 @@ def rows_of(what: str, kind: str, n_rows: int) -> NDArray[Any]:
     return rng.normal(size=(n_rows, len(CLASSES))).astype("f4")
 
 
+def features_of(what: str, n_rows: int, dim: int = DIM) -> NDArray[Any]:
+    """Embeddings that are a function of a text, unlike its rows."""
+    return np.random.default_rng(zlib.crc32(what.encode()) + 1).normal(size=(n_rows, dim)).astype("f2")
+
+
 def write_model(
     path: Path, model_id: str, kind: str = "logits", *, weights: str = "1", **options: Any
 ) -> None:
     """Stream a model of given weights into a store, from where an earlier writer got to."""
     store = ds.open(path)
-    rows = rows_of(weights, kind, store.n_examples)
     with store.writer(model_id, fingerprint={"weights": weights}, kind=kind, **options) as writer:
-        writer.append(rows[writer.position :])
+        _append(writer, weights, store.n_examples, slice(writer.position, None))
 
 
-def stage_model(path: Path, model_id: str, kind: str = "logits", *, weights: str = "1") -> None:
+def stage_model(
+    path: Path, model_id: str, kind: str = "logits", *, weights: str = "1", **options: Any
+) -> None:
     """Leave two of three blocks staged, as an interrupted writer does."""
     store = ds.open(path)
-    rows = rows_of(weights, kind, store.n_examples)
-    writer = store.writer(model_id, fingerprint={"weights": weights}, kind=kind)
-    writer.append(rows[: 2 * store.block_rows])
+    writer = store.writer(model_id, fingerprint={"weights": weights}, kind=kind, **options)
+    _append(writer, weights, store.n_examples, slice(2 * store.block_rows))
     writer.close()
+
+
+def _append(writer: ModelWriter, weights: str, n_rows: int, rows: slice) -> None:
+    """Append some of a model's rows, with their embeddings where the writer is for such."""
+    features = None
+    if writer.embedding_dim is not None:
+        features = features_of(weights, n_rows, writer.embedding_dim)[rows]
+    writer.append(rows_of(weights, writer.kind, n_rows)[rows], embeddings=features)
 
 
 def content(store: ds.Store, model_id: str) -> dict[str, Any]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .class_map_files import read_class_map as read_class_map
     from .costs import count_gmacs as count_gmacs
     from .create import create_from as create_from
+    from .embeddings import Features as Features
+    from .embeddings import feature_dim as feature_dim
+    from .embeddings import feature_rows as feature_rows
     from .estimators import estimator_model as estimator_model
     from .examples import ArrayExamples as ArrayExamples
     from .examples import ExampleSource as ExampleSource
@@ -60,6 +63,7 @@ _HOME = {
     "ExportedModel": "exported",
     "HfExamples": "hf_examples",
     "HfModel": "hf_models",
+    "Features": "embeddings",
     "ImageFolder": "folders",
     "ImportReport": "imports.report",
     "ImportRow": "imports.report",
@@ -81,6 +85,8 @@ _HOME = {
     "create_from_files": "imports.stores",
     "digits_examples": "examples",
     "estimator_model": "estimators",
+    "feature_dim": "embeddings",
+    "feature_rows": "embeddings",
     "idx_examples": "idx",
     "import_predictions": "imports.run",
     "infer": "stream",

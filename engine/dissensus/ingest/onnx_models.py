@@ -14,10 +14,9 @@ import numpy as np
 from dissensus.errors import ArgumentError, MissingDependency, ModelLoadError, UnknownName
 
 from .batching import BatchLimits
-from .callables import check_kind
+from .callables import OwnImages, check_kind
 from .checkpoints import one_line
 from .digests import describe_callable, file_digest, versions
-from .examples import own_copy
 from .outputs import refuse_probabilities
 from .stated import EXAMPLE, UNKNOWN, InputSize, fit_preprocess, prepared_size, told
 
@@ -182,9 +181,14 @@ class OnnxPredictor:
     kind: str
     unstated: bool
 
+    @property
+    def preparation(self) -> OwnImages:
+        """What makes batches of images; equal for models with the same preprocessing."""
+        return OwnImages(self.preprocess)
+
     def prepare(self, images: Images) -> Any:
         """Return the preprocessed batch on the host."""
-        return self.preprocess(own_copy(images))
+        return self.preparation(images)
 
     def __call__(self, batch: Any) -> Any:
         """Return the (B, C) array that the model gives for a prepared batch."""

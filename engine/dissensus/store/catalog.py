@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import ArgumentError, WrongClassCount
+from dissensus.errors import ArgumentError, UnknownName, WrongClassCount
 
 from . import format as fmt
 from .blocks import Block, read_blocks
 from .cache import top1_matrix
+from .embeddings import Embeddings
 from .folders import bury
 from .identity import checked_name, checked_path
 from .labelled import Labelled
@@ -100,6 +101,25 @@ class Store(Labelled):
         """
         return self.model(model_id).logits()
 
+    def embeddings(self, model_id: str) -> Embeddings:
+        """Embeddings of one model: an (N, D) array-like whose slices are float32 rows.
+
+        Raises
+        ------
+        UnknownName
+            There is no such model, or it was stored without; those that have some are named.
+        CorruptionError
+        """
+        model = self.model(model_id)
+        if model.embedding_dim is None:
+            having = [m for m, one in self._models.all().items() if one.embedding_dim is not None]
+            some = ", ".join(having[:12]) + (f", … ({len(having)} in all)" if len(having) > 12 else "")
+            raise UnknownName(
+                f"model {model_id!r} was stored without embeddings; "
+                f"models with embeddings: {some or 'none'}. Replace it by one that is stored with them"
+            )
+        return model.embeddings()
+
     @again
     def top1(self, models: Sequence[str] | None = None) -> NDArray[Any]:
         """Predicted classes, (M, N) int16 or int32, of the given models (all by default, as `model_ids`).
@@ -178,16 +198,20 @@ class Store(Labelled):
     def models(self, *, split: str | None = None) -> pa.Table:
         """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata.
 
-        Accuracy is over the examples that the truth counts; NaN where it counts none.
+        Accuracy is over the examples that the truth counts; NaN where it counts none. Where some models have
+        embeddings, `embedding_dim` follows the accuracy: their number of features, null for the others.
         """
         models, chosen = self._chosen(None), self.rows(split)
         right = self.truth.correct(self.top1_of(models))[:, chosen]
         accuracy = right.mean(axis=1) if right.size else np.full(len(models), np.nan)
         rows = [
-            {"model": model.model_id, "kind": model.kind, "accuracy": float(a)} | model.metadata
+            {"model": model.model_id, "kind": model.kind, "accuracy": float(a)}
+            | ({} if model.embedding_dim is None else {fmt.EMBEDDING_DIM: model.embedding_dim})
+            | model.metadata
             for model, a in zip(models, accuracy, strict=True)
         ]
-        return table_of_rows(rows, ("model", "kind", "accuracy"))
+        dim = [fmt.EMBEDDING_DIM] if any(fmt.EMBEDDING_DIM in row for row in rows) else []
+        return table_of_rows(rows, ["model", "kind", "accuracy", *dim])
 
     def writer(
         self,
@@ -200,6 +224,7 @@ class Store(Labelled):
         resumable: bool = True,
         replace: bool = False,
         copied: Mapping[str, Any] | None = None,
+        embedding_dim: int | None = None,
     ) -> ModelWriter:
         """Open a streaming writer; see `ModelWriter`."""
         self.require_current()
@@ -214,6 +239,7 @@ class Store(Labelled):
             resumable=resumable,
             replace=replace,
             copied=copied,
+            embedding_dim=embedding_dim,
         )
 
     def add(
@@ -224,6 +250,7 @@ class Store(Labelled):
         probabilities: ArrayLike | None = None,
         predictions: ArrayLike | None = None,
         example_ids: Sequence[str] | None = None,
+        embeddings: ArrayLike | None = None,
         metadata: Mapping[str, Any] | None = None,
         restart: bool = False,
         replace: bool = False,
@@ -240,6 +267,8 @@ class Store(Labelled):
             Hard labels: enough for pair statistics, not for calibration or ensembles of probabilities.
         example_ids : sequence of str, optional
             Ids of the rows given, which are put into the store's order; without them they must be in it.
+        embeddings : (N, D) float, optional
+            Features of the same rows, kept beside them; D may differ from model to model.
         metadata : mapping, optional
             Plain JSON kept with the model.
         restart : bool
@@ -249,7 +278,8 @@ class Store(Labelled):
 
         Raises
         ------
-        ArgumentError, ExamplesMismatch, WrongClassCount, NonFiniteLogits, ModelExists, WriterBusy
+        ArgumentError, ExamplesMismatch, WrongClassCount, NonFiniteLogits, NonFiniteEmbeddings, ModelExists,
+        WriterBusy
         """
         given = {"logits": logits, "probabilities": probabilities, "labels": predictions}
         kinds = [kind for kind, value in given.items() if value is not None]
@@ -266,8 +296,12 @@ class Store(Labelled):
                 f"one column for each of its {self.n_classes} classes"
             )
         rows = np.ascontiguousarray(values[order])
+        features = self._features(model_id, embeddings, order)
         content = {"source": "array", "content": hashlib.sha256(rows.data).hexdigest()}
+        if features is not None:
+            content["embeddings"] = hashlib.sha256(features.data).hexdigest()
         options: dict[str, Any] = {
+            "embedding_dim": None if features is None else features.shape[1],
             "metadata": metadata,
             "kind": kinds[0],
             "resumable": False,
@@ -276,7 +310,23 @@ class Store(Labelled):
         }
         with self.writer(model_id, fingerprint=content, **options) as w:
             for start in range(w.position, len(rows), self.block_rows):
-                w.append(rows[start : start + self.block_rows])
+                block = slice(start, start + self.block_rows)
+                w.append(rows[block], embeddings=None if features is None else features[block])
+
+    def _features(
+        self, model_id: str, embeddings: ArrayLike | None, order: NDArray[np.intp]
+    ) -> NDArray[Any] | None:
+        """Embeddings given with a model in memory, in the store's order."""
+        if embeddings is None:
+            return None
+        what = f"embeddings of model {model_id!r}"
+        values = plain_array(embeddings, what)
+        if values.ndim != 2 or len(values) != self.n_examples or not values.shape[1]:
+            raise ArgumentError(
+                f"{what} have shape {values.shape}, the store needs ({self.n_examples}, D): one row of D "
+                "features for each example"
+            )
+        return np.ascontiguousarray(values[order])
 
     def require(self, model_id: str) -> None:
         """Refuse an id that no model has, damaged ones included.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, ExamplesMismatch, ModelExists
 
@@ -16,7 +17,7 @@ from .blocks import read_blocks
 from .columns import FIXED, write_column
 from .create import create
 from .encoding import Encoded, narrowed
-from .fingerprint import OWN_KEYS, complete, require_same_fingerprint
+from .fingerprint import complete, given_part, require_same_fingerprint
 from .reader import StoredModel
 from .tables import arrow_bytes
 
@@ -102,14 +103,19 @@ def _require_same_shape(source: Store, target: Store, codec: str, dtype: str) ->
 
 
 def _copy_model(model: StoredModel, target: Store) -> None:
-    given = {key: value for key, value in model.fingerprint.items() if key not in OWN_KEYS}
+    given, dim = given_part(model.fingerprint, model.embedding_dim), model.embedding_dim
     origin = {"committed_at": model.committed_at, **model.provenance}
     try:
         writer = target.writer(
-            model.model_id, fingerprint=given, metadata=model.metadata, kind=model.kind, copied=origin
+            model.model_id,
+            fingerprint=given,
+            metadata=model.metadata,
+            kind=model.kind,
+            copied=origin,
+            embedding_dim=dim,
         )
     except ModelExists:
-        own = complete(given, target.dtype, target.examples_hash, model.kind)
+        own = complete(given, target.dtype, target.examples_hash, model.kind, dim)
         there = target.model(model.model_id).fingerprint
         require_same_fingerprint(model.model_id, there, own, "stored", "remove it there first")
         return
@@ -118,13 +124,20 @@ def _copy_model(model: StoredModel, target: Store) -> None:
 
 
 def _append(model: StoredModel, writer: ModelWriter, dtype: str) -> None:
-    first = writer.position
-    rows = np.arange(first, model.geometry.n_examples)
-    top1 = model.column("top1")
+    embeddings = None if model.embedding_dim is None else model.embeddings()
+    for start, rows in _rows_of(model, writer.position, dtype):
+        there = None if embeddings is None else embeddings.stored(start, start + len(rows))
+        writer.append(rows, embeddings=there)
+
+
+def _rows_of(model: StoredModel, first: int, dtype: str) -> Iterator[tuple[int, NDArray[Any] | Encoded]]:
+    """Rows of a model from `first` on, block by block, each with the number of its first."""
+    rows, top1 = np.arange(first, model.geometry.n_examples), model.column("top1")
     if model.kind == "labels":
-        writer.append(top1[rows])
+        for start in range(first, len(top1), model.geometry.block_rows):
+            yield start, top1[start : start + model.geometry.block_rows]
         return
     rowmax, lse = model.column("rowmax"), model.column("lse")
     for block in read_blocks([model.logits()], rows):
         here = slice(first + block.start, first + block.stop)
-        writer.append(Encoded(narrowed(block.centred[0], dtype), top1[here], rowmax[here], lse[here]))
+        yield here.start, Encoded(narrowed(block.centred[0], dtype), top1[here], rowmax[here], lse[here])

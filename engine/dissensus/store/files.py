@@ -27,9 +27,12 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 _START_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 
 
-def crc32c(data: bytes | NDArray[Any]) -> int:
-    """Checksum (Castagnoli) of bytes or a contiguous array; other threads run meanwhile."""
-    return int(crc32c_package.crc32c(data))
+def crc32c(data: bytes | NDArray[Any], after: int = 0) -> int:
+    """Checksum (Castagnoli) of bytes or a contiguous array, going on from that of what is before them.
+
+    Other threads run meanwhile.
+    """
+    return int(crc32c_package.crc32c(data, after))
 
 
 def crc_bytes(crc: int) -> bytes:

@@ -6,11 +6,23 @@ from collections.abc import Mapping
 
 from dissensus.errors import ArgumentError, FingerprintMismatch
 
+from .format import EMBEDDING_DIM
+
 OWN_KEYS = ("dtype", "examples", "kind")  # what the store adds
 
 
-def complete(given: Mapping[str, str], dtype: str, examples_hash: str, kind: str) -> dict[str, str]:
-    """A model's fingerprint with the store's part: dtype, example set and kind of rows.
+def given_part(fingerprint: Mapping[str, str], embedding_dim: int | None) -> dict[str, str]:
+    """A model's fingerprint without the store's part: what `complete` was given."""
+    own = {*OWN_KEYS, *([] if embedding_dim is None else [EMBEDDING_DIM])}
+    return {key: value for key, value in fingerprint.items() if key not in own}
+
+
+def complete(
+    given: Mapping[str, str], dtype: str, examples_hash: str, kind: str, embedding_dim: int | None = None
+) -> dict[str, str]:
+    """A model's fingerprint with the store's part: dtype, example set, kind of rows, number of features.
+
+    A model without embeddings has no key for the last, and may use it for something of its own.
 
     Raises
     ------
@@ -18,6 +30,7 @@ def complete(given: Mapping[str, str], dtype: str, examples_hash: str, kind: str
         A given key is one of these.
     """
     own = {"dtype": dtype, "examples": examples_hash, "kind": kind}
+    own |= {} if embedding_dim is None else {EMBEDDING_DIM: str(embedding_dim)}
     texts = {str(k): str(v) for k, v in given.items()}
     clash = own.keys() & texts.keys()
     if clash:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,11 @@ ZARR_JSON: Final = "zarr.json"
 LOGITS: Final = "logits"
 SHARD: Final = f"{LOGITS}/c.0.0"
 ARRAY_JSON: Final = f"{LOGITS}/{ZARR_JSON}"
+EMBEDDINGS: Final = "embeddings"
+EMBEDDINGS_SHARD: Final = f"{EMBEDDINGS}/c.0.0"
+EMBEDDINGS_JSON: Final = f"{EMBEDDINGS}/{ZARR_JSON}"
 
+EMBEDDING_DIM: Final = "embedding_dim"  # in fingerprints and tables; computed where a model has embeddings
 COMPUTED: Final = frozenset({"model", "kind", "accuracy"})  # columns of `Store.models` no metadata may take
 
 Kind = Literal["logits", "probabilities", "labels"]
@@ -45,6 +50,7 @@ DTYPES: Final = ("float16", "float32")
 CODECS: Final = ("raw", "archive")
 ARCHIVE: Final = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "blocksize": 0}  # blosc's options
 FLOOR: Final = -65504.0  # lowest finite float16: centred logits are clamped here
+EMBEDDING_LIMIT: Final = 65504.0  # embeddings in float16 are clamped to it on both sides
 STEP: Final = 2.0**-24  # smallest float16: what lies below the row maximum stays below it at least by this
 TINY: Final = 2.0**-126  # lowest normal float32: probabilities are raised to it before the logarithm
 
@@ -93,13 +99,15 @@ def derived_dtype(kind: str) -> np.dtype[Any]:
 class Geometry:
     """How a model's (N, C) logits lie in one Zarr shard: blocks of whole rows, each followed by its crc32c.
 
+    Its (N, D) embeddings lie in the same manner in a shard of their own, see `of_embeddings`.
+
     Blocks of codec "raw" are equally long and lie where they can be computed; those of "archive" are as long
     as they compress to, which the commit record tells.
 
     Attributes
     ----------
     n_examples, n_classes : int
-        Shape of the array.
+        Shape of the array; of embeddings the second is the number of features.
     dtype : str
         ``"float16"`` or ``"float32"``, little endian on disk.
     block_rows : int
@@ -124,6 +132,17 @@ class Geometry:
     def of_header(cls, header: Mapping[str, Any]) -> Geometry:
         """Geometry that a store's header tells."""
         return cls(*(header[name] for name in ("n_examples", "n_classes", "dtype", "block_rows", "codec")))
+
+    def of_embeddings(self, dim: int) -> Geometry:
+        """Geometry of (N, dim) embeddings beside logits of this one, in the same dtype and codec.
+
+        A block of logits holds the rows of a whole number of theirs, the one nearest to 1 MiB each: rows are
+        whole in all files of a model at the end of every block of its logits.
+        """
+        wanted = BLOCK_BYTES / (dim * np.dtype(self.dtype).itemsize)
+        divisors = [rows for rows in range(1, self.block_rows + 1) if self.block_rows % rows == 0]
+        rows = min(divisors, key=lambda rows: abs(math.log(rows / wanted)))
+        return Geometry(self.n_examples, dim, self.dtype, rows, self.codec)
 
     @property
     def n_blocks(self) -> int:
@@ -164,7 +183,23 @@ def _codec(name: str, **configuration: Any) -> dict[str, Any]:
 
 
 def array_json(geometry: Geometry) -> bytes:
-    """Zarr v3 metadata of a model's logits: one shard of checksummed raw blocks."""
+    """Zarr v3 metadata of a model's logits: one shard of checksummed blocks."""
+    return _shard_json(geometry, "class", "logit minus row maximum, clamped at -65504")
+
+
+def embeddings_json(geometry: Geometry) -> bytes:
+    """Zarr v3 metadata of a model's embeddings: one shard of checksummed blocks."""
+    return _shard_json(geometry, "feature", "features as they are; float16 is clamped to -65504..65504")
+
+
+def described(shard: str, geometry: Geometry) -> tuple[str, bytes]:
+    """Name and content of the Zarr metadata that belongs to one of a model's shards."""
+    if shard == SHARD:
+        return ARRAY_JSON, array_json(geometry)
+    return EMBEDDINGS_JSON, embeddings_json(geometry)
+
+
+def _shard_json(geometry: Geometry, column: str, encoding: str) -> bytes:
     rows, classes = geometry.block_rows, geometry.n_classes
     raw = [_codec("bytes", endian="little"), _codec("crc32c")]
     packed = [raw[0], _codec("blosc", typesize=np.dtype(geometry.dtype).itemsize, **ARCHIVE), raw[1]]
@@ -181,8 +216,8 @@ def array_json(geometry: Geometry) -> bytes:
         "chunk_key_encoding": _codec("default", separator="."),
         "fill_value": "NaN",
         "codecs": [sharding],
-        "dimension_names": ["example", "class"],
-        "attributes": {"encoding": "logit minus row maximum, clamped at -65504"},
+        "dimension_names": ["example", column],
+        "attributes": {"encoding": encoding},
         "storage_transformers": [],
     }
     return canonical_json(node)

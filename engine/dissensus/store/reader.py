@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import CorruptionError, LabelsOnly
+from dissensus.errors import CorruptionError, LabelsOnly, UnknownName
 
 from . import format as fmt
+from .embeddings import Embeddings
 from .header import require_fields, require_known_version
 from .logits import Logits
 from .reading import read_checked
@@ -44,6 +45,10 @@ class StoredModel:
         When its first row was written and the versions of the software; empty in stores of format 1.
     digest : str
         SHA-256 of its commit record, which changes with every byte of the model.
+    embedding_dim : int or None
+        Number of features of its embeddings; None where it was stored without.
+    geometries : dict of str to Geometry
+        Layout of its sharded arrays, by the names of their files.
 
     Raises
     ------
@@ -68,6 +73,9 @@ class StoredModel:
         self.provenance: dict[str, Any] = record.get("provenance", {})
         self.geometry = geometry
         self._check_identity(record, examples_hash)
+        self.geometries = self._geometries_of(record)
+        embeddings = self.geometries.get(fmt.EMBEDDINGS_SHARD)
+        self.embedding_dim = None if embeddings is None else embeddings.n_classes
         if sizes:
             with self._unless_replaced():
                 self.check_sizes()
@@ -80,6 +88,20 @@ class StoredModel:
                 f"model {self.model_id!r} in folder {self.folder.name!r} belongs to another store or folder "
                 f"(shape {record['shape']}, this store holds {expected})"
             )
+
+    def _geometries_of(self, record: Mapping[str, Any]) -> dict[str, fmt.Geometry]:
+        """Layout of the arrays that the commit record tells of."""
+        found = {} if self.kind == "labels" else {fmt.SHARD: self.geometry}
+        if "embeddings" in record:
+            told, g = record["embeddings"], self.geometry
+            require_fields(told, ("dim", "block_rows"), f"embeddings of model {self.model_id!r}")
+            found[fmt.EMBEDDINGS_SHARD] = fmt.Geometry(
+                g.n_examples, told["dim"], g.dtype, told["block_rows"], g.codec
+            )
+        lacking = [name for name in found if not {name, fmt.described(name, found[name])[0]} <= {*self.files}]
+        if lacking:
+            raise CorruptionError(f"model {self.model_id!r}: its commit record lacks {', '.join(lacking)}")
+        return found
 
     def check_sizes(self) -> None:
         """Compare every file's size with the commit record."""
@@ -112,14 +134,14 @@ class StoredModel:
         return unless_replaced(self.folder, self.model_id, self.digest)
 
     def check_small_files(self) -> None:
-        """Verify every file but the blocks of logits.
+        """Verify every file but the blocks of its arrays.
 
         Raises
         ------
         CorruptionError
         """
         for name in self.files:
-            if name != fmt.SHARD:
+            if name not in self.geometries:
                 self.read_file(name)
 
     @property
@@ -132,6 +154,7 @@ class StoredModel:
         return {
             "model": self.model_id,
             "kind": self.kind,
+            fmt.EMBEDDING_DIM: self.embedding_dim,
             "committed_at": self.committed_at,
             **self.provenance,
             "fingerprint": self.fingerprint,
@@ -164,6 +187,30 @@ class StoredModel:
             raise LabelsOnly(self._labels_only("logits"))
         with self._unless_replaced():
             return Logits(self.folder, self.model_id, self.digest, self.files, self.geometry)
+
+    def embeddings(self) -> Embeddings:
+        """Open its embeddings.
+
+        Raises
+        ------
+        UnknownName
+            The model was stored without.
+        CorruptionError, IncompatibleFormat
+        """
+        if self.embedding_dim is None:
+            raise UnknownName(f"model {self.model_id!r} was stored without embeddings")
+        geometry = self.geometries[fmt.EMBEDDINGS_SHARD]
+        with self._unless_replaced():
+            return Embeddings(self.folder, self.model_id, self.digest, self.files, geometry)
+
+    @property
+    def arrays(self) -> dict[str, Callable[[], Logits | Embeddings]]:
+        """How each of its sharded arrays is opened, by the name of its file: all that is in `geometries`."""
+        opened: dict[str, Callable[[], Logits | Embeddings]] = {
+            fmt.SHARD: self.logits,
+            fmt.EMBEDDINGS_SHARD: self.embeddings,
+        }
+        return {name: opened[name] for name in self.geometries}
 
     def _labels_only(self, wanted: str) -> str:
         return (

@@ -19,18 +19,32 @@ from .times import now
 def finish_shard(file: BlockFile, geometry: fmt.Geometry) -> dict[str, Any]:
     """Write the shard's index after its last block; return size and checksums of all of it."""
     sizes = file.sizes if isinstance(file, PackedFile) else None
-    index = geometry.places(sizes).tobytes()
-    file.finish(index + crc_bytes(crc32c(index)))
+    file.finish(_trailer(file, geometry))
     record = {"bytes": geometry.shard_bytes(sizes), "blocks_crc32c": "".join(f"{c:08x}" for c in file.crcs)}
     return record if sizes is None else record | {"blocks_bytes": sizes}
 
 
+def _trailer(file: BlockFile, geometry: fmt.Geometry) -> bytes:
+    index = geometry.places(file.sizes if isinstance(file, PackedFile) else None).tobytes()
+    return index + crc_bytes(crc32c(index))
+
+
+def finish_embeddings(file: BlockFile, geometry: fmt.Geometry) -> dict[str, Any]:
+    """Finish the shard of embeddings; its record has the checksum of the whole file too.
+
+    Programs of this format that know no embeddings take any file but the logits for a small one, and verify
+    it whole. That finds damage; whose rows these are only the checksums of the blocks tell.
+    """
+    record = finish_shard(file, geometry)
+    return record | {"crc32c": f"{file.whole_crc(_trailer(file, geometry)):08x}"}
+
+
 def documents(
-    model_id: str, kind: str, metadata: Mapping[str, Any], geometry: fmt.Geometry
+    model_id: str, metadata: Mapping[str, Any], shards: Mapping[str, fmt.Geometry]
 ) -> dict[str, bytes]:
     """Small files of a model by name: metadata, and what makes the folder plain Zarr."""
     files = {fmt.MODEL_JSON: fmt.canonical_json(metadata), fmt.ZARR_JSON: fmt.group_json(model_id=model_id)}
-    return files if kind == "labels" else files | {fmt.ARRAY_JSON: fmt.array_json(geometry)}
+    return files | dict(fmt.described(name, geometry) for name, geometry in shards.items())
 
 
 def derived_arrow(blocks: NDArray[np.uint8], columns: np.dtype[Any], geometry: fmt.Geometry) -> bytes:
@@ -46,10 +60,14 @@ def derived_arrow(blocks: NDArray[np.uint8], columns: np.dtype[Any], geometry: f
 
 
 def commit_record(
-    model_id: str, kind: str, fingerprint: Mapping[str, str], geometry: fmt.Geometry
+    model_id: str,
+    kind: str,
+    fingerprint: Mapping[str, str],
+    geometry: fmt.Geometry,
+    embeddings: fmt.Geometry | None = None,
 ) -> dict[str, Any]:
     """Commit record of a model, its files and provenance left out."""
-    return {
+    record = {
         "format_version": fmt.FORMAT_VERSION,
         "model_id": model_id,
         "kind": kind,
@@ -57,3 +75,6 @@ def commit_record(
         "shape": [geometry.n_examples, geometry.n_classes],
         "committed_at": now(),
     }
+    if embeddings is not None:
+        record["embeddings"] = {"dim": embeddings.n_classes, "block_rows": embeddings.block_rows}
+    return record

@@ -144,10 +144,8 @@ def _mend_alone(store: _Store, place: str) -> list[Action]:
 
 def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
     """Rebuild one file of a model where its content is known; leave it as it is where it is not."""
-    rebuilt = {
-        fmt.ZARR_JSON: fmt.group_json(model_id=model.model_id),
-        fmt.ARRAY_JSON: fmt.array_json(model.geometry),
-    }
+    rebuilt = {fmt.ZARR_JSON: fmt.group_json(model_id=model.model_id)}
+    rebuilt |= dict(fmt.described(name, geometry) for name, geometry in model.geometries.items())
     target = model.folder / finding.file
     if finding.file not in {*model.files, fmt.COMMIT_JSON}:
         _set_stray_aside(path, target, model)
@@ -156,8 +154,8 @@ def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
         if f"{crc32c(data):08x}" == model.files[finding.file]["crc32c"]:
             target.parent.mkdir(exist_ok=True)
             write_file(target, data)
-    elif finding.file == fmt.SHARD and target.is_file():
-        _mend_shard(model, target)
+    elif finding.file in model.geometries and target.is_file():
+        _mend_shard(model, finding.file, target)
 
 
 def _set_stray_aside(path: Path, target: Path, model: StoredModel) -> None:
@@ -168,12 +166,13 @@ def _set_stray_aside(path: Path, target: Path, model: StoredModel) -> None:
         os.rename(target, place / target.name)
 
 
-def _mend_shard(model: StoredModel, target: Path) -> None:
+def _mend_shard(model: StoredModel, name: str, target: Path) -> None:
     """Write the index and the checksums between blocks anew: both follow from the commit record.
 
     Blocks whose data are damaged stay so, and the shard with them.
     """
-    shard, places = model.files[fmt.SHARD], model.geometry.places(model.files[fmt.SHARD].get("blocks_bytes"))
+    shard = model.files[name]
+    places = model.geometries[name].places(shard.get("blocks_bytes"))
     end = int(places[-1].sum())
     if target.stat().st_size < end:
         return
@@ -195,37 +194,39 @@ def _salvage(model: StoredModel) -> dict[str, object]:
     """What of a damaged model is sound by its commit record: small files, and ranges of rows."""
     sound = []
     for name, expected in model.files.items():
-        if name == fmt.SHARD:
+        if name in model.geometries:
             continue
         try:
             read_checked(model.folder / name, expected, "")
         except CorruptionError:
             continue
         sound.append(name)
-    if fmt.SHARD not in model.files:
-        return {"sound_files": sound}
-    shard = model.files[fmt.SHARD]
-    places = model.geometry.places(shard.get("blocks_bytes"))
+    keys = {fmt.SHARD: "sound_rows", fmt.EMBEDDINGS_SHARD: "sound_embeddings"}
+    rows = {keys[name]: _sound_rows_of(model, name) for name in model.geometries}
+    return {"sound_files": sound, **rows}
+
+
+def _sound_rows_of(model: StoredModel, name: str) -> list[list[int]]:
+    """Ranges of rows of one of its arrays that are sound by its commit record."""
+    shard, geometry = model.files[name], model.geometries[name]
+    places = geometry.places(shard.get("blocks_bytes")).tolist()
     wanted = [shard["blocks_crc32c"][8 * b : 8 * b + 8] for b in range(len(places))]
-    return {
-        "sound_files": sound,
-        "sound_rows": _sound_rows(model.folder, model.geometry, places.tolist(), wanted),
-    }
+    return _sound_rows(model.folder / name, geometry, places, wanted)
 
 
 def _salvage_without_record(folder: Path, geometry: fmt.Geometry) -> dict[str, object]:
     """Rows whose blocks carry their own right checksum; without a commit record nobody vouches for them."""
     places = geometry.places().tolist() if geometry.codec == "raw" else []
-    rows = _sound_rows(folder, geometry, places, [None] * len(places))
+    rows = _sound_rows(folder / fmt.SHARD, geometry, places, [None] * len(places))
     return {"sound_rows": rows, "caution": "the commit record is damaged: nothing says whose rows these are"}
 
 
 def _sound_rows(
-    folder: Path, geometry: fmt.Geometry, places: list[list[int]], wanted: list[str | None]
+    shard: Path, geometry: fmt.Geometry, places: list[list[int]], wanted: list[str | None]
 ) -> list[list[int]]:
     """Ranges of rows, first and last-plus-one, whose blocks have the wanted (or their own) checksum."""
     try:
-        data = (folder / fmt.SHARD).read_bytes()
+        data = shard.read_bytes()
     except OSError:
         return []
     ranges: list[list[int]] = []
@@ -257,8 +258,10 @@ def _quarantine(path: Path, folder: str, findings: list[Finding], salvage: dict[
         sync_folder(place)
         sync_folder(place.parent)
     write_file(place / SALVAGE_JSON, seal(note))
-    rows = salvage.get("sound_rows")
-    kept = f"; sound rows: {_ranges(rows)}" if isinstance(rows, list) else ""
+    kept = ""
+    for key in ("sound_rows", "sound_embeddings"):
+        if isinstance(rows := salvage.get(key), list):
+            kept += f"; {key.replace('_', ' ')}: {_ranges(rows)}"
     files = salvage.get("sound_files")
     kept += f"; sound files: {', '.join(map(str, files)) or 'none'}" if isinstance(files, list) else ""
     moved = place.relative_to(path).as_posix()

@@ -86,6 +86,13 @@ class BlockFile:
             write_at(self._fd, trailer, self._end)
             os.fsync(self._fd)
 
+    def whole_crc(self, trailer: bytes) -> int:
+        """Checksum of all blocks, each with its own, and of what follows them."""
+        crc = 0
+        for record in self._records(len(self.crcs)):
+            crc = crc32c(record, crc)
+        return crc32c(trailer, crc)
+
     def read_all(self) -> NDArray[np.uint8]:
         """Data of every block, checksums left out: (blocks, data_bytes) uint8."""
         raw = np.frombuffer(b"".join(self._records(len(self.crcs))), np.uint8)

@@ -7,7 +7,7 @@ folder lacks only the rename, and a model that is replaced leaves in the moment 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from .times import now
 
 FINGERPRINT = "fingerprint.json"
 DERIVED_PART = "derived.part"
-SIZES_PART = "sizes.part"
-PARTS = (DERIVED_PART, SIZES_PART)  # no part of a finished model
+SIZES_PARTS = {fmt.SHARD: "sizes.part", fmt.EMBEDDINGS_SHARD: "embeddings.sizes.part"}
+PARTS = (DERIVED_PART, *SIZES_PARTS.values())  # no part of a finished model
 
 
 def model_lock(root: Path, model_id: str) -> FileLock:
@@ -134,8 +134,13 @@ class Staging:
         if self.folder.exists():
             bury(self.folder, self.folder.parent)
 
-    def claim(self) -> None:
+    def claim(self, arrays: Iterable[str]) -> None:
         """Make the fingerprint durable before any row; on a resume it must be the same.
+
+        Parameters
+        ----------
+        arrays : iterable of str
+            Folders to make for the model's arrays.
 
         Raises
         ------
@@ -153,7 +158,8 @@ class Staging:
             self._require_same(staged["fingerprint"])
             self.begun_at = staged.get("begun_at", self.begun_at)
         with writing(self.folder):
-            (self.folder / fmt.LOGITS).mkdir(exist_ok=True)
+            for name in arrays:
+                (self.folder / name).mkdir(exist_ok=True)
 
     def _require_same(self, staged: Mapping[str, str]) -> None:
         remedy = "restart it to drop what was staged"
@@ -164,8 +170,9 @@ class Staging:
         replaces = {"replaces": sha256_of(self.final / fmt.COMMIT_JSON)} if self.final.exists() else {}
         write_file(self.folder / fmt.COMMIT_JSON, seal({**record, **replaces}))
         with writing(self.folder):
-            if (self.folder / fmt.LOGITS).is_dir():
-                sync_folder(self.folder / fmt.LOGITS)
+            for name in (fmt.LOGITS, fmt.EMBEDDINGS):
+                if (self.folder / name).is_dir():
+                    sync_folder(self.folder / name)
             sync_folder(self.folder)
             (self.folder / FINGERPRINT).unlink()  # from here on the record alone says whose rows these are
 

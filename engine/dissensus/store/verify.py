@@ -34,7 +34,7 @@ class Finding:
     file : str
         Damaged file below the model's or the store's folder; empty where it is not one file.
     block : int or None
-        Damaged block of logits.
+        Damaged block of logits or embeddings.
     folder : str
         Folder of what is damaged below the store: ``models/<folder>``, ``columns/<folder>``, or empty.
     unreadable : bool
@@ -90,7 +90,7 @@ def verify_store(path: Path, *, quick: bool, advance: Advance | None = None) -> 
     path : Path
         Folder of the store.
     quick : bool
-        Leave the blocks of logits unread; their sizes are checked.
+        Leave the blocks of logits and embeddings unread; their sizes are checked.
     advance : callable, optional
         Told the number of bytes checked so far whenever a model is done.
     """
@@ -212,8 +212,8 @@ Check = tuple[str, int | None, DissensusError | None, int]
 def _check_files(model: StoredModel, quick: bool) -> Iterator[Check]:
     """File, block, problem (or None) and bytes read, file by file and block by block."""
     for name, expected in model.files.items():
-        if name == fmt.SHARD:
-            yield from _check_shard(model, quick)
+        if name in model.geometries:
+            yield from _check_shard(model, name, quick)
             continue
         try:
             yield name, None, None, len(model.read_file(name))
@@ -221,12 +221,12 @@ def _check_files(model: StoredModel, quick: bool) -> Iterator[Check]:
             yield name, None, error, int(expected["bytes"])
 
 
-def _check_shard(model: StoredModel, quick: bool) -> Iterator[Check]:
+def _check_shard(model: StoredModel, name: str, quick: bool) -> Iterator[Check]:
     try:
-        logits = model.logits()
+        array = model.arrays[name]()
     except DissensusError as error:
-        yield fmt.SHARD, None, error, 0
+        yield name, None, error, 0
         return
-    for block, fault in () if quick else logits.faults():
-        yield fmt.SHARD, block, fault, 0
-    yield fmt.SHARD, None, None, 0 if quick else logits.n_bytes
+    for block, fault in () if quick else array.faults():
+        yield name, block, fault, 0
+    yield name, None, None, 0 if quick else array.n_bytes

@@ -6,26 +6,26 @@ the writer before that leaves blocks that the next writer of the same fingerprin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, IncompleteModel
 
 from . import format as fmt
-from .codecs import BY_NAME
+from .embedding_rows import EmbeddingMaker, checked_dim
 from .encoding import Encoded
-from .files import write_file, writing
+from .files import write_file
 from .fingerprint import complete
 from .identity import checked_name
-from .records import commit_record, derived_arrow, documents, finish_shard
+from .parts import Part, array_part, derived_part
+from .records import commit_record, derived_arrow, documents, finish_embeddings, finish_shard
 from .rows import RowMaker, WriterContext
 from .sealed import seal
-from .staged import BlockFile, PackedFile
-from .staging import DERIVED_PART, SIZES_PART, Staging
+from .staging import Staging
 from .times import software
 
 
@@ -55,6 +55,8 @@ class ModelWriter:
         Whether a model of this id that is there stays until this one takes its place, or forbids it.
     copied : mapping, optional
         Provenance of the model that this is a copy of.
+    embedding_dim : int, optional
+        Number of features of the embeddings that `append` is given with every block; none by default.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class ModelWriter:
         resumable: bool = True,
         replace: bool = False,
         copied: Mapping[str, Any] | None = None,
+        embedding_dim: int | None = None,
     ) -> None:
         checked_name(model_id, "model_id")
         for name, given in (("fingerprint", fingerprint), ("metadata", metadata or {})):
@@ -85,12 +88,16 @@ class ModelWriter:
         self._resumable, self._broken, self._finished, self._committed = resumable, False, False, False
         self._pending = 0
         self._metadata: dict[str, Any] = {}
+        self.embedding_dim = dim = checked_dim(embedding_dim)
         self._copied = {} if copied is None else {"copied": dict(copied)}
         self.describe(**dict(metadata or {}))
-        self.fingerprint = complete(fingerprint, self._geometry.dtype, context.examples_hash, kind)
+        self.fingerprint = complete(fingerprint, self._geometry.dtype, context.examples_hash, kind, dim)
         self._rows = RowMaker(context, model_id, kind)
-        self._columns = self._rows.columns
-        self._files: list[BlockFile] = []
+        self._embeddings = EmbeddingMaker(context, model_id, dim)
+        self._shards = {} if kind == "labels" else {fmt.SHARD: self._geometry}
+        if dim is not None:
+            self._shards[fmt.EMBEDDINGS_SHARD] = self._geometry.of_embeddings(dim)
+        self._parts: dict[str, Part] = {}  # by what is made of them; the derived columns first
         self._staging = Staging(context.root, model_id, self.fingerprint, replace)
         try:
             self._open(restart)
@@ -103,7 +110,8 @@ class ModelWriter:
         """Examples whose rows are safe in whole blocks; resume there."""
         if self._finished:
             return self._geometry.n_examples
-        return min(len(self._files[0].crcs) * self._geometry.block_rows, self._geometry.n_examples)
+        n_steps = len(self._parts[fmt.DERIVED].file.crcs)
+        return min(n_steps * self._geometry.block_rows, self._geometry.n_examples)
 
     def _open(self, restart: bool) -> None:
         self._finished = not restart and self._staging.is_finished()
@@ -111,31 +119,19 @@ class ModelWriter:
             return
         if restart or not self._staging.has_rows():
             self._staging.drop()
-        self._staging.claim()
-        self._files = [self._derived_file()]
-        if self.kind != "labels":
-            self._files.append(self._logits_file())
+        self._staging.claim(name.partition("/")[0] for name in self._shards)
+        folder, rows = self._staging.folder, self._geometry.block_rows
+        self._parts[fmt.DERIVED] = derived_part(folder, self._geometry, self._rows.columns)
+        for name, geometry in self._shards.items():
+            self._parts[name] = array_part(folder, name, geometry, rows)
         self._resume()
-        rows = self._geometry.block_rows
-        self._pending_logits = np.full((rows, self._geometry.n_classes), np.nan, self._geometry.dtype)
-        self._pending_columns = np.zeros(rows, self._columns)
-
-    def _derived_file(self) -> BlockFile:
-        return BlockFile(
-            self._staging.folder / DERIVED_PART, self._geometry.block_rows * self._columns.itemsize
-        )
-
-    def _logits_file(self) -> BlockFile:
-        shard, g = self._staging.folder / fmt.SHARD, self._geometry
-        if g.codec == "raw":
-            return BlockFile(shard, g.data_bytes)
-        return PackedFile(shard, self._staging.folder / SIZES_PART, BY_NAME[g.codec], g.n_blocks)
 
     def _resume(self) -> None:
-        crcs = [file.valid_crcs(self._geometry.n_blocks) for file in self._files]
-        whole = min(len(found) for found in crcs)
-        for file, found in zip(self._files, crcs, strict=True):
-            file.keep(found[:whole])
+        """Keep the leading steps that are whole in every file."""
+        found = [(part, part.valid_crcs()) for part in self._parts.values()]
+        steps = min(part.steps(len(crcs)) for part, crcs in found)
+        for part, crcs in found:
+            part.keep(crcs, steps)
 
     def describe(self, /, **metadata: Any) -> None:
         """Add metadata known only after the run (throughput, device); kept at commit.
@@ -145,7 +141,8 @@ class ModelWriter:
         ArgumentError
             It is not plain JSON, or names a column of `Store.models` that is computed.
         """
-        clash = sorted(fmt.COMPUTED & metadata.keys())
+        computed = fmt.COMPUTED if self.embedding_dim is None else fmt.COMPUTED | {fmt.EMBEDDING_DIM}
+        clash = sorted(computed & metadata.keys())
         if clash:
             raise ArgumentError(
                 f"metadata of model {self.model_id!r} must not name {', '.join(clash)}: the store computes "
@@ -154,57 +151,54 @@ class ModelWriter:
         seal(metadata)  # refuses what is not JSON before any work
         self._metadata.update(metadata)
 
-    def append(self, block: NDArray[Any] | Encoded) -> None:
+    def append(self, block: NDArray[Any] | Encoded, *, embeddings: NDArray[Any] | None = None) -> None:
         """Add the next rows.
 
         Parameters
         ----------
         block : (n, C) float logits or probabilities, (n,) int labels for kind "labels", or Encoded
             Rows in the store's order, going on where the last block ended (at first: `position`).
+        embeddings : (n, embedding_dim) float
+            Features of the same rows, for a writer opened with `embedding_dim` and for no other. Stored as
+            they are in the store's dtype; in float16 what lies beyond 65504 is clamped, with a warning.
 
         Raises
         ------
-        WrongClassCount, NonFiniteLogits, ArgumentError, StoreFull
+        WrongClassCount, NonFiniteLogits, NonFiniteEmbeddings, ArgumentError, StoreFull
         """
         if self._broken:
             raise IncompleteModel(
                 f"model {self.model_id!r}: an earlier write failed; "
                 "open a new writer, which resumes at the last whole block"
             )
-        self._buffer(*self._rows.make(block, self.position + self._pending))
+        first = self.position + self._pending
+        columns, logits = self._rows.make(block, first)
+        arrays = [columns, *([] if logits is None else [logits])]
+        self._buffer([*arrays, *self._embeddings.make(embeddings, len(columns), first)])
 
-    def _buffer(self, columns: NDArray[Any], logits: NDArray[Any] | None) -> None:
-        """Write whole blocks as they come; copy other rows into the open block until it is full."""
-        done, size = 0, self._geometry.block_rows
-        while done < len(columns):
-            if not self._pending and len(columns) - done >= size:
-                whole = slice(done, done + size)
-                self._write(columns[whole], None if logits is None else logits[whole])
+    def _buffer(self, arrays: list[NDArray[Any]]) -> None:
+        """Write whole steps as they come; copy other rows into the open step until it is full."""
+        done, size, parts = 0, self._geometry.block_rows, list(self._parts.values())
+        while done < len(arrays[0]):
+            if not self._pending and len(arrays[0]) - done >= size:
+                step = slice(done, done + size)
+                self._write([partial(p.write, a[step], size) for p, a in zip(parts, arrays, strict=True)])
                 done += size
                 continue
-            space = size - self._pending
-            take = min(space, len(columns) - done)
-            here = slice(self._pending, self._pending + take)
-            self._pending_columns[here] = columns[done : done + take]
-            if logits is not None:
-                self._pending_logits[here] = logits[done : done + take]
+            take = min(size - self._pending, len(arrays[0]) - done)
+            for part, array in zip(parts, arrays, strict=True):
+                part.hold(self._pending, array[done : done + take])
             self._pending, done = self._pending + take, done + take
             last = self.position + self._pending == self._geometry.n_examples
-            if last or self._pending == len(self._pending_columns):
-                self._flush()
+            if last or self._pending == size:
+                self._write([partial(part.flush, self._pending) for part in parts])
+                self._pending = 0
 
-    def _flush(self) -> None:
-        self._pending_columns[self._pending :] = np.zeros((), self._columns)
-        self._pending_logits[self._pending :] = np.nan
-        self._write(self._pending_columns, None if self.kind == "labels" else self._pending_logits)
-        self._pending = 0
-
-    def _write(self, columns: NDArray[Any], logits: NDArray[Any] | None) -> None:
-        """Append one whole block to both files, the logits first."""
-        self._broken = True  # until both files hold the block
-        if logits is not None:
-            self._files[1].append(logits)
-        self._files[0].append(columns)
+    def _write(self, writes: list[Callable[[], None]]) -> None:
+        """Append one step to every file, the derived columns last: they tell how far the model is."""
+        self._broken = True  # until all files hold the step
+        for write in reversed(writes):
+            write()
         self._broken = False
 
     def commit(self) -> None:
@@ -223,7 +217,13 @@ class ModelWriter:
                 f"rows; nothing was committed, {self.position} rows are staged and can be resumed"
             )
         if not self._finished:
-            record = commit_record(self.model_id, self.kind, self.fingerprint, self._geometry)
+            record = commit_record(
+                self.model_id,
+                self.kind,
+                self.fingerprint,
+                self._geometry,
+                self._shards.get(fmt.EMBEDDINGS_SHARD),
+            )
             files = self._finish_files()
             self._staging.finish({**record, "provenance": self._provenance(), "files": files})
             self._finished = True
@@ -232,16 +232,13 @@ class ModelWriter:
 
     def _finish_files(self) -> dict[str, dict[str, Any]]:
         """Write everything that follows the last block; return size and checksum of each file."""
-        folder, rows = self._staging.folder, self._files[0].read_all()
-        files = {
-            fmt.DERIVED: write_file(folder / fmt.DERIVED, derived_arrow(rows, self._columns, self._geometry))
-        }
-        if self.kind == "labels":
-            with writing(folder):
-                (folder / fmt.LOGITS).rmdir()
-        else:
-            files[fmt.SHARD] = finish_shard(self._files[1], self._geometry)
-        for name, data in documents(self.model_id, self.kind, self._metadata, self._geometry).items():
+        folder, rows = self._staging.folder, self._parts[fmt.DERIVED].file.read_all()
+        derived = derived_arrow(rows, self._rows.columns, self._geometry)
+        files = {fmt.DERIVED: write_file(folder / fmt.DERIVED, derived)}
+        for name, geometry in self._shards.items():
+            finish = finish_embeddings if name == fmt.EMBEDDINGS_SHARD else finish_shard
+            files[name] = finish(self._parts[name].file, geometry)
+        for name, data in documents(self.model_id, self._metadata, self._shards).items():
             files[name] = write_file(folder / name, data)
         return files
 
@@ -250,8 +247,8 @@ class ModelWriter:
 
     def close(self) -> None:
         """Let go of files and lock; uncommitted rows stay staged."""
-        for file in self._files:
-            file.close()
+        for part in self._parts.values():
+            part.file.close()
         self._staging.release()
 
     def __enter__(self) -> Self:

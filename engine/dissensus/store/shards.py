@@ -1,0 +1,210 @@
+"""One sharded array of a committed model: checksums verified on first touch, then zero-copy maps."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.errors import CorruptionError, DissensusError, IncompatibleFormat, NotReadable
+
+from . import format as fmt
+from .buffers import Buffer, own_buffer
+from .codecs import BY_NAME
+from .files import crc32c, crc_bytes
+from .reading import map_of, open_for_reading
+
+
+class Shard:
+    """Rows of one array as they are stored; a block's checksum is verified on first touch.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model.
+    model_id, digest : str
+        The model, and the SHA-256 of the commit record it was opened with.
+    files : mapping
+        Size and checksums of its files, by name.
+    geometry : Geometry
+        Of this array.
+
+    Attributes
+    ----------
+    name : str
+        The shard below the model's folder.
+    shape : tuple of int
+        Rows and columns.
+
+    Raises
+    ------
+    CorruptionError, IncompatibleFormat
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        folder: Path,
+        model_id: str,
+        digest: str,
+        files: Mapping[str, Mapping[str, Any]],
+        geometry: fmt.Geometry,
+    ) -> None:
+        self._folder, self._model_id, self._digest = folder, model_id, digest
+        self._files, self._geometry = files, geometry
+        self.shape = (geometry.n_examples, geometry.n_classes)
+        self._shard = files[self.name]
+        self._places = geometry.places(self._shard.get("blocks_bytes"))
+        self._check_description()
+        self._fd, self._map = self._open()
+        weakref.finalize(self, os.close, self._fd)
+        self._bytes = np.frombuffer(self._map, np.uint8)
+        self._codec = BY_NAME[geometry.codec]
+        self._verified = np.zeros(geometry.n_blocks, bool)
+        self._decoded: tuple[int, NDArray[Any]] | None = None
+        self._check_index()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a worker opens the file itself
+        return type(self), (self._folder, self._model_id, self._digest, self._files, self._geometry)
+
+    def _check_description(self) -> None:
+        """Refuse an array that was committed in another layout than this one, before any of it is read."""
+        described, own = fmt.described(self.name, self._geometry)
+        if self._files[described]["crc32c"] != f"{crc32c(own):08x}":
+            raise IncompatibleFormat(
+                f"model {self._model_id!r}: its {described} was committed with another layout or codec "
+                f"than this store's ({self._geometry}); store it again"
+            )
+
+    def _open(self) -> tuple[int, mmap.mmap]:
+        """File descriptor and map of the shard, its size checked."""
+        path, expected = self._folder / self.name, int(self._shard["bytes"])
+        what = f"model {self._model_id!r}: {self.name}"
+        try:
+            fd = open_for_reading(path)
+        except FileNotFoundError as error:
+            raise CorruptionError(f"{what} cannot be read ({error})") from error
+        try:
+            size = os.fstat(fd).st_size
+            if size != expected:
+                raise CorruptionError(f"{what} has {size} bytes, not {expected}")
+            return fd, map_of(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _check_index(self) -> None:
+        index = self._places.tobytes()
+        if self._map[len(self._map) - len(index) - fmt.CRC_BYTES :] != index + crc_bytes(crc32c(index)):
+            raise CorruptionError(f"model {self._model_id!r}: the block index of {self.name} is damaged")
+
+    @cached_property
+    def _committed(self) -> list[int]:
+        crcs = self._shard["blocks_crc32c"]
+        return [int(crcs[at : at + 8], 16) for at in range(0, len(crcs), 8)]
+
+    def _check(self, block: int, buffer: Buffer) -> None:
+        """Read a block into a buffer and verify it against the commit record.
+
+        Read, not mapped: a failing disk is an error then, no signal.
+
+        Raises
+        ------
+        CorruptionError
+            Naming model, block and its examples.
+        NotReadable
+        """
+        offset, length = (int(n) for n in self._places[block])
+        try:
+            done = os.preadv(self._fd, [buffer[:length].data], offset)
+        except OSError as error:
+            raise NotReadable(
+                error.errno,
+                f"model {self._model_id!r}: block {block} of {self.name} cannot be read ({error.strerror}); "
+                "check the disk, then bring the model back from a copy",
+            ) from error
+        data = buffer[: max(done - fmt.CRC_BYTES, 0)]
+        crc = crc32c(data)
+        if crc != self._committed[block] or buffer[len(data) : done].tobytes() != crc_bytes(crc):
+            raise self._damage(block)
+        self._verified[block] = True
+
+    def _damage(self, block: int) -> CorruptionError:
+        start, stop = self._geometry.rows(block)
+        return CorruptionError(
+            f"model {self._model_id!r}: block {block} of {self.name} (rows {start} to {stop - 1}) "
+            "fails its checksum (set the model aside with `dissensus repair`, then store it again)"
+        )
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest block, its checksum included."""
+        return int(self._places[:, 1].max())
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all blocks, their checksums included."""
+        return int(self._places[:, 1].sum())
+
+    def faults(self) -> Iterator[tuple[int, DissensusError]]:
+        """Read and verify every block; yield the number and error of each that is damaged or unreadable."""
+        buffer = own_buffer(self.longest)
+        for block in range(self._geometry.n_blocks):
+            try:
+                self._check(block, buffer)
+            except DissensusError as error:
+                yield block, error
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block."""
+        return self._geometry.block_rows
+
+    def block(self, block: int) -> NDArray[Any]:
+        """Stored rows of one block, without its padding, read-only: a map, or what the codec unpacks."""
+        if not self._verified[block]:
+            self._check(block, own_buffer(self.longest))
+        held = self._decoded  # read once: another thread may put another block there
+        if held is None or held[0] != block:
+            offset, length = (int(n) for n in self._places[block])
+            data = self._bytes[offset : offset + length - fmt.CRC_BYTES]
+            held = block, self._codec.decode(data, self._geometry)
+            if self._geometry.codec != "raw":
+                self._decoded = held
+        start, stop = self._geometry.rows(block)
+        return held[1][: stop - start]
+
+    def stored(self, start: int, stop: int) -> NDArray[Any]:
+        """Stored rows start:stop in the store's dtype; not copied where they lie in one block."""
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"rows {start}:{stop} are not within 0:{len(self)}")
+        size, parts = self.block_rows, []
+        for number in range(start // size, -(-stop // size)) if stop > start else ():
+            first = number * size
+            parts.append(self.block(number)[max(start - first, 0) : stop - first])
+        if not parts:
+            return np.empty((0, self.shape[1]), self._geometry.dtype)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Stored rows of given sorted numbers, (n, columns) in the store's dtype."""
+        if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+            return self.stored(int(rows[0]), int(rows[-1]) + 1)  # side by side: no copy within a block
+        out = np.empty((len(rows), self.shape[1]), self._geometry.dtype)
+        edges = np.searchsorted(rows, np.arange(self._geometry.n_blocks + 1) * self.block_rows)
+        for number in np.flatnonzero(np.diff(edges)):
+            here = slice(edges[number], edges[number + 1])
+            np.take(self.block(int(number)), rows[here] - number * self.block_rows, axis=0, out=out[here])
+        return out
