@@ -1,0 +1,196 @@
+"""What does streaming into the store cost, and what is saved by decoding once for many models?
+
+1. One model over images in memory, on four rungs: the model alone on resident tensors, a bare loop that gets
+   logits to the host, `infer` whose rows are dropped, `infer` into the store (`ingest_loops.py`). The store's
+   cost is the last against the bare loop: encoding, checksums, writing, sync and commit, and all that is done
+   once a call; what a call of a single batch costs more than its bare loop is told apart. The aim is at most
+   3 % where the model has a realistic cost; a model that costs next to nothing is the worst case.
+2. Many models over JPEG files: one `infer` against a pass a model as timm does it, in the settings of its
+   loader that are fastest here (`ingest_peers.py`). The aim is at most 0.4 of the time, for small models.
+   Larger models, where decoding matters less, are shown beside them.
+
+All contenders of a part have to predict the same classes before anything is timed, and run in turn in one
+process; a ratio is the median of those of the turns. On CUDA part 1 runs in bfloat16 with channels last, part
+2 in float32, as timm does by default.
+
+    python benchmarks/ingest_speed.py [--part loops peers] [--images 2000] [--models 16] [--repeats 5]
+
+The default takes about eight minutes on two cores. The result goes to results/<machine>-ingest-speed.json, on
+CUDA to results/<machine>-cuda-ingest-speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dissensus.ingest.checks import choose_device
+from dissensus.ingest.torch_models import device_name
+from ingest_loops import ALONE, BARE, CASES, DROPPED, STORED, climb
+from ingest_peers import LARGER, OURS, OURS_ONE, OURS_SCANNING, SMALL, TIMM, compare
+from machine import machine_name, versions, write_result
+
+PARTS = ("loops", "peers")
+BATCHES = {"cpu": 64, "cuda": 256}
+MOST_COST, MOST_TIME = 0.03, 0.4  # what is aimed at
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    device = choose_device(arguments.device)
+    arguments.batch_size = arguments.batch_size or BATCHES[device.type]
+    torch.set_num_threads(arguments.threads)
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as root:
+        found = measure(Path(root), arguments, device)
+    settings = ("classes", "batch_size", "repeats", "peer_repeats", "threads", "workers")
+    report = {
+        "question": (__doc__ or "").splitlines()[0],
+        **{name: getattr(arguments, name) for name in settings},
+        "machine": machine_name(),
+        "device": device_name(device),
+        "date": time.strftime("%Y-%m-%d"),
+        "load_before": round(load, 2),
+        "versions": versions(),
+        "equal_results": True,  # measure() ends the run otherwise
+        **found,
+    }
+    show(report)
+    name = "ingest-speed" if device.type == "cpu" else f"{device.type}-ingest-speed"
+    print(f"written to {write_result(arguments.out, name, report)}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS))
+    parser.add_argument("--device", help="by default CUDA where there is one")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of part 1")
+    parser.add_argument("--peer-repeats", type=int, default=3, help="turns of part 2")
+    parser.add_argument("--examples", type=int, help="images of every model of part 1")
+    parser.add_argument("--images", type=int, default=SMALL.images, help="JPEG files for the small models")
+    parser.add_argument("--larger-images", type=int, default=LARGER.images, help="for the larger models")
+    parser.add_argument("--models", type=int, default=16, help="of part 2")
+    parser.add_argument("--classes", type=int, default=1_000)
+    parser.add_argument("--batch-size", type=int, help="64 on the processor, 256 on CUDA")
+    parser.add_argument("--threads", type=int, default=cores)
+    parser.add_argument("--workers", type=int, default=0, help="processes in which `infer` decodes")
+    parser.add_argument(
+        "--timm-workers", type=int, nargs="+", default=sorted({0, 1, 2, cores}), help="those that are tried"
+    )
+    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    return parser.parse_args()
+
+
+def measure(root: Path, arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "loops" in arguments.part:
+        cases = [replace(c, examples=arguments.examples or c.examples) for c in CASES[device.type]]
+        climbs = (climb(root / f"loop{i}", case, arguments, device) for i, case in enumerate(cases))
+        found["loops"] = [{**one, "ratios": loop_ratios(one), "fixed_s": fixed(one)} for one in climbs]
+    if "peers" in arguments.part:
+        small, larger = (
+            replace(SMALL, images=arguments.images),
+            replace(LARGER, images=arguments.larger_images),
+        )
+        races = (compare(root / case.name, case, arguments, device) for case in (small, larger))
+        found["peers"] = [{**one, "ratios": peer_ratios(one)} for one in races]
+    return found
+
+
+# ratios of what ran in the same turn
+
+
+def loop_ratios(found: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What each step costs, as a share of the time without it, and how near the loop comes to the model."""
+    times = found["times_s"]
+    costs = {
+        "the store": (STORED, BARE),
+        "encoding and the loop": (DROPPED, BARE),
+        "checksum, write, sync, commit": (STORED, DROPPED),
+    }
+    ratios = {name: spread([r - 1 for r in of_turns(times, *pair)]) for name, pair in costs.items()}
+    ratios["speed of the model alone"] = spread(of_turns(times, ALONE, STORED))
+    return {**ratios, "device busy": spread(found["busy"])}
+
+
+def fixed(found: dict[str, Any]) -> dict[str, float]:
+    """Seconds that a call takes beyond its bare loop where there is one batch."""
+    short = found["one_batch_s"]
+    return spread([a - b for a, b in zip(short[STORED], short[BARE], strict=True)])
+
+
+def peer_ratios(found: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Times of ours as shares of timm's."""
+    return {name: spread(of_turns(found["times_s"], name, TIMM)) for name in (OURS, OURS_SCANNING, OURS_ONE)}
+
+
+def of_turns(times: dict[str, list[float]], name: str, other: str) -> list[float]:
+    return [a / b for a, b in zip(times[name], times[other], strict=True)]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    middle = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+    return {name: round(value, 4) for name, value in middle.items()}
+
+
+# what is printed
+
+
+def show(report: dict[str, Any]) -> None:
+    where = f"{report['machine']}, {report['device']}, load before {report['load_before']}"
+    print(f"{report['classes']} classes, batches of {report['batch_size']}, {where}")
+    for found in report.get("loops", []):
+        print("\n".join(["", *_loop(found)]))
+    for found in report.get("peers", []):
+        print("\n".join(["", *_peers(found)]))
+
+
+def _loop(found: dict[str, Any]) -> Iterator[str]:
+    n = found["examples"]
+    yield f"{found['architecture']}, {n} images of {found['side']} pixels"
+    yield f"{'':40}{'median s':>12}{'images/s':>12}"
+    for name, seconds in found["times_s"].items():
+        median = statistics.median(seconds)
+        yield f"{name:40}{median:12.3f}{n / median:12,.0f}"
+    for name, ratio in found["ratios"].items():
+        aim = (
+            f"   aim: at most {MOST_COST:.0%}, unless the model costs nothing" if name == "the store" else ""
+        )
+        yield f"{name:40}{_range(ratio)}{aim}"
+    yield f"{'of it once a call':40}{1e3 * found['fixed_s']['median']:8.1f} ms"
+
+
+def _peers(found: dict[str, Any]) -> Iterator[str]:
+    images = f"{found['images']} images of {found['image_size']} ({found['image_bytes']:,} bytes)"
+    yield f"{found['name']}: {len(found['models'])} at {found['side']} pixels, {images}"
+    yield f"timm: {found['timm']}"
+    yield f"{'':60}{'median s':>12}"
+    for name, seconds in found["times_s"].items():
+        yield f"{name:60}{statistics.median(seconds):12.2f}"
+    for name, ratio in found["ratios"].items():
+        aim = f"   aim: at most {MOST_TIME}" if name == OURS and found["name"] == SMALL.name else ""
+        yield f"{name + ' / timm':70}{_range(ratio)}{aim}"
+    decodes, share = found["decodes_an_image"], found["decoding"]
+    yield f"an image is decoded {decodes[OURS]:g} times by infer, {decodes[TIMM]:g} times by timm"
+    for place in ("first", "last"):
+        part = share["loader"] / share[place]
+        yield f"timm's loader alone takes {part:.0%} of a pass of the {place} model, in one process"
+
+
+def _range(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:8.1%} ({ratio['lowest']:.1%} to {ratio['highest']:.1%})"
+
+
+if __name__ == "__main__":
+    main()
