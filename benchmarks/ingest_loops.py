@@ -59,7 +59,7 @@ class Case:
 
 
 CASES = {
-    "cpu": (Case("resnet10t", 112, 1_024), Case("mobilenetv3_small_100", 64, 4_096), Case(TINY, 64, 16_384)),
+    "cpu": (Case("resnet10t", 112, 2_048), Case("mobilenetv3_small_100", 64, 4_096), Case(TINY, 64, 16_384)),
     "cuda": (
         Case("resnet50", 224, 16_384),
         Case("resnet10t", 112, 65_536),
@@ -241,7 +241,8 @@ def climb(root: Path, case: Case, arguments: Any, device: torch.device) -> dict[
     Returns
     -------
     dict
-        The case, and seconds of all turns by rung, of all images and of one batch; `busy` is the device's share of the time of `infer`.
+        The case, and seconds of all turns by rung, of all images and of one batch; `busy` is the device's
+        share of the time of `infer`.
     """
     root.mkdir()
     rungs = Rungs(root, case, arguments.classes, arguments.batch_size, device)

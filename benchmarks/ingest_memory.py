@@ -1,11 +1,11 @@
 """Does the peak memory of `infer` grow with the number of examples?
 
-A small convolutional network runs over generated grey images, which cost nothing to keep, into a store of
-100 classes. Each size has its own fresh process. Ids, labels and the derived columns of the model (top-1, row
-maximum, log-sum-exp) are held whole and grow with N. Images and logits must not: an example's image has 256
-bytes, its stored logits 200.
+Small convolutional networks, one or several in memory at once, run over generated grey images, which cost
+nothing to keep, into a store of 100 classes. Each size has its own fresh process. Ids, labels and the derived
+columns of a model (top-1, row maximum, log-sum-exp) are held whole and grow with N. Images and logits must
+not: an example's image has 256 bytes, its stored logits 200.
 
-    python benchmarks/ingest_memory.py [--examples 20000 200000] [--batch-size 256] [--threads 2]
+    python benchmarks/ingest_memory.py [--examples 20000 200000] [--resident 1 8] [--batch-size 256]
 
 The result goes to results/<machine>-ingest-memory.json beside this file, or into another folder (--out).
 """
@@ -30,10 +30,11 @@ CLASSES, SIDE = 100, 16
 def main() -> None:
     arguments = parse_arguments()
     if arguments.child:
-        print(json.dumps(measure(arguments.examples[0], arguments.batch_size, arguments.threads)))
+        n_examples, n_models = arguments.examples[0], arguments.resident[0]
+        print(json.dumps(measure(n_examples, n_models, arguments.batch_size, arguments.threads)))
         return
     load = os.getloadavg()[0]
-    runs = [in_own_process(n, arguments) for n in arguments.examples]
+    runs = [in_own_process(n, m, arguments) for m in arguments.resident for n in arguments.examples]
     report = {
         "question": (__doc__ or "").splitlines()[0],
         "classes": CLASSES,
@@ -45,7 +46,9 @@ def main() -> None:
         "load_before": round(load, 2),
         "versions": versions(),
         "runs": runs,
-        "growth_bytes_per_example": growth(runs),
+        "growth_bytes_per_example": {
+            str(m): growth([run for run in runs if run["resident"] == m]) for m in arguments.resident
+        },
     }
     show(report)
     print(f"written to {write_result(arguments.out, 'ingest-memory', report)}")
@@ -54,6 +57,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--examples", type=int, nargs="+", default=[20_000, 200_000])
+    parser.add_argument("--resident", type=int, nargs="+", default=[1, 8], help="models in memory at once")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
@@ -61,15 +65,16 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def in_own_process(n_examples: int, arguments: argparse.Namespace) -> dict[str, Any]:
+def in_own_process(n_examples: int, n_models: int, arguments: argparse.Namespace) -> dict[str, Any]:
     options = [f"--batch-size={arguments.batch_size}", f"--threads={arguments.threads}", "--child"]
-    command = [sys.executable, __file__, "--examples", str(n_examples), *options]
+    sizes = ["--examples", str(n_examples), "--resident", str(n_models)]
+    command = [sys.executable, __file__, *sizes, *options]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout))
 
 
-def measure(n_examples: int, batch_size: int, threads: int) -> dict[str, Any]:
-    """Memory in bytes: before the run (libraries, model, ids and labels of data and store), and its peak."""
+def measure(n_examples: int, n_models: int, batch_size: int, threads: int) -> dict[str, Any]:
+    """Memory in bytes: before the run (libraries, models, ids and labels of data and store), and its peak."""
     import torch
 
     import dissensus as ds
@@ -77,7 +82,8 @@ def measure(n_examples: int, batch_size: int, threads: int) -> dict[str, Any]:
 
     torch.set_num_threads(threads)
     examples = generated(n_examples)
-    model = TorchModel("small", network())
+    models = [TorchModel(f"small{number}", network()) for number in range(n_models)]
+    options: dict[str, Any] = {"batch_size": batch_size, "device": "cpu", "progress": False}
     with tempfile.TemporaryDirectory() as folder:
         store = ds.create_from(Path(folder) / "zoo", examples)
         ids_and_labels = len(store.example_ids) + len(
@@ -85,17 +91,18 @@ def measure(n_examples: int, batch_size: int, threads: int) -> dict[str, Any]:
         )  # read now, so that they count as held before
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         before = status("VmRSS")
-        (row,) = ds.infer(store, model, examples, batch_size=batch_size, device="cpu", progress=False).rows
+        rows = ds.infer(store, models, examples, resident=n_models, **options).rows
         peak = status("VmHWM")
         stored = sum(path.stat().st_size for path in (store.path / "models").rglob("*") if path.is_file())
-    if row.status != "done" or ids_and_labels != 2 * n_examples:
-        raise SystemExit(f"the run failed: {row}")
+    if any(row.status != "done" for row in rows) or ids_and_labels != 2 * n_examples:
+        raise SystemExit(f"the run failed: {rows}")
     return {
         "examples": n_examples,
+        "resident": n_models,
         "before_bytes": before,
         "peak_bytes": peak,
         "stored_bytes": stored,
-        "examples_per_s": round(row.examples_per_s),
+        "examples_per_s": round(rows[0].examples_per_s),
     }
 
 
@@ -157,18 +164,15 @@ def growth(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def show(report: dict[str, Any]) -> None:
     print(f"{CLASSES} classes, batches of {report['batch_size']}, {report['machine']}")
-    columns = ("examples", "before MiB", "peak MiB", "infer adds", "stored MiB", "examples/s")
+    columns = ("models", "examples", "before MiB", "peak MiB", "infer adds", "stored MiB", "examples/s")
     print("".join(f"{column:>12}" for column in columns))
     for run in report["runs"]:
         before, peak, stored = (run[f"{name}_bytes"] / 2**20 for name in ("before", "peak", "stored"))
         sizes = "".join(f"{size:12.1f}" for size in (before, peak, peak - before, stored))
-        print(f"{run['examples']:12,}{sizes}{run['examples_per_s']:12,}")
-    grown = report["growth_bytes_per_example"]
-    print(
-        f"bytes an example: {grown['infer']} held by infer, {grown['before']} by ids and labels before it, ",
-        end="",
-    )
-    print(f"{grown['stored']} stored")
+        print(f"{run['resident']:12}{run['examples']:12,}{sizes}{run['examples_per_s']:12,}")
+    for n_models, grown in report["growth_bytes_per_example"].items():
+        held = f"{grown['infer']} held by infer, {grown['before']} by ids and labels before it"
+        print(f"bytes an example, {n_models} models in memory: {held}, {grown['stored']} stored")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
+TIMM = "timm, a pass a model"
 
 
 def newest(name: str) -> dict:
@@ -47,14 +49,78 @@ def pair_counts() -> str:
 
 def ingest_memory() -> str:
     result = newest("ingest-memory")
-    small, large = result["runs"]
-    growth = [(run["peak_bytes"] - run["before_bytes"]) / 2**20 for run in (small, large)]
+    by_models: dict[int, list[dict]] = {}
+    for run in result["runs"]:
+        by_models.setdefault(run.get("resident", 1), []).append(run)
+    small, *_, large = by_models[1]
+    told = [
+        f"{_added(small)} MiB to the process at {small['examples']:,} examples and "
+        f"{_added(large)} MiB at {large['examples']:,}"
+    ]
+    told += [
+        f"with {n} models in memory {_added(runs[0])} and {_added(runs[-1])} MiB"
+        for n, runs in by_models.items()
+        if n > 1
+    ]
+    ids = (large["before_bytes"] - small["before_bytes"]) / (large["examples"] - small["examples"])
     return (
         f"Memory of ingesting ({result['machine']}, {result['date']}, `python benchmarks/ingest_memory.py`): "
-        f"the streaming loop adds {growth[0]:.1f} MiB to the process at {small['examples']:,} examples and "
-        f"{growth[1]:.1f} MiB at {large['examples']:,}: it holds a bounded number of batches. Ids and labels "
-        f"are held whole, {result['growth_bytes_per_example']['before']:.0f} bytes an example."
+        f"the streaming loop adds {', '.join(told)}: it holds a bounded number of batches. Ids and labels "
+        f"are held whole, {ids:.0f} bytes an example."
     )
+
+
+def _added(run: dict) -> str:
+    return f"{(run['peak_bytes'] - run['before_bytes']) / 2**20:.1f}"
+
+
+def ingest_speed() -> str:
+    """What the store costs beside the bare loop, and one `infer` beside timm's passes, on each device."""
+    found = [json.loads(path.read_text()) for path in RESULTS.glob("*-ingest-speed.json")]
+    latest = {result["device"]: result for result in sorted(found, key=lambda result: result["date"])}
+    return "\n\n".join(_ingest_speed(latest[device]) for device in sorted(latest))
+
+
+def _ingest_speed(result: dict) -> str:
+    where = f"{result['machine']}, {result['device']}, {result['date']}, `python benchmarks/ingest_speed.py`"
+    lines = [
+        f"One model over images in memory, {result['classes']:,} classes ({where}; medians of turns in one",
+        "run, equal predictions checked first). The bare loop gets logits to the host and keeps nothing:",
+        "",
+        "| model | alone | bare loop | into the store | the store costs | of it once a call | device busy |",
+        "|---|---|---|---|---|---|---|",
+        *(_loop_row(found) for found in result["loops"]),
+        "",
+        "Many models over JPEG files, each loaded from its checkpoint; timm's way is a pass a model, its",
+        "results kept in memory and its loader in the settings that are fastest here:",
+        "",
+        "| | one `infer` | timm | share of the time | its loader's share of timm's pass |",
+        "|---|---|---|---|---|",
+        *(_peer_row(found) for found in result["peers"]),
+    ]
+    return "\n".join(lines)
+
+
+def _loop_row(found: dict) -> str:
+    seconds = [statistics.median(times) for times in found["times_s"].values()]
+    alone, bare, _, stored = (f"{found['examples'] / s:,.0f}/s" for s in seconds)
+    cost = _of_turns(found["ratios"]["the store"])
+    model = f"{found['architecture']}, {found['side']} px"
+    once, busy = found["fixed_s"]["median"], found["ratios"]["device busy"]["median"]
+    return f"| {model} | {alone} | {bare} | {stored} | {cost} | {1e3 * once:.0f} ms | {busy:.0%} |"
+
+
+def _peer_row(found: dict) -> str:
+    ours, theirs = (statistics.median(found["times_s"][n]) for n in ("one infer of all models", TIMM))
+    ratio = _of_turns(found["ratios"]["one infer of all models"])
+    decoding = sorted(found["decoding"]["loader"] / found["decoding"][m] for m in ("first", "last"))
+    what = f"{len(found['models'])} {found['name']} at {found['side']} px, {found['images']:,} files of"
+    decoded = " to ".join(f"{share:.0%}" for share in decoding)
+    return f"| {what} {found['image_size']} | {ours:.1f} s | {theirs:.1f} s | {ratio} | {decoded} |"
+
+
+def _of_turns(ratio: dict) -> str:
+    return f"{ratio['median']:.1%} ({ratio['lowest']:.1%} to {ratio['highest']:.1%})"
 
 
 def storage() -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+STREAMED = ["--examples", "20", "--images", "8", "--larger-images", "4", "--models", "2", "--classes", "12"]
 SMALL = ["--examples", "600", "--classes", "20", "--models", "2", "--listed", "5", "--predicted", "9"]
 
 
@@ -23,3 +29,63 @@ def test_the_benchmark_of_the_store_runs_small(tmp_path):
     assert all(target["found"] > 0 for target in report["targets"].values())
     assert report["model_bytes"]["dissensus"] > 2 * 600 * 20
     assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
+
+
+def test_the_benchmark_of_streaming_runs_small(tmp_path):
+    turns = ["--repeats", "1", "--peer-repeats", "1", "--threads", "1", "--timm-workers", "0"]
+    options = [*turns, "--batch-size", "10", "--device", "cpu", "--dir", tmp_path, "--out", tmp_path]
+    command = [sys.executable, BENCHMARKS / "ingest_speed.py", *STREAMED, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-ingest-speed.json")).read_text())
+    for loop in report["loops"]:
+        assert loop["examples"] == 20
+        assert loop["predicted_classes"] > 1
+        assert {len(times) for times in loop["times_s"].values()} == {1}
+        assert 0 < loop["ratios"]["device busy"]["median"] <= 1
+    for peers in report["peers"]:
+        assert peers["decodes_an_image"] == {"one infer of all models": 1, "timm, a pass a model": 2}
+        assert all(ratio["median"] > 0 for ratio in peers["ratios"].values())
+    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
+    table = rendered(tmp_path, "ingest_speed")
+    assert [table.count(f"| {loop['architecture']}, {loop['side']} px |") for loop in report["loops"]] == [
+        1,
+        1,
+        1,
+    ]
+    assert "| 2 small models at 96 px, 8 files of 500x375 |" in table
+
+
+def rendered(results, block):
+    """A block of the README, made from these results."""
+    code = (
+        "import sys, pathlib, readme; readme.RESULTS = pathlib.Path(sys.argv[1]); "
+        "print(getattr(readme, sys.argv[2])())"
+    )
+    command = [sys.executable, "-c", code, results, block]
+    return subprocess.run(command, cwd=BENCHMARKS, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def peers():
+    """What the benchmark compares predictions with."""
+    spec = importlib.util.spec_from_file_location("ingest_peers", BENCHMARKS / "ingest_peers.py")
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return module
+
+
+def test_the_benchmark_of_streaming_refuses_other_predictions():
+    """A near tie may be decided otherwise and is counted; another class ends the run."""
+    contest = types.SimpleNamespace(models=[types.SimpleNamespace(model_id="m")])
+    logits = np.array([[0.0, 1.0, 1.0 - 1e-6], [5.0, 1.0, 0.0]], np.float32)
+    require_equal = peers().require_equal
+    assert require_equal(contest, np.array([[1, 0]]), [logits]) == 0
+    assert require_equal(contest, np.array([[2, 0]]), [logits]) == 1
+    for found, ties in (([2, 0], False), ([0, 0], True), ([1, 1], True)):
+        with pytest.raises(SystemExit, match=r"m: 1 of 2 predictions are not timm's"):
+            require_equal(contest, np.array([found]), [logits], ties=ties)

@@ -802,9 +802,13 @@ def test_a_store_made_meanwhile_is_opened(tmp_path, rows, monkeypatch):
 
 def test_the_memory_benchmark_runs_small(tmp_path):
     script = Path(__file__).parent.parent / "benchmarks" / "ingest_memory.py"
-    command = [sys.executable, script, "--examples", "300", "600", "--threads", "1", "--out", tmp_path]
+    sizes = ["--examples", "300", "600", "--resident", "1", "2"]
+    command = [sys.executable, script, *sizes, "--threads", "1", "--out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (report,) = (json.loads(path.read_text()) for path in tmp_path.glob("*-ingest-memory.json"))
-    assert [run["examples"] for run in report["runs"]] == [300, 600]
+    sizes = [(run["resident"], run["examples"]) for run in report["runs"]]
+    assert sizes == [(1, 300), (1, 600), (2, 300), (2, 600)]
+    one, _, two, _ = (run["stored_bytes"] for run in report["runs"])
+    assert two > 1.9 * one
     assert all(run["peak_bytes"] >= run["before_bytes"] > 0 for run in report["runs"])
