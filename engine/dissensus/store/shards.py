@@ -148,7 +148,7 @@ class Shard:
         data = buffer[: max(done - fmt.CRC_BYTES, 0)]
         crc = crc32c(data)
         if crc != self._committed[block] or buffer[len(data) : done].tobytes() != crc_bytes(crc):
-            with unless_replaced(self._folder, self._model_id, self._digest):  # opened in the moment between two
+            with unless_replaced(self._folder, self._model_id, self._digest):  # opened between two
                 raise self._damage(block)
         self._verified[block] = True
         return data
