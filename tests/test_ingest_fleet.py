@@ -160,3 +160,18 @@ def test_ctrl_c_ends_all_processes_and_loses_nothing(tmp_path):
     _, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
     assert len(ds.open(tmp_path / "zoo").model_ids) == 4
+
+
+def test_decode_processes_are_for_devices_that_wait(examples, monkeypatch):
+    from dissensus.ingest import job
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 17)
+    monkeypatch.setattr(job, "_FEW", N)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert job.workers_for(examples, [gpu]) == 0  # an array: nothing to decode
+    examples.decoding = True
+    assert job.workers_for(examples, [cpu]) == 0
+    assert job.workers_for(examples, [gpu]) == 12
+    assert job.workers_for(examples, [gpu] * 4) == 4
+    monkeypatch.setattr(job, "_FEW", N + 1)
+    assert job.workers_for(examples, [gpu]) == 0

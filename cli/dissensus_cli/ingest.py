@@ -62,10 +62,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--workers",
-    default=0,
-    show_default=True,
     type=click.IntRange(min=0),
-    help="Processes that decode images; 0 decodes in threads.",
+    help="Processes that decode images; 0 decodes in threads.  [default: for a GPU the processors, else 0]",
 )
 @click.option(
     "--precision",
@@ -114,7 +112,7 @@ def ingest(
     batch_size: int,
     device: str | None,
     resident: int,
-    workers: int,
+    workers: int | None,
     precision: str,
     channels_last: bool,
     compile: bool,

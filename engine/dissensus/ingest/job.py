@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,19 @@ if TYPE_CHECKING:
 
 
 MOST_RESIDENT = 16
+_MOST_WORKERS = 12
+_FEW = 2_000  # examples for which starting processes takes longer than it saves
+
+
+def workers_for(examples: ExampleSource, devices: Sequence[torch.device]) -> int:
+    """Return how many decode processes each device is best given.
+
+    Where models run on the processors too, there is none to spare; a GPU waits for images otherwise.
+    """
+    on_host = any(device.type == "cpu" for device in devices)
+    if on_host or len(examples) < _FEW or not getattr(examples, "decoding", False):
+        return 0
+    return min(max((os.cpu_count() or 1) - 1, 0) // len(devices), _MOST_WORKERS)
 
 
 @dataclass(frozen=True)

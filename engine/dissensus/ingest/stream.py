@@ -17,7 +17,7 @@ from .checks import (
 )
 from .execution import Execution
 from .fleet import Work, run_fleet
-from .job import MOST_RESIDENT, Job
+from .job import MOST_RESIDENT, Job, workers_for
 from .report import InferReport, ModelRun
 from .turns import Turns
 
@@ -38,7 +38,7 @@ def infer(
     batch_size: int = 256,
     device: str | torch.device | Sequence[str | torch.device] | None = None,
     resident: int = MOST_RESIDENT,
-    workers: int = 0,
+    workers: int | None = 0,
     precision: str = "float32",
     channels_last: bool = False,
     compile: bool = False,
@@ -75,9 +75,9 @@ def infer(
     resident
         Most models in memory at once; fewer where half of the free memory is taken.
     workers
-        Processes that read and decode; 0 does it in threads of this process, which suffices where the model
-        and not the decoding takes the time. A script that starts workers needs the usual
-        ``if __name__ == "__main__":``.
+        Processes that read and decode, a device; 0 does it in threads of this process, which suffices where
+        the model and not the decoding takes the time, and None decides. A script that starts workers needs
+        the usual ``if __name__ == "__main__":``.
     precision
         "float32" runs torch models in the precision of their weights; "bfloat16" and "float16" under
         autocast, which becomes part of the fingerprint.
@@ -124,7 +124,8 @@ def infer(
     sources = check_models(models)
     check_positive("batch_size", batch_size)
     check_positive("resident", resident)
-    check_count("workers", workers)
+    if workers is not None:
+        check_count("workers", workers)
     execution = Execution(precision, channels_last, compile)
     if embeddings and compile:
         raise ArgumentError("embeddings cannot be taken from compiled models; leave one of the two out")
@@ -134,7 +135,7 @@ def infer(
     options: dict[str, Any] = {
         "batch_size": batch_size,
         "resident": min(resident, -(-len(sources) // len(targets))),
-        "workers": workers,
+        "workers": workers_for(examples, targets) if workers is None else workers,
         "execution": execution,
         "embeddings": embeddings,
         "restart": restart,
