@@ -13,7 +13,7 @@ from torch import nn
 
 import dissensus as ds
 from dissensus import errors
-from dissensus.ingest import Features, feature_dim, feature_rows
+from dissensus.ingest import Features, feature_dim
 
 C = 10
 TIMM = [
@@ -355,24 +355,6 @@ def test_the_number_of_features_by_a_small_pass():
     assert hooks(module) == 0
 
 
-def test_rows_are_rounded_as_the_store_rounds_them():
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(200, 7, generator=generator) * 10 ** torch.randint(
-        -9, 4, (200, 1), generator=generator
-    )
-    assert float(rows.abs().max()) < 65504
-    assert feature_rows(rows, "float16").tobytes() == rows.numpy().astype("f2").tobytes()
-    assert feature_rows(rows, "float32").tobytes() == rows.numpy().tobytes()
-    assert feature_rows(rows.bfloat16(), "float32").dtype == np.float32
-    for beyond in (65505.0, -1e9, float("nan"), float("inf")):
-        rows[3, 2] = beyond
-        kept = feature_rows(rows, "float16")
-        assert kept.dtype == np.float32
-        assert np.array_equal(kept, rows.numpy(), equal_nan=True)
-    rows[3, 2] = 65504.0
-    assert feature_rows(rows, "float16").dtype == np.float16
-
-
 def test_a_module_into_a_store_in_one_pass(tmp_path):
     module, calls = net(FORMS["plain"]), []
     module.register_forward_pre_hook(lambda m, given: calls.append(len(given[0])))
@@ -383,7 +365,7 @@ def test_a_module_into_a_store_in_one_pass(tmp_path):
         with store.writer("m", fingerprint={}, embedding_dim=dim) as writer:
             for batch in x.split(128):
                 logits = module(batch)
-                writer.append(logits.numpy(), embeddings=feature_rows(features.take(), store.dtype))
+                writer.append(logits.numpy(), embeddings=features.take().float().numpy())
     assert calls == [1, 128, 128, 44]
     rows = torch.from_numpy(store.embeddings("m")[:])
     torch.testing.assert_close(module.head(rows), torch.from_numpy(store.logits("m")[:]))

@@ -379,9 +379,9 @@ def test_a_real_signal_is_heard_wherever_the_loop_waits(store, rows, monkeypatch
     model = Model()
 
     def slowly(original):
-        def call(*arguments):
+        def call(*arguments, **options):
             time.sleep(0.3)
-            return original(*arguments)
+            return original(*arguments, **options)
 
         return call
 
@@ -486,11 +486,11 @@ def test_reader_errors_end_the_model(store, rows, monkeypatch):
 def test_a_full_disk_ends_the_run_and_can_be_resumed(tmp_path, store, rows, monkeypatch):
     append, calls = ModelWriter.append, []
 
-    def full(self, block):
+    def full(self, block, **options):
         calls.append(len(block))
         if len(calls) == 4:
             raise errors.StoreFull("no room left on the device")
-        append(self, block)
+        append(self, block, **options)
 
     monkeypatch.setattr(ModelWriter, "append", full)
     later = Model()
@@ -513,10 +513,10 @@ def test_a_full_disk_ends_the_run_and_can_be_resumed(tmp_path, store, rows, monk
 def test_an_error_in_the_last_write_is_not_lost(store, rows, monkeypatch):
     append = ModelWriter.append
 
-    def last(self, block):
+    def last(self, block, **options):
         if self.position + self._pending == 1200:
             raise OSError("input/output error")
-        append(self, block)
+        append(self, block, **options)
 
     monkeypatch.setattr(ModelWriter, "append", last)
     assert one(store, Model().source(), rows).error == "OSError: input/output error"

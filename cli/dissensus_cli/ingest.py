@@ -47,7 +47,34 @@ if TYPE_CHECKING:
     help="How a new store keeps logits: as they are, or packed without loss.  [default: raw]",
 )
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1))
-@click.option("--device", help="cpu, cuda, cuda:1, …  [default: CUDA where there is one]")
+@click.option(
+    "--device",
+    "--devices",
+    "device",
+    help="cpu, cuda, cuda:1, …, or several with commas, a process each.  [default: CUDA where there is one]",
+)
+@click.option(
+    "--resident",
+    default=16,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Most models in memory at once; fewer where half of the free memory is taken.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that decode images; 0 decodes in threads.  [default: for a GPU the processors, else 0]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Autocast of torch models; float32 leaves them as their weights are.",
+)
+@click.option("--channels-last", is_flag=True, help="Memory layout that tensor cores like.")
+@click.option("--compile", is_flag=True, help="Compile torch models: pays where one runs for minutes.")
+@click.option("--embeddings", is_flag=True, help="Keep the features before the last layer too.")
 @click.option(
     "--on-bad-image",
     type=click.Choice(["stop", "skip"]),
@@ -56,6 +83,12 @@ if TYPE_CHECKING:
     help="Images that cannot be decoded; the store remembers which were skipped.",
 )
 @click.option("--restart", is_flag=True, help="Drop what was staged of unfinished models.")
+@click.option(
+    "--wait/--no-wait",
+    default=True,
+    show_default=True,
+    help="Wait for models that another process is making, and take over what it leaves.",
+)
 @click.option("--replace", is_flag=True, help="Run stored models anew whose weights or preprocessing differ.")
 @output_options
 def ingest(
@@ -78,8 +111,15 @@ def ingest(
     codec: str | None,
     batch_size: int,
     device: str | None,
+    resident: int,
+    workers: int | None,
+    precision: str,
+    channels_last: bool,
+    compile: bool,
+    embeddings: bool,
     on_bad_image: str,
     restart: bool,
+    wait: bool,
     replace: bool,
     fmt: str | None,
     out: Path | None,
@@ -122,10 +162,10 @@ def ingest(
       dissensus ingest my.zoo python zoo:models --data val/
     """
     from dissensus.ingest import infer, open_examples
-    from dissensus.ingest.checks import choose_device
+    from dissensus.ingest.checks import choose_devices
 
     sink = Sink(fmt, out, force)
-    target = choose_device(device)  # what the user got wrong is said before a store is made
+    targets = choose_devices(device)  # what the user got wrong is said before a store is made
     names = None if classes is None else _lines(classes)
     if data.startswith("python:"):
         sys.path.insert(0, os.getcwd())  # modules that lie here are found, as `python -m` does it
@@ -155,8 +195,15 @@ def ingest(
             sources,
             examples,
             batch_size=batch_size,
-            device=target,
+            device=targets,
+            resident=resident,
+            workers=workers,
+            precision=precision,
+            channels_last=channels_last,
+            compile=compile,
+            embeddings=embeddings,
             restart=restart,
+            wait=wait,
             replace=replace,
         )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .create import create_from as create_from
     from .embeddings import Features as Features
     from .embeddings import feature_dim as feature_dim
-    from .embeddings import feature_rows as feature_rows
     from .estimators import estimator_model as estimator_model
     from .examples import ArrayExamples as ArrayExamples
     from .examples import ExampleSource as ExampleSource
@@ -86,7 +85,6 @@ _HOME = {
     "digits_examples": "examples",
     "estimator_model": "estimators",
     "feature_dim": "embeddings",
-    "feature_rows": "embeddings",
     "idx_examples": "idx",
     "import_predictions": "imports.run",
     "infer": "stream",

@@ -86,6 +86,25 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     return chosen
 
 
+def choose_devices(
+    devices: str | torch.device | Sequence[str | torch.device] | None,
+) -> list[torch.device]:
+    """Return the devices to run on: those asked for, separated by commas in a text, else the best there is.
+
+    Raises
+    ------
+    ArgumentError
+        None is named, torch knows no such device, or it is not there.
+    """
+    if isinstance(devices, str):
+        devices = [name.strip() for name in devices.split(",")]
+    if isinstance(devices, Sequence):
+        if not devices:
+            raise ArgumentError("device must name at least one device, got none")
+        return [choose_device(name) for name in devices]
+    return [choose_device(devices)]
+
+
 def check_examples(store: Store, examples: ExampleSource) -> None:
     """Refuse examples other than the store's.
 

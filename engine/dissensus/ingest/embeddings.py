@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from dissensus.errors import ArgumentError, NoFeatures
-from dissensus.store.format import EMBEDDING_LIMIT
+
+if TYPE_CHECKING:
+    from .models import Predictor
 
 Classifier = nn.Linear | nn.Conv2d
 
@@ -238,21 +238,45 @@ def feature_dim(module: nn.Module, batch: Any, n_classes: int) -> int:
         return features.take().shape[1]
 
 
-@torch.inference_mode()
-def feature_rows(features: torch.Tensor, dtype: str) -> NDArray[np.float16] | NDArray[np.float32]:
-    """Features as `ModelWriter.append` takes them, rounded where they are if float16 holds them all.
+@dataclass(frozen=True)
+class Watched:
+    """A predictor whose features are taken as it runs.
 
-    Rows with anything beyond float16, or not finite, stay float32: the writer says so with names.
+    Attributes
+    ----------
+    predictor
+        The model.
+    features
+        Takes them; to be entered before the first batch and left after the last.
+    dim
+        Their number.
+    """
+
+    predictor: Predictor
+    features: Features
+    dim: int
+
+
+def watch(predictor: Predictor, batch: Any, n_classes: int) -> Watched:
+    """Return a predictor with what takes its features.
 
     Parameters
     ----------
-    features
-        (B, D), any float dtype and device.
-    dtype
-        Of the store.
+    predictor
+        A torch model's.
+    batch
+        One example, as the predictor takes it, on its device.
+    n_classes
+        Of the store; a predictor with other outputs says how many (`n_outputs`).
+
+    Raises
+    ------
+    NoFeatures
+        It is no torch module, or has no layer that gives its logits.
     """
-    rows = features.detach().to(torch.float32)
-    if dtype == "float16" and bool((rows.abs() <= EMBEDDING_LIMIT).all()):
-        rows = rows.to(torch.float16)
-    array: NDArray[Any] = rows.cpu().numpy()
-    return array
+    module, n = getattr(predictor, "module", None), getattr(predictor, "n_outputs", None) or n_classes
+    if not isinstance(module, nn.Module):
+        raise NoFeatures("it is no torch module, whose layers could be watched")
+    with torch.inference_mode(), Features(module, n) as features:
+        predictor(batch)
+        return Watched(predictor, Features(module, n), features.take().shape[1])

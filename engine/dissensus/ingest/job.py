@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dissensus.errors import ArgumentError, ModelExists
-from dissensus.store.fingerprint import require_same_fingerprint
+from dissensus.errors import ArgumentError, ModelExists, NoFeatures
+from dissensus.store.fingerprint import complete, require_same_fingerprint
 
 from .checks import check_classes
 from .devices import Host, lane_of
@@ -19,8 +22,25 @@ if TYPE_CHECKING:
     from dissensus.store.catalog import Store
     from dissensus.store.writer import ModelWriter
 
-    from .examples import ExampleSource
+    from .embeddings import Watched
+    from .examples import ExampleSource, Images
     from .models import ModelSource, Predictor
+
+
+MOST_RESIDENT = 16
+_MOST_WORKERS = 12
+_FEW = 2_000  # examples for which starting processes takes longer than it saves
+
+
+def workers_for(examples: ExampleSource, devices: Sequence[torch.device]) -> int:
+    """Return how many decode processes each device is best given.
+
+    Where models run on the processors too, there is none to spare; a GPU waits for images otherwise.
+    """
+    on_host = any(device.type == "cpu" for device in devices)
+    if on_host or len(examples) < _FEW or not getattr(examples, "decoding", False):
+        return 0
+    return min(max((os.cpu_count() or 1) - 1, 0) // len(devices), _MOST_WORKERS)
 
 
 @dataclass(frozen=True)
@@ -29,21 +49,27 @@ class Job:
 
     Attributes
     ----------
-    store, examples, batch_size, device, restart, replace, progress, workers
+    store, examples, device, batch_size, resident, workers, embeddings, restart, replace, wait, progress
         As of `infer`.
     execution
         How torch models are executed.
+    tag
+        Head of progress lines, where several processes write them.
     """
 
     store: Store
     examples: ExampleSource
-    batch_size: int
     device: torch.device
-    restart: bool = False
-    replace: bool = False
-    progress: bool = True
+    batch_size: int = 256
+    resident: int = MOST_RESIDENT
     workers: int = 0
     execution: Execution = field(default_factory=Execution)
+    embeddings: bool = False
+    restart: bool = False
+    replace: bool = False
+    wait: bool = True
+    progress: bool = True
+    tag: str = ""
 
     @cached_property
     def lane(self) -> Host:
@@ -71,21 +97,51 @@ class Job:
         executed: Predictor = predictor.executed(self.execution)
         return executed
 
-    def writer(self, source: ModelSource, predictor: Predictor) -> ModelWriter | None:
+    @cached_property
+    def _first_image(self) -> Images:
+        return self.examples.read(0, 1)
+
+    def sample(self, predictor: Predictor) -> Any:
+        """Return a model's batch of the first example, on the device."""
+        return self.lane.upload(predictor.prepare(self._first_image))
+
+    def watched(self, source: ModelSource, predictor: Predictor) -> Watched | None:
+        """Return what takes a model's features as it runs; None where none are wanted, or there are none.
+
+        A model without says so in a warning, and is stored without.
+        """
+        if not self.embeddings:
+            return None
+        from .embeddings import watch
+
+        try:
+            return watch(predictor, self.sample(predictor), self.store.n_classes)
+        except NoFeatures as error:
+            warnings.warn(f"model {source.model_id!r} is stored without embeddings: {error}", stacklevel=2)
+            return None
+
+    def writer(self, source: ModelSource, predictor: Predictor, dim: int | None = None) -> ModelWriter | None:
         """Open a writer for a model; None where it is in the store already, of the same origin.
+
+        Parameters
+        ----------
+        source, predictor
+            The model.
+        dim
+            Number of its features, where they are kept.
 
         Raises
         ------
         WriterBusy, FingerprintMismatch, StoreFull, NotWritable
         """
         try:
-            return self._open(source, predictor, replace=False)
+            return self._open(source, predictor, dim, replace=False)
         except ModelExists:
-            if self._is_stored(source.model_id, predictor):
+            if self._is_stored(source.model_id, predictor, dim):
                 return None
-            return self._open(source, predictor, replace=True)
+            return self._open(source, predictor, dim, replace=True)
 
-    def _open(self, source: ModelSource, predictor: Predictor, replace: bool) -> ModelWriter:
+    def _open(self, source: ModelSource, predictor: Predictor, dim: int | None, replace: bool) -> ModelWriter:
         return self.store.writer(
             source.model_id,
             fingerprint=self.fingerprint(predictor),
@@ -93,6 +149,7 @@ class Job:
             kind=predictor.kind,
             restart=self.restart,
             replace=replace,
+            embedding_dim=dim,
         )
 
     def fingerprint(self, predictor: Predictor) -> dict[str, str]:
@@ -100,11 +157,15 @@ class Job:
         own = self.execution.fingerprint
         return {**predictor.fingerprint, **own, "content": self.examples.fingerprint}
 
-    def _is_stored(self, model_id: str, predictor: Predictor) -> bool:
-        """Whether the stored model is of this origin; one of another origin is refused unless replaced."""
-        there = self.store.model(model_id).fingerprint
-        own = {"examples": self.store.examples_hash, "dtype": self.store.dtype, "kind": predictor.kind}
-        given: dict[str, Any] = {**self.fingerprint(predictor), **own}
+    def _is_stored(self, model_id: str, predictor: Predictor, dim: int | None) -> bool:
+        """Whether the stored model is of this origin; one of another origin is refused unless replaced.
+
+        Embeddings that are there but not asked for are no other origin.
+        """
+        stored = self.store.model(model_id)
+        kept = stored.embedding_dim if dim is None else dim
+        facts = self.store.dtype, self.store.examples_hash, predictor.kind
+        there, given = stored.fingerprint, complete(self.fingerprint(predictor), *facts, kept)
         if self.replace and there != given:
             return False
         remedy = "replace it (replace=True, --replace), remove it first, or use another id"

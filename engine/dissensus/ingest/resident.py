@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dissensus.errors import StoreFull
 from dissensus.store.encoding import Encoded
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
     from .batches import Preparation, Span
     from .devices import Clock
+    from .embeddings import Watched
     from .job import Job
     from .models import ModelSource, Predictor
 
-Rows: TypeAlias = Callable[[], Encoded]
+Rows: TypeAlias = "Callable[[], tuple[Encoded, NDArray[Any] | None]]"  # and embeddings
 Part: TypeAlias = "tuple[int, Rows, Clock]"
 
 
@@ -39,6 +41,8 @@ class Resident:
         The model.
     writer
         Open; `Resident` closes it, and commits when every row is there.
+    watched
+        What takes its features, where they are kept.
     begun
         `time.perf_counter` when its loading began.
 
@@ -55,9 +59,16 @@ class Resident:
     """
 
     def __init__(
-        self, job: Job, source: ModelSource, predictor: Predictor, writer: ModelWriter, begun: float
+        self,
+        job: Job,
+        source: ModelSource,
+        predictor: Predictor,
+        writer: ModelWriter,
+        watched: Watched | None,
+        begun: float,
     ) -> None:
         self.source, self._job, self._predictor, self._writer = source, job, predictor, writer
+        self._features = None if watched is None else watched.features
         n, size = len(job.examples), job.batch_size
         self._safe = writer.position
         self.first = self._safe // size * size if self._safe < n else n
@@ -129,12 +140,20 @@ class Resident:
         from .encode import encode_here, encode_there, to_rows
 
         store, model_id = self._job.store, self.source.model_id
+        taken = [] if self._features is None else [self._features.take().float()]
         if self._predictor.kind != "logits" or not hasattr(output, "detach"):
             rows = encode_here(output, self._predictor.kind, store.dtype, model_id, ids, store.classes)
-            return lambda: rows
+            brought = self._job.lane.download(taken)
+            return lambda: (rows, next(iter(brought()), None))
         there = encode_there(output, store.dtype)
-        results = self._job.lane.download(there.results)
-        return lambda: to_rows(results(), there.logits, model_id, ids, store.classes)
+        results = self._job.lane.download([*taken, *there.results])
+
+        def finished() -> tuple[Encoded, NDArray[Any] | None]:
+            arrays = results()
+            features = arrays.pop(0) if taken else None
+            return to_rows(arrays, there.logits, model_id, ids, store.classes), features
+
+        return finished
 
     def _call(self, batch: Any) -> Any:
         """Call the model with a batch that others take too: a copy of an array, of a tensor if need be."""
@@ -154,21 +173,26 @@ class Resident:
         if self._lost:  # what follows a lost block must not take its place
             return
         try:
-            ready = rows()
+            ready, features = rows()
             self._run_s += clock.seconds()
             self._n_run += len(ready)
-            self._writer.append(ready[max(self._safe - start, 0) :])
+            new = slice(max(self._safe - start, 0), None)
+            self._writer.append(ready[new], embeddings=None if features is None else features[new])
         except Exception as error:
             self._lost = True
             self.fail(error)
 
     def __enter__(self) -> Self:
+        if self._features is not None:
+            self._features.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         begun = time.perf_counter()
+        if self._features is not None:
+            self._features.__exit__(kind, error, trace)
         try:
             if kind is None and self.failure is None:
                 self._describe()
@@ -183,7 +207,25 @@ class Resident:
         """Tell how the rows that this run wrote were made; those before are an earlier run's."""
         resumed = {"resumed_at": self._safe} if self._safe else {}
         speed = {"examples_per_s": round(self._rate, 1)} if self._rate else {}
-        self._writer.describe(batch_size=self._limit, **resumed, **speed)
+        self._writer.describe(batch_size=self._limit, **resumed, **speed, **self._costs())
+
+    def _costs(self) -> dict[str, Any]:
+        """What the model costs, as far as it is a torch module and did not tell when it was loaded."""
+        if not hasattr(self._predictor, "module"):
+            return {}
+        from .costs import count_gmacs
+        from .peak import activation_bytes
+
+        known = self._predictor.metadata
+        try:
+            sample = self._job.sample(self._predictor)
+        except Exception:  # the data went away meanwhile: costs are no reason to lose the rows
+            return {}
+        gmacs = None if "gmacs" in known else count_gmacs(self._predictor.module, sample)
+        activations = activation_bytes(self._predictor, sample)
+        peak = None if activations is None else known.get("weights_bytes", 0) + self._limit * activations
+        costs = {"gmacs": gmacs, "peak_memory_bytes": peak}
+        return {name: value for name, value in costs.items() if value is not None}
 
     @property
     def _rate(self) -> float:

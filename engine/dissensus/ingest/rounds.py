@@ -51,7 +51,7 @@ def _stream(job: Job, residents: Sequence[Resident], label: str) -> None:
     spans = spans_of(first, n, job.batch_size)
     resumed = f" (resumed at {first})" if first else ""
     with (
-        Progress(n - first, label + resumed, enabled=job.progress) as bar,
+        Progress(n - first, label + resumed, enabled=job.progress, lines=bool(job.tag)) as bar,
         read_ahead(reading, spans, job.workers, job.lane.pins) as batches,
         Backlog(_write, _BEHIND * len(residents)) as backlog,
     ):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-import time
-from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from dissensus.errors import StoreFull, WriterBusy
+from dissensus.errors import ArgumentError
 
 from .checks import (
     check_count,
@@ -16,14 +13,13 @@ from .checks import (
     check_models,
     check_positive,
     check_writable,
-    choose_device,
+    choose_devices,
 )
 from .execution import Execution
-from .failures import Failure
-from .job import Job
+from .fleet import Work, run_fleet
+from .job import MOST_RESIDENT, Job, workers_for
 from .report import InferReport, ModelRun
-from .resident import Resident
-from .rounds import run_round
+from .turns import Turns
 
 if TYPE_CHECKING:
     import torch
@@ -33,10 +29,6 @@ if TYPE_CHECKING:
     from .examples import ExampleSource
     from .models import ModelSource
 
-MOST_RESIDENT = 16
-_ROOM = 0.5  # share of the free memory that loaded models leave to batches and activations
-_LOOK_AGAIN_S = 1.0
-
 
 def infer(
     store: Store,
@@ -44,12 +36,13 @@ def infer(
     examples: ExampleSource,
     *,
     batch_size: int = 256,
-    device: str | torch.device | None = None,
+    device: str | torch.device | Sequence[str | torch.device] | None = None,
     resident: int = MOST_RESIDENT,
-    workers: int = 0,
+    workers: int | None = 0,
     precision: str = "float32",
     channels_last: bool = False,
     compile: bool = False,
+    embeddings: bool = False,
     restart: bool = False,
     replace: bool = False,
     wait: bool = True,
@@ -77,18 +70,22 @@ def infer(
     batch_size
         Examples a batch. A resumed model begins at a multiple of it.
     device
-        "cpu", "cuda", "cuda:1", …; by default CUDA where there is one.
+        "cpu", "cuda", "cuda:1", …; by default CUDA where there is one. Several ("cuda:0,cuda:1", or a list)
+        have a process each, which take the next model that nobody has taken.
     resident
         Most models in memory at once; fewer where half of the free memory is taken.
     workers
-        Processes that read and decode; 0 does it in threads of this process, which suffices where the model
-        and not the decoding takes the time. A script that starts workers needs the usual
-        ``if __name__ == "__main__":``.
+        Processes that read and decode, a device; 0 does it in threads of this process, which suffices where
+        the model and not the decoding takes the time, and None decides. A script that starts workers needs
+        the usual ``if __name__ == "__main__":``.
     precision
         "float32" runs torch models in the precision of their weights; "bfloat16" and "float16" under
         autocast, which becomes part of the fingerprint.
     channels_last, compile
         Memory layout and `torch.compile` of torch models; recorded in the metadata.
+    embeddings
+        Keep the features before the last layer of torch models too, see `Store.embeddings`; a model in which
+        no such layer is found is stored without, with a warning.
     restart
         Drop what was staged of unfinished models instead of resuming; models in the store stay.
     replace
@@ -127,96 +124,33 @@ def infer(
     sources = check_models(models)
     check_positive("batch_size", batch_size)
     check_positive("resident", resident)
-    check_count("workers", workers)
+    if workers is not None:
+        check_count("workers", workers)
     execution = Execution(precision, channels_last, compile)
-    target = choose_device(device)
+    if embeddings and compile:
+        raise ArgumentError("embeddings cannot be taken from compiled models; leave one of the two out")
+    targets = choose_devices(device)
     check_examples(store, examples)
     check_writable(store)
-    job = Job(store, examples, batch_size, target, restart, replace, progress, workers, execution)
-    return _Queue(job, sources, resident, wait).run()
-
-
-class _Queue:
-    """The models of a call, taken a round at a time."""
-
-    def __init__(self, job: Job, sources: list[ModelSource], resident: int, wait: bool) -> None:
-        self._job, self._sources, self._most, self._wait = job, sources, resident, wait
-        self._numbers = {source.model_id: number for number, source in enumerate(sources, 1)}
-        self._waiting = deque(sources)
-        self._alone: deque[ModelSource] = deque()  # too large beside others
-        self._busy: list[ModelSource] = []
-        self._rows: dict[str, ModelRun] = {}
-        self._full: str | None = None
-
-    def run(self) -> InferReport:
-        """Run all; return their rows in the order in which they were given."""
-        while self._waiting or self._alone or self._busy:
-            if not (self._waiting or self._alone):
-                time.sleep(_LOOK_AGAIN_S)
-                self._waiting, self._busy = deque(self._busy), []
-            self._round()
-            if self._full is not None:
-                self._give_up()
-        return InferReport([self._rows[source.model_id] for source in self._sources])
-
-    def _round(self) -> None:
-        residents = self._load()
-        if residents:
-            run_round(self._job, residents, self._label(residents))
-        for one in residents:
-            if one.lacks_memory and len(residents) > 1:
-                self._alone.append(one.source)
-                continue
-            self._rows[one.source.model_id] = one.result
-            if one.is_full and one.failure is not None:
-                self._full = one.failure.text
-        residents.clear()
-        gc.collect()  # models are full of cycles: their memory is needed for the next round
-        self._job.lane.release()
-
-    def _load(self) -> list[Resident]:
-        """Load models until the round is full or memory is half taken."""
-        queue, most = (self._waiting, self._most) if self._waiting else (self._alone, 1)
-        free, residents = self._job.lane.free_bytes(), list[Resident]()
-        while queue and len(residents) < most and self._full is None:
-            if residents and self._job.lane.free_bytes() < _ROOM * free:
-                break
-            resident = self._open(queue.popleft())
-            if resident is not None:
-                residents.append(resident)
-        return residents
-
-    def _open(self, source: ModelSource) -> Resident | None:
-        """Load one model and open its writer; None where there is nothing to run, as its row then says."""
-        begun = time.perf_counter()
-        try:
-            predictor = self._job.load(source)
-            writer = self._job.writer(source, predictor)
-            if writer is not None:
-                return Resident(self._job, source, predictor, writer, begun)
-            status, error = "stored", None
-        except WriterBusy as busy:
-            if self._wait:
-                self._busy.append(source)
-                return None
-            status, error = "failed", str(busy)
-        except Exception as other:
-            # only texts leave here: the error's traceback would keep the model in memory
-            status, error = "failed", Failure.of(other).text
-            self._full = error if isinstance(other, StoreFull) else None
-        self._rows[source.model_id] = ModelRun(source.model_id, status, error, time.perf_counter() - begun)
-        return None
-
-    def _label(self, residents: list[Resident]) -> str:
-        n, first = len(self._sources), residents[0].source.model_id
-        if len(residents) == 1:
-            return f"model {self._numbers[first]} of {n}: {first}"
-        return f"{len(residents)} models together, {len(self._rows)} of {n} done"
-
-    def _give_up(self) -> None:
-        """A full disk ends the run: what was not begun is told so."""
-        for source in (*self._waiting, *self._alone, *self._busy):
-            text = f"not started: {self._full}"
-            self._rows[source.model_id] = ModelRun(source.model_id, "failed", text)
-        for queue in (self._waiting, self._alone, self._busy):
-            queue.clear()
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "resident": min(resident, -(-len(sources) // len(targets))),
+        "workers": workers_for(examples, targets) if workers is None else workers,
+        "execution": execution,
+        "embeddings": embeddings,
+        "restart": restart,
+        "replace": replace,
+        "wait": wait,
+        "progress": progress,
+    }
+    if len(targets) > 1:
+        return run_fleet(Work(store.path, sources, examples, options), [str(target) for target in targets])
+    rows: dict[str, ModelRun] = {}
+    waiting = iter(sources)
+    Turns(
+        Job(store, examples, targets[0], **options),
+        len(sources),
+        lambda: next(waiting, None),
+        lambda row: rows.update({row.model_id: row}),
+    ).run()
+    return InferReport([rows[source.model_id] for source in sources])

@@ -22,6 +22,8 @@ class Progress:
         What is counted, at the head of the line.
     enabled
         False shows nothing.
+    lines
+        Plain lines even where a person watches: several processes cannot draw bars on one screen.
 
     Examples
     --------
@@ -29,16 +31,16 @@ class Progress:
     ...     bar.advance(2, status="done")
     """
 
-    def __init__(self, total: int, label: str, enabled: bool = True) -> None:
+    def __init__(self, total: int, label: str, enabled: bool = True, lines: bool = False) -> None:
         self._total, self._label = total, label
         self._done, self._status = 0, ""
         self._bar: Any = None
-        self._enabled = enabled
+        self._enabled, self._lines = enabled, lines
         self._start = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
         self._start = self._shown = time.monotonic()
-        if self._enabled and sys.stderr.isatty():
+        if self._enabled and not self._lines and sys.stderr.isatty():
             self._bar = _rich_bar()
             self._bar.start()
             self._bar.add_task(self._label, total=self._total, rate="", status="")

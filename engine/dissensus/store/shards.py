@@ -1,4 +1,7 @@
-"""One sharded array of a committed model: checksums verified on first touch, then zero-copy maps."""
+"""One sharded array of a committed model: checksums verified on first touch, then zero-copy maps.
+
+Slices are float32; `stored` gives the rows as they lie in the file.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +19,14 @@ from numpy.typing import NDArray
 from dissensus.errors import CorruptionError, DissensusError, IncompatibleFormat, NotReadable
 
 from . import format as fmt
-from .buffers import Buffer, own_buffer
+from .buffers import Buffer, Buffers, own_buffer
 from .codecs import BY_NAME
 from .files import crc32c, crc_bytes
 from .reading import map_of, open_for_reading
+from .replaced import unless_replaced
+
+if TYPE_CHECKING:
+    import dask.array
 
 
 class Shard:
@@ -49,6 +56,8 @@ class Shard:
     """
 
     name: ClassVar[str]
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(np.float32)
+    ndim: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -63,6 +72,7 @@ class Shard:
         self.shape = (geometry.n_examples, geometry.n_classes)
         self._shard = files[self.name]
         self._places = geometry.places(self._shard.get("blocks_bytes"))
+        self._spans: list[tuple[int, int]] = [(int(at), int(size)) for at, size in self._places]
         self._check_description()
         self._fd, self._map = self._open()
         weakref.finalize(self, os.close, self._fd)
@@ -115,8 +125,8 @@ class Shard:
         crcs = self._shard["blocks_crc32c"]
         return [int(crcs[at : at + 8], 16) for at in range(0, len(crcs), 8)]
 
-    def _check(self, block: int, buffer: Buffer) -> None:
-        """Read a block into a buffer and verify it against the commit record.
+    def _check(self, block: int, buffer: Buffer) -> Buffer:
+        """Read a block into a buffer and verify it against the commit record; return its bytes.
 
         Read, not mapped: a failing disk is an error then, no signal.
 
@@ -126,7 +136,7 @@ class Shard:
             Naming model, block and its examples.
         NotReadable
         """
-        offset, length = (int(n) for n in self._places[block])
+        offset, length = self._spans[block]
         try:
             done = os.preadv(self._fd, [buffer[:length].data], offset)
         except OSError as error:
@@ -138,8 +148,10 @@ class Shard:
         data = buffer[: max(done - fmt.CRC_BYTES, 0)]
         crc = crc32c(data)
         if crc != self._committed[block] or buffer[len(data) : done].tobytes() != crc_bytes(crc):
-            raise self._damage(block)
+            with unless_replaced(self._folder, self._model_id, self._digest):  # opened between two
+                raise self._damage(block)
         self._verified[block] = True
+        return data
 
     def _damage(self, block: int) -> CorruptionError:
         start, stop = self._geometry.rows(block)
@@ -178,13 +190,42 @@ class Shard:
             self._check(block, own_buffer(self.longest))
         held = self._decoded  # read once: another thread may put another block there
         if held is None or held[0] != block:
-            offset, length = (int(n) for n in self._places[block])
+            offset, length = self._spans[block]
             data = self._bytes[offset : offset + length - fmt.CRC_BYTES]
             held = block, self._codec.decode(data, self._geometry)
             if self._geometry.codec != "raw":
                 self._decoded = held
         start, stop = self._geometry.rows(block)
         return held[1][: stop - start]
+
+    def verify(self, start: int, stop: int) -> None:
+        """Read the blocks with rows start:stop and compute their checksums, unless that was done before.
+
+        Raises
+        ------
+        CorruptionError, NotReadable
+        """
+        for block in range(start // self.block_rows, -(-stop // self.block_rows)):
+            if not self._verified[block]:
+                self._check(block, own_buffer(self.longest))
+
+    def fetch(self, rows: NDArray[np.intp], buffers: Buffers) -> NDArray[Any]:
+        """Return `take` of these rows, their blocks verified.
+
+        Rows side by side in a block not yet verified are left in the buffer they were read into: mapping them
+        would cost as much again.
+        """
+        first, last = int(rows[0]), int(rows[-1])
+        block, start = first // self.block_rows, first // self.block_rows * self.block_rows
+        lie_together = last - first + 1 == len(rows) and last < start + self.block_rows
+        if lie_together and not self._verified[block] and self._geometry.codec == "raw":
+            buffer = buffers.take()
+            if buffer is not None:
+                data = self._codec.decode(self._check(block, buffer), self._geometry)
+                data.flags.writeable = False
+                return data[first - start : last + 1 - start]
+        self.verify(first, last + 1)
+        return self.take(rows)
 
     def stored(self, start: int, stop: int) -> NDArray[Any]:
         """Stored rows start:stop in the store's dtype; not copied where they lie in one block."""
@@ -208,3 +249,29 @@ class Shard:
             here = slice(edges[number], edges[number + 1])
             np.take(self.block(int(number)), rows[here] - number * self.block_rows, axis=0, out=out[here])
         return out
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        picked = self._rows(rows)
+        selected: NDArray[np.float32] = picked[(..., *rest)] if rest else picked
+        return selected
+
+    def _rows(self, rows: Any) -> NDArray[np.float32]:
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            start, stop, _ = rows.indices(len(self))
+            stop = max(start, stop)
+            return self._values(self.stored(start, stop), slice(start, stop))
+        index = np.arange(len(self))[rows]
+        distinct, places = np.unique(index, return_inverse=True)
+        return self._values(self.take(distinct), distinct)[places.reshape(index.shape)]
+
+    def _values(self, stored: NDArray[Any], rows: Any) -> NDArray[np.float32]:
+        """Turn stored rows of these numbers into what they stand for."""
+        values: NDArray[np.float32] = stored.astype(np.float32)
+        return values
+
+    def to_dask(self) -> dask.array.Array:
+        """Lazy dask array float32, one chunk a block."""
+        import dask.array
+
+        return dask.array.from_array(self, chunks=(self.block_rows, self.shape[1]))

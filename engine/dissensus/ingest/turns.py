@@ -1,0 +1,137 @@
+"""Which models run when: as many at a time as memory allows, those of rivals later, the largest alone."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dissensus.errors import StoreFull, WriterBusy
+
+from .failures import Failure
+from .job import Job
+from .report import ModelRun
+from .resident import Resident
+from .rounds import run_round
+
+if TYPE_CHECKING:
+    from .models import ModelSource
+
+_ROOM = 0.5  # share of the free memory that loaded models leave to batches and activations
+_LOOK_AGAIN_S = 1.0
+
+
+class Turns:
+    """The models of a call, taken a round at a time.
+
+    Parameters
+    ----------
+    job
+        The run.
+    n_models
+        How many there are in all, for the progress line.
+    draw
+        Gives the next model, None when there is none.
+    tell
+        Told what became of each model drawn, once.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        n_models: int,
+        draw: Callable[[], ModelSource | None],
+        tell: Callable[[ModelRun], None],
+    ) -> None:
+        self._job, self._n_models, self._draw, self._tell_on = job, n_models, draw, tell
+        self._again: deque[ModelSource] = deque()  # drawn before, and to be looked at again
+        self._alone: deque[ModelSource] = deque()  # too large beside others
+        self._busy: list[ModelSource] = []
+        self._n_told = 0
+        self._full: str | None = None
+
+    def run(self) -> None:
+        """Run all; a full disk ends the run, and what was not begun is told so."""
+        while self._full is None:
+            residents = self._load(self._next, self._job.resident) or self._load(self._next_alone, 1)
+            if residents:
+                self._round(residents)
+            elif self._busy:
+                time.sleep(_LOOK_AGAIN_S)
+                self._again.extend(self._busy)
+                self._busy.clear()
+            else:
+                return
+        while (source := self._next() or self._next_alone() or self._next_busy()) is not None:
+            self._tell(ModelRun(source.model_id, "failed", f"not started: {self._full}"))
+
+    def _next(self) -> ModelSource | None:
+        return self._again.popleft() if self._again else self._draw()
+
+    def _next_alone(self) -> ModelSource | None:
+        return self._alone.popleft() if self._alone else None
+
+    def _next_busy(self) -> ModelSource | None:
+        return self._busy.pop(0) if self._busy else None
+
+    def _tell(self, row: ModelRun) -> None:
+        self._n_told += 1
+        self._tell_on(row)
+
+    def _load(self, following: Callable[[], ModelSource | None], most: int) -> list[Resident]:
+        """Load models until the round is full or memory is half taken."""
+        free, residents = self._job.lane.free_bytes(), list[Resident]()
+        while len(residents) < most and self._full is None:
+            if residents and self._job.lane.free_bytes() < _ROOM * free:
+                break
+            source = following()
+            if source is None:
+                break
+            resident = self._open(source)
+            if resident is not None:
+                residents.append(resident)
+        return residents
+
+    def _open(self, source: ModelSource) -> Resident | None:
+        """Load one model and open its writer; None where there is nothing to run, as its row then says."""
+        begun = time.perf_counter()
+        try:
+            predictor = self._job.load(source)
+            watched = self._job.watched(source, predictor)
+            writer = self._job.writer(source, predictor, None if watched is None else watched.dim)
+            if writer is not None:
+                return Resident(self._job, source, predictor, writer, watched, begun)
+            status, error = "stored", None
+        except WriterBusy as busy:
+            if self._job.wait:
+                self._busy.append(source)
+                return None
+            status, error = "failed", str(busy)
+        except Exception as other:
+            # only texts leave here: the error's traceback would keep the model in memory
+            status, error = "failed", Failure.of(other).text
+            self._full = error if isinstance(other, StoreFull) else None
+        self._tell(ModelRun(source.model_id, status, error, time.perf_counter() - begun))
+        return None
+
+    def _round(self, residents: list[Resident]) -> None:
+        run_round(self._job, residents, self._label(residents))
+        for one in residents:
+            if one.lacks_memory and len(residents) > 1:
+                self._alone.append(one.source)
+                continue
+            self._tell(one.result)
+            if one.is_full and one.failure is not None:
+                self._full = one.failure.text
+        residents.clear()
+        gc.collect()  # models are full of cycles: their memory is needed for the next round
+        self._job.lane.release()
+
+    def _label(self, residents: list[Resident]) -> str:
+        place = f"{self._job.tag}: " if self._job.tag else ""
+        if len(residents) == 1:
+            return f"{place}model {self._n_told + 1} of {self._n_models}: {residents[0].source.model_id}"
+        last = self._n_told + len(residents)
+        return f"{place}models {self._n_told + 1} to {last} of {self._n_models}"
