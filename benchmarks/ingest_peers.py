@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,8 @@ class Contest:
         Of inputs, outputs and batches.
     device : torch.device
         For both sides.
-    workers : int
-        Of `infer`.
+    workers : int or None
+        Of `infer`; None lets it decide.
     """
 
     root: Path
@@ -116,7 +116,7 @@ class Contest:
     n_classes: int
     batch_size: int
     device: torch.device
-    workers: int
+    workers: int | None
 
     def infer(self, models: list[Checkpoint], examples: Any) -> np.ndarray:
         """Run `infer` into a new store; return predictions, (K, N)."""
@@ -192,7 +192,7 @@ def compare(root: Path, case: Case, arguments: Any, device: torch.device) -> dic
         "images": case.images,
         "image_size": "x".join(map(str, _size(files[0]))),
         "image_bytes": round(float(np.mean([file.stat().st_size for file in files]))),
-        "decodes_an_image": decodes,
+        "decodes": decodes,
         "timm_pass_s": {str(setting): seconds for setting, seconds in settings.items()},
         "timm": str(best),
         "decoding": decoding_share(contest),
@@ -209,18 +209,18 @@ def _size(file: Path) -> tuple[int, int]:
         return image.size
 
 
-def check(contest: Contest, images: Path) -> dict[str, float]:
+def check(contest: Contest, images: Path) -> dict[str, int]:
     """Count decodes of both sides over some images, and refuse predictions that differ."""
     examples = open_images(images, contest.n_classes)
     order = contest.loader(images, Setting(0, False)).dataset.filenames()
     if [str(name) for name in order] != list(examples.ids):
         raise SystemExit("timm reads the images in another order")
-    with counted_decodes() as ours:
-        found = contest.infer(contest.models, examples)
+    with counted_decodes() as ours:  # in this process
+        found = replace(contest, workers=0).infer(contest.models, examples)
     with counted_decodes() as theirs:
         logits = contest.timm_passes(images, Setting(0, False))
     require_equal(contest, found, logits, ties=False)
-    return {OURS: ours[0] / len(examples), TIMM: theirs[0] / len(examples)}
+    return {"images": len(examples), OURS: ours[0], TIMM: theirs[0]}
 
 
 def require_equal(contest: Contest, found: np.ndarray, logits: list[np.ndarray], *, ties: bool = True) -> int:

@@ -83,7 +83,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--batch-size", type=int, help="64 on the processor, 256 on CUDA")
     parser.add_argument("--threads", type=int, default=cores)
-    parser.add_argument("--workers", type=int, default=0, help="processes in which `infer` decodes")
+    parser.add_argument(
+        "--workers", type=int, help="processes in which `infer` decodes; it decides by itself"
+    )
     parser.add_argument(
         "--timm-workers", type=int, nargs="+", default=sorted({0, 1, 2, cores}), help="those that are tried"
     )
@@ -181,8 +183,8 @@ def _peers(found: dict[str, Any]) -> Iterator[str]:
     for name, ratio in found["ratios"].items():
         aim = f"   aim: at most {MOST_TIME}" if name == OURS and found["name"] == SMALL.name else ""
         yield f"{name + ' / timm':70}{_range(ratio)}{aim}"
-    decodes, share = found["decodes_an_image"], found["decoding"]
-    yield f"an image is decoded {decodes[OURS]:g} times by infer, {decodes[TIMM]:g} times by timm"
+    decodes, share = found["decodes"], found["decoding"]
+    yield f"of {decodes['images']} images infer decodes {decodes[OURS]}, timm {decodes[TIMM]}"
     for place in ("first", "last"):
         part = share["loader"] / share[place]
         yield f"timm's loader alone takes {part:.0%} of a pass of the {place} model, in one process"
