@@ -68,7 +68,7 @@ SMALL = Case(
     images=2_000,
 )
 LARGER = Case(
-    "larger models", ("resnet18", "resnet14t", "convnext_atto", "regnety_004"), side=128, images=200
+    "larger models", ("resnet18", "resnet14t", "convnext_atto", "regnety_004"), side=128, images=96
 )
 
 

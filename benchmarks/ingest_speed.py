@@ -15,7 +15,7 @@ process; a ratio is the median of those of the turns. On CUDA part 1 runs in bfl
 
     python benchmarks/ingest_speed.py [--part loops peers] [--images 2000] [--models 16] [--repeats 5]
 
-The default takes about eight minutes on two cores. The result goes to results/<machine>-ingest-speed.json, on
+The default takes about nine minutes on two cores that are free. The result goes to results/<machine>-ingest-speed.json, on
 CUDA to results/<machine>-cuda-ingest-speed.json.
 """
 
