@@ -67,9 +67,7 @@ SMALL = Case(
     side=96,
     images=2_000,
 )
-LARGER = Case(
-    "larger models", ("resnet18", "resnet14t", "convnext_atto", "regnety_004"), side=128, images=96
-)
+LARGER = Case("larger models", ("resnet18", "resnet14t", "convnext_atto", "regnety_004"), side=128, images=96)
 
 
 @dataclass(frozen=True)
