@@ -15,8 +15,8 @@ process; a ratio is the median of those of the turns. On CUDA part 1 runs in bfl
 
     python benchmarks/ingest_speed.py [--part loops peers] [--images 2000] [--models 16] [--repeats 5]
 
-The default takes about nine minutes on two cores that are free. The result goes to results/<machine>-ingest-speed.json, on
-CUDA to results/<machine>-cuda-ingest-speed.json.
+The default takes about nine minutes on two cores that are free. The result goes to
+results/<machine>-ingest-speed.json, on CUDA to results/<machine>-cuda-ingest-speed.json.
 """
 
 from __future__ import annotations
