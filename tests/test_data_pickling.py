@@ -22,6 +22,7 @@ from dissensus.ingest import (
     idx_examples,
     open_examples,
 )
+from dissensus.ingest.batches import Reading, read_ahead
 from dissensus.ingest.memory_maps import place_of
 from image_sets import TorchDataset, all_equal, arrays, hf_dataset, pictures, write_folder, write_shards
 from test_ingest_examples import write_set
@@ -261,3 +262,21 @@ def test_tensors_in_memory_are_sent_with_the_dataset():
         torch.utils.data.TensorDataset(pixels, torch.zeros(20, dtype=int)), progress=False
     )
     assert np.array_equal(pickle.loads(pickle.dumps(source)).read(0, 20), source.read(0, 20))
+
+
+class Threaded:
+    """A source whose images tell in how many threads it would decode them."""
+
+    threads = 8
+
+    def read(self, start, stop):
+        return np.full((stop - start, 2, 2), self.threads)
+
+
+def test_a_worker_decodes_in_one_thread():
+    source = Threaded()
+    for workers, threads in ((0, 8), (1, 1)):
+        with read_ahead(Reading(source, (np.asarray,)), [(0, 3)], workers) as batches:
+            ((span, (images,)),) = batches
+        assert (span, images.tolist()) == ((0, 3), [[[threads] * 2] * 2] * 3)
+    assert source.threads == 8

@@ -156,8 +156,18 @@ def _loader(reading: Reading, spans: Sequence[Span], workers: int, pinned: bool)
         num_workers=min(workers, len(spans)),
         multiprocessing_context="spawn",
         collate_fn=_as_it_is,
+        worker_init_fn=_decode_in_one_thread,
         pin_memory=pinned,
     )
+
+
+def _decode_in_one_thread(_: int) -> None:
+    """Keep a worker from decoding in as many threads as there are cores: others do it beside it."""
+    from torch.utils.data import get_worker_info
+
+    examples: Any = get_worker_info().dataset.reading.examples  # type: ignore[union-attr]
+    if hasattr(examples, "threads"):
+        examples.threads = 1
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""timm's evaluation transform on batches, with a vectorised path where it only scales and normalises."""
+"""timm's evaluation transform on batches: resized in threads, scaled and normalised as a whole."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from .examples import Images
 
+_MAX_THREADS = 8
 _NO_CROP_MODES = ("center", "squash")  # the modes in which timm leaves an image of the right size alone
 
 
@@ -41,7 +44,7 @@ class TimmPreprocess:
 
         self.config = dict(config)
         self._channels, *self._size = config["input_size"]
-        self._transform = create_transform(**config)
+        self._transform = create_transform(**config, normalize=False)
         self._mean = torch.tensor(config["mean"]).view(-1, 1, 1)
         self._std = torch.tensor(config["std"]).view(-1, 1, 1)
 
@@ -60,10 +63,18 @@ class TimmPreprocess:
         if isinstance(images, np.ndarray):
             self._check(images)
             if self.only_normalises(images):
-                return self._normalised(images)
+                pixels = torch.from_numpy(np.array(images))
+                return self._normalised(pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2))
             images = [Image.fromarray(image) for image in images]
-        mode = "L" if self._channels == 1 else "RGB"
-        return torch.stack([self._transform(eight_bits(image).convert(mode)) for image in images])
+        with ThreadPoolExecutor(_threads()) as pool:  # Pillow lets go of the interpreter while it resizes
+            return self._normalised(torch.stack(list(pool.map(self._pixels, images))))
+
+    def _pixels(self, image: Image.Image) -> torch.Tensor:
+        """Return one image, resized and cropped, as (channels, H, W) uint8."""
+        pixels: torch.Tensor = self._transform(
+            eight_bits(image).convert("L" if self._channels == 1 else "RGB")
+        )
+        return pixels
 
     def only_normalises(self, images: NDArray[Any]) -> bool:
         """Whether these images need neither resizing, nor cropping, nor a change from colour to grey."""
@@ -72,10 +83,8 @@ class TimmPreprocess:
         whole = self.config["crop_pct"] == 1.0 and self.config["crop_mode"] in _NO_CROP_MODES
         return same_size and whole and not colour_to_grey
 
-    def _normalised(self, images: NDArray[Any]) -> torch.Tensor:
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         # The same float32 operations in the same order as ToTensor and Normalize: equal to the last bit.
-        pixels = torch.from_numpy(np.array(images))
-        pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
         tensor = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
         if tensor.shape[1] != self._channels:
             tensor = tensor.repeat(1, self._channels, 1, 1)
@@ -87,6 +96,11 @@ class TimmPreprocess:
                 f"timm models take uint8 images (n, H, W) or (n, H, W, 3), got {images.dtype} of shape "
                 f"{images.shape}; scale the array to 0 … 255, or use TorchModel with a preprocess of your own"
             )
+
+
+def _threads() -> int:
+    """One in a worker process, which has others beside it."""
+    return min(_MAX_THREADS, os.cpu_count() or 1) if torch.utils.data.get_worker_info() is None else 1
 
 
 def data_config(model: nn.Module, overrides: Mapping[str, Any]) -> dict[str, Any]:

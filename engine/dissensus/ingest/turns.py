@@ -50,6 +50,7 @@ class Turns:
         self._alone: deque[ModelSource] = deque()  # too large beside others
         self._busy: list[ModelSource] = []
         self._n_told = 0
+        self._left = False  # whether models of a round may still take memory
         self._full: str | None = None
 
     def run(self) -> None:
@@ -82,17 +83,26 @@ class Turns:
 
     def _load(self, following: Callable[[], ModelSource | None], most: int) -> list[Resident]:
         """Load models until the round is full or memory is half taken."""
-        free, residents = self._job.lane.free_bytes(), list[Resident]()
+        free, residents = 0, list[Resident]()
         while len(residents) < most and self._full is None:
             if residents and self._job.lane.free_bytes() < _ROOM * free:
                 break
             source = following()
             if source is None:
                 break
+            free = free or self._free_bytes()
             resident = self._open(source)
             if resident is not None:
                 residents.append(resident)
         return residents
+
+    def _free_bytes(self) -> int:
+        """Give back what the last round left, and return the memory there is then."""
+        if self._left:
+            gc.collect()  # models are full of cycles; it takes a quarter of a second, so not after the last
+            self._job.lane.release()
+            self._left = False
+        return self._job.lane.free_bytes()
 
     def _open(self, source: ModelSource) -> Resident | None:
         """Load one model and open its writer; None where there is nothing to run, as its row then says."""
@@ -126,8 +136,7 @@ class Turns:
             if one.is_full and one.failure is not None:
                 self._full = one.failure.text
         residents.clear()
-        gc.collect()  # models are full of cycles: their memory is needed for the next round
-        self._job.lane.release()
+        self._left = True
 
     def _label(self, residents: list[Resident]) -> str:
         place = f"{self._job.tag}: " if self._job.tag else ""
