@@ -12,6 +12,7 @@ import click
 
 from .model_options import model_options, model_sources
 from .output import Sink, output_options
+from .plan import PLAN, announce, tell_plan
 from .queries import STORE
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option("--restart", is_flag=True, help="Drop what was staged of unfinished models.")
 @click.option("--replace", is_flag=True, help="Run stored models anew whose weights or preprocessing differ.")
+@PLAN
 @output_options
 def ingest(
     store: Path,
@@ -81,6 +83,7 @@ def ingest(
     on_bad_image: str,
     restart: bool,
     replace: bool,
+    plan: bool,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -115,6 +118,7 @@ def ingest(
     \b
     Examples:
       dissensus ingest my.zoo timm 'resnet*' --data val/ --pretrained
+      dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/ --plan
       dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/
       dissensus ingest my.zoo timm '*' --data 'val-{000..009}.tar' --checkpoints checkpoints/
       dissensus ingest my.zoo onnx net.onnx --data val/ --preprocess '{"input_size": [3, 224, 224]}'
@@ -150,6 +154,12 @@ def ingest(
             output=output,
             kind=kind,
         )
+        planned = {"batch_size": batch_size, "device": target, "dtype": dtype, "codec": codec}
+        if not plan:
+            announce(store, sources, examples, **planned)
+    if plan:
+        return tell_plan(sink, store, sources, examples, **planned)
+    with redirect_stdout(sys.stderr):
         report = infer(
             _store(store, examples, dtype, codec),
             sources,

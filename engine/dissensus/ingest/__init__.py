@@ -42,6 +42,11 @@ if TYPE_CHECKING:
     from .models import Predictor as Predictor
     from .named_models import open_models as open_models
     from .onnx_models import OnnxModel as OnnxModel
+    from .outline import Outline as Outline
+    from .outline import in_order_of_preparation as in_order_of_preparation
+    from .plan import IngestPlan as IngestPlan
+    from .plan import check_room as check_room
+    from .plan import plan_ingest as plan_ingest
     from .report import InferReport as InferReport
     from .report import ModelRun as ModelRun
     from .sources import open_examples as open_examples
@@ -65,6 +70,7 @@ _HOME = {
     "HfModel": "hf_models",
     "Features": "embeddings",
     "ImageFolder": "folders",
+    "IngestPlan": "plan",
     "ImportReport": "imports.report",
     "ImportRow": "imports.report",
     "InferReport": "report",
@@ -74,12 +80,14 @@ _HOME = {
     "ModelRun": "report",
     "ModelSource": "models",
     "OnnxModel": "onnx_models",
+    "Outline": "outline",
     "Predictor": "models",
     "StatedPreprocess": "stated",
     "TarExamples": "tars",
     "TimmModel": "timm_sources",
     "TorchModel": "torch_models",
     "annotate_from_files": "imports.annotations",
+    "check_room": "plan",
     "count_gmacs": "costs",
     "create_from": "create",
     "create_from_files": "imports.stores",
@@ -89,9 +97,11 @@ _HOME = {
     "feature_rows": "embeddings",
     "idx_examples": "idx",
     "import_predictions": "imports.run",
+    "in_order_of_preparation": "outline",
     "infer": "stream",
     "open_examples": "sources",
     "open_models": "named_models",
+    "plan_ingest": "plan",
     "python_models": "functions",
     "read_class_map": "class_map_files",
     "read_classes": "imports.class_names",

@@ -29,7 +29,10 @@ def outline_hf(source: HfModel) -> Outline:
     else:
         processor = _read(folder / _OWN)
         channels = int(config.get("num_channels") or 3)
-        size, text = _size(processor, channels), f"{json.dumps(processor, sort_keys=True)}, {channels} channels"
+        size, text = (
+            _size(processor, channels),
+            f"{json.dumps(processor, sort_keys=True)}, {channels} channels",
+        )
     return Outline(
         source.model_id,
         f"hf {name}",

@@ -62,7 +62,9 @@ def derived_arrow(blocks: NDArray[np.uint8], columns: np.dtype[Any], geometry: f
     return arrow_bytes(pa.table(arrays, schema=pa.schema(fields)))
 
 
-def model_bytes(model_id: str, geometry: fmt.Geometry, kind: str, embeddings: fmt.Geometry | None = None) -> int:
+def model_bytes(
+    model_id: str, geometry: fmt.Geometry, kind: str, embeddings: fmt.Geometry | None = None
+) -> int:
     """Bytes of a model's arrays, derived columns and Zarr metadata, which its shape decides.
 
     Exact for codec "raw", the most there can be for "archive"; the two small records, `model.json` and
