@@ -155,10 +155,11 @@ def ingest(
             kind=kind,
         )
         planned = {"batch_size": batch_size, "device": target, "dtype": dtype, "codec": codec}
+        place = _store(store, examples, dtype, codec) if store.exists() else store
         if not plan:
-            announce(store, sources, examples, **planned)
+            announce(place, sources, examples, **planned)
     if plan:
-        return tell_plan(sink, store, sources, examples, **planned)
+        return tell_plan(sink, place, sources, examples, **planned)
     with redirect_stdout(sys.stderr):
         report = infer(
             _store(store, examples, dtype, codec),

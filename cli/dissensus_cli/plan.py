@@ -14,6 +14,7 @@ import click
 from .output import Sink
 
 if TYPE_CHECKING:
+    from dissensus import Store
     from dissensus.ingest import ExampleSource, ModelSource
 
 PLAN = click.option(
@@ -25,7 +26,7 @@ _WIDTH = 80
 
 
 def tell_plan(
-    sink: Sink, store: Path, sources: Sequence[ModelSource], examples: ExampleSource, **options: Any
+    sink: Sink, store: Store | Path, sources: Sequence[ModelSource], examples: ExampleSource, **options: Any
 ) -> None:
     """Print the whole plan, with a quick probe; exit status 1 where it could not be carried out."""
     from dissensus.ingest import plan_ingest
@@ -40,7 +41,9 @@ def tell_plan(
     plan.require_room()
 
 
-def announce(store: Path, sources: Sequence[ModelSource], examples: ExampleSource, **options: Any) -> None:
+def announce(
+    store: Store | Path, sources: Sequence[ModelSource], examples: ExampleSource, **options: Any
+) -> None:
     """Say in two lines on stderr what is about to start; refuse what disk or memory cannot hold."""
     from dissensus.ingest import check_room
 

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from .outline import Outline as Outline
     from .outline import in_order_of_preparation as in_order_of_preparation
     from .plan import IngestPlan as IngestPlan
-    from .plan import check_room as check_room
-    from .plan import plan_ingest as plan_ingest
+    from .planning import check_room as check_room
+    from .planning import plan_ingest as plan_ingest
     from .report import InferReport as InferReport
     from .report import ModelRun as ModelRun
     from .sources import open_examples as open_examples
@@ -87,7 +87,7 @@ _HOME = {
     "TimmModel": "timm_sources",
     "TorchModel": "torch_models",
     "annotate_from_files": "imports.annotations",
-    "check_room": "plan",
+    "check_room": "planning",
     "count_gmacs": "costs",
     "create_from": "create",
     "create_from_files": "imports.stores",
@@ -101,7 +101,7 @@ _HOME = {
     "infer": "stream",
     "open_examples": "sources",
     "open_models": "named_models",
-    "plan_ingest": "plan",
+    "plan_ingest": "planning",
     "python_models": "functions",
     "read_class_map": "class_map_files",
     "read_classes": "imports.class_names",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .canonical import text_digest
 from .checkpoints import SUFFIXES, split_suffix
 from .outline import Outline, describe_preparation
 from .stated import fit_preprocess, prepared_size
@@ -22,6 +23,7 @@ def outline_hf(source: HfModel) -> Outline:
     if not folder.is_dir():
         return Outline(source.model_id, "hf")
     config = _read(folder / "config.json")
+    size: tuple[int, ...] | None
     name = str((config.get("architectures") or ["hf"])[0])
     if source.preprocess is not None:
         own = fit_preprocess(source.preprocess)
@@ -29,10 +31,7 @@ def outline_hf(source: HfModel) -> Outline:
     else:
         processor = _read(folder / _OWN)
         channels = int(config.get("num_channels") or 3)
-        size, text = (
-            _size(processor, channels),
-            f"{json.dumps(processor, sort_keys=True)}, {channels} channels",
-        )
+        size, text = _size(processor, channels), _told(processor, channels)
     return Outline(
         source.model_id,
         f"hf {name}",
@@ -66,3 +65,11 @@ def _size(processor: dict[str, Any], channels: int) -> tuple[int, ...] | None:
     if not isinstance(size, dict) or not {"height", "width"} <= size.keys():
         return None
     return (channels, int(size["height"]), int(size["width"]))
+
+
+def _told(processor: dict[str, Any], channels: int) -> str:
+    """Return a short text that is the same for the same settings."""
+    size = _size(processor, channels)
+    name = processor.get("image_processor_type", "image processor")
+    digest = text_digest(json.dumps([processor, channels], sort_keys=True))[:12]
+    return f"{'' if size is None else 'x'.join(map(str, size)) + ', '}{name} #{digest}"

@@ -23,7 +23,7 @@ def lines(plan: IngestPlan, width: int) -> list[str]:
         "rounds": _rounds(plan),
         "decodes": _decodes(plan),
         "disk": _disk(plan),
-        "memory": _memory(plan),
+        "memory": _memory(plan) if plan.outlines else "",
         "time": _time(plan),
     }
     body = [line for name, text in facts.items() if text for line in _fact(name, text, width)]
@@ -37,13 +37,14 @@ def short(plan: IngestPlan) -> list[str]:
     if not plan.outlines:
         return [f"all {len(plan.stored)} models are in the store; their origin is checked"]
     memory = plan.memory
-    where = f"on {plan.device}" if memory.device_bytes is not None else "of memory"
+    where = "" if memory.device_bytes is None else f" of {plan.device}"
     needed = memory.host_bytes if memory.device_bytes is None else memory.device_bytes
     free = memory.host_free_bytes if memory.device_free_bytes is None else memory.device_free_bytes
     unknown = any(one.weights_bytes is None for one in plan.outlines.values())
+    about = "at least" if unknown else "about"
     return [
-        f"{_models(plan)}; {_count(len(plan.rounds), 'round')}, {plan.decodes:,} images decoded",
-        f"{_disk(plan)}; {'at least' if unknown else 'about'} {told(needed)} {where}, {told(free)} free",
+        f"models: {_models(plan)}; {_count(len(plan.rounds), 'round')}, {plan.decodes:,} images to decode",
+        f"disk: {_disk(plan)}; memory{where}: {about} {told(needed)}, {told(free)} free",
     ]
 
 
@@ -144,7 +145,8 @@ def _notes(plan: IngestPlan) -> list[str]:
     notes = []
     if plan.time is not None and plan.time.measured:
         ran, others = plan.time.measured, len(plan.outlines) - len(plan.time.measured)
-        rest = f"; the other {others} are judged by their GMACs, so expect a factor of two" if others else ""
+        judged = "other one is" if others == 1 else f"other {others} are"
+        rest = f"; the {judged} judged by GMACs, so expect a factor of two" if others else ""
         notes.append(f"measured: reading, and {_names(ran)} on some examples{rest}")
     unsized = [name for name, one in plan.outlines.items() if one.weights_bytes is None]
     if unsized:
@@ -154,6 +156,8 @@ def _notes(plan: IngestPlan) -> list[str]:
         if slow:
             notes.append(f"of unknown speed, and not counted in time: {_names(slow)}")
     notes += [f"{name} failed when it was tried: {reason}" for name, reason in plan.failing.items()]
+    if not plan.disk.is_exact and plan.disk.most_bytes > plan.disk.free_bytes:
+        notes.append("the disk may not suffice; what is written when it is full is kept, and can be resumed")
     if plan.too_large:
         notes.append(f"larger than the memory there is: {_names(plan.too_large)}")
     if plan.memory.device_bytes is not None:

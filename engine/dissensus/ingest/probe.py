@@ -32,11 +32,15 @@ class Timed:
         Seconds until it was loaded.
     n_examples
         How many examples it was given.
+    prepare_s, prepared_bytes
+        Seconds to prepare one of them, and what it takes.
     """
 
     example_s: float
     load_s: float
     n_examples: int
+    prepare_s: float
+    prepared_bytes: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Probe:
     read_s, image_bytes
         Time to read and decode it, and what it takes as it is decoded.
     prepare_s, prepared_bytes
-        The same of each preprocessing that was tried, by its text.
+        The same of each preprocessing that was tried, by its text; "" for those that do not tell.
     models
         Models that were run, by their id.
     failed
@@ -107,6 +111,9 @@ def measure(
             result = _run(source, images, lane, execution)
             if isinstance(result, Timed):
                 models[source.model_id] = result
+                text = outlines[source.model_id].preparation_text or ""
+                prepare_s.setdefault(text, result.prepare_s)
+                prepared_bytes.setdefault(text, result.prepared_bytes)
                 break
             failed[source.model_id] = result.text
     seconds = time.perf_counter() - begun
@@ -161,13 +168,13 @@ def _run(source: ModelSource, images: Images, lane: Host, execution: Execution) 
 
 
 def _run_loaded(predictor: Predictor, images: Images, lane: Host, load_s: float) -> Timed:
-    """Run one example, then as many as fit into the time for one model."""
-    run = _Runner(predictor, images, lane)
-    seconds, n = min(run(1), run(1)), 1
-    while n < len(images) and 3 * seconds < _ONE_S:  # one example alone is slow
-        n = min(len(images), max(2 * n, int(n * _ONE_S / max(3 * seconds, 1e-9))))
-        seconds = run(n)
-    return Timed(seconds / n, load_s, n)
+    """Run one example, then as many as fit into the time for one model: one alone is slow."""
+    run, n = _Runner(predictor, images, lane, load_s), 1
+    timed = run(1)
+    while n < len(images) and timed.example_s * n < _ONE_S / 3:
+        n = min(len(images), max(2 * n, int(_ONE_S / 3 / max(timed.example_s, 1e-9))))
+        timed = run(n)
+    return timed
 
 
 @dataclass(frozen=True)
@@ -175,10 +182,17 @@ class _Runner:
     predictor: Predictor
     images: Images
     lane: Host
+    load_s: float
 
-    def __call__(self, n: int) -> float:
-        """Return the seconds that the model takes for so many examples, prepared and on the device."""
-        batch = self.lane.upload(self.predictor.prepare(self.images[:n]))
+    def __call__(self, n: int) -> Timed:
+        """Prepare so many examples and run them on the device; the first pass is for warming up."""
+        batch, prepare_s = _timed(lambda: self.predictor.prepare(self.images[:n]))
+        there = self.lane.upload(batch)
+        if n == 1:
+            self._seconds(there)
+        return Timed(self._seconds(there) / n, self.load_s, n, prepare_s / n, _n_bytes(batch))
+
+    def _seconds(self, batch: Any) -> float:
         clock = self.lane.start()
         self.predictor(batch)
         clock.stop()
@@ -193,8 +207,7 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 def _n_bytes(batch: Any) -> int:
     """Return the bytes of one example of a batch: an array, a tensor, or a list of images."""
+    n = max(len(batch), 1)
     if isinstance(batch, list):
-        return sum(image.width * image.height * len(image.getbands()) for image in batch) // max(
-            len(batch), 1
-        )
-    return int(getattr(batch, "nbytes", 0)) // max(len(batch), 1)
+        return sum(int(image.width * image.height) * len(image.getbands()) for image in batch) // n
+    return int(getattr(batch, "nbytes", 0)) // n

@@ -75,7 +75,7 @@ class Memory:
 
 
 def rounds_of(outlines: Sequence[Outline], most: int, free: int) -> list[list[Outline]]:
-    """Return models in the rounds in which `infer` loads them: until there are `most`, or memory is half taken.
+    """Return models in the rounds of `infer`: each loads until there are `most`, or memory is half taken.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def expected(
 
 
 def _reading_s(models: Sequence[Outline], probe: Probe, workers: int) -> float:
-    """Return the seconds of one example: preprocessings run beside each other, on as many cores as there are."""
+    """Return the seconds of one example; its preprocessings run beside each other, as far as cores go."""
     forms = {model.preparation_text for model in models}
     preparing = [probe.prepare_s.get(form or "", 0.0) for form in forms]
     cores = os.cpu_count() or 1

@@ -153,5 +153,6 @@ def _file_bytes(source: TimmModel) -> int | None:
 def _told(config: Mapping[str, Any]) -> str:
     size = "x".join(map(str, config["input_size"]))
     mean, std = (" ".join(f"{value:.9g}" for value in config[key]) for key in ("mean", "std"))
-    crop = f"crop {config['crop_pct']:.9g} {config['crop_mode']}"
+    mode = "" if config["crop_mode"] == "center" else f" {config['crop_mode']}"
+    crop = f"crop {config['crop_pct']:.9g}{mode}"
     return f"{size}, {config['interpolation']}, {crop}, mean {mean}, std {std}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,8 @@ class TorchModel:
         """Return what the module in memory tells; counting runs it on one example of the stated size."""
         preprocess = fit_preprocess(self.preprocess)
         size = prepared_size(preprocess)
-        counts = count_module(self.module, size if counted and not self.module.training else None)
+        with _evaluating(self.module):
+            counts = count_module(self.module, size if counted else None)
         return Outline(
             self.model_id,
             f"torch {type(self.module).__qualname__}",
@@ -200,6 +202,18 @@ class TorchModel:
             preparation=TensorBatch(preprocess),
             **counts,
         )
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Set a module to evaluation mode for a while."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def images_to_tensor(images: Images) -> torch.Tensor:
