@@ -154,7 +154,13 @@ def ingest(
             output=output,
             kind=kind,
         )
-        planned = {"batch_size": batch_size, "device": target, "dtype": dtype, "codec": codec}
+        planned = {
+            "batch_size": batch_size,
+            "device": target,
+            "dtype": dtype,
+            "codec": codec,
+            "restart": restart,
+        }
         place = _store(store, examples, dtype, codec) if store.exists() else store
         if not plan:
             announce(place, sources, examples, **planned)

@@ -43,6 +43,7 @@ def plan_ingest(
     dtype: str | None = None,
     codec: str | None = None,
     embeddings: bool = False,
+    restart: bool = False,
     probe: bool = True,
     progress: bool = False,
 ) -> IngestPlan:
@@ -60,6 +61,8 @@ def plan_ingest(
         Of a store that is not there yet.
     embeddings
         Embeddings are going to be stored too.
+    restart
+        As of `infer`: what is staged is dropped.
     probe
         Count what models cost, read and prepare a batch, and run some models, about 20 seconds in all,
         to tell memory and time. Without it only files and configurations are looked at.
@@ -97,7 +100,8 @@ def plan_ingest(
     ordered = [outlines[source.model_id] for source in left]
     rounds = rounds_of(ordered, resident or MOST_RESIDENT, lane.free_bytes())
     measured = measure(left, outlines, examples, batch_size, lane, execution) if probe and left else None
-    work = _Work.of(rounds, staged_in(place.root, ordered, place.geometry), len(examples), batch_size)
+    staged = {} if restart else staged_in(place.root, ordered, place.geometry)
+    work = _Work.of(rounds, staged, len(examples), batch_size)
     return IngestPlan(
         store=str(place.root),
         n_examples=len(examples),
