@@ -123,6 +123,8 @@ def describe_preparation(preprocess: Callable[[Images], Any] | None) -> str:
     """Return a text that is the same for preprocessings which a run takes for equal, and for no others."""
     if preprocess is None:
         return "images as they are"
+    if isinstance(preprocess, StatedPreprocess) and preprocess.input_size is not None:
+        return f"{tell_config(vars(preprocess))}, as stated"  # a run takes timm's own for another
     if hasattr(preprocess, "__dataclass_fields__"):
         return repr(preprocess)
     name = getattr(preprocess, "__qualname__", type(preprocess).__qualname__)
@@ -130,6 +132,14 @@ def describe_preparation(preprocess: Callable[[Images], Any] | None) -> str:
         return f"{name} #{hash(preprocess) & 0xFFFFFFFFFFFF:012x}"
     except TypeError:  # cannot be shared either
         return f"{name} #{id(preprocess) & 0xFFFFFFFFFFFF:012x}"
+
+
+def tell_config(config: Mapping[str, Any]) -> str:
+    """Return a configuration of timm's evaluation transform as text, to the last digit."""
+    size = "x".join(map(str, config["input_size"]))
+    mean, std = (" ".join(str(float(value)) for value in config[key]) for key in ("mean", "std"))
+    mode = "" if config["crop_mode"] == "center" else f" {config['crop_mode']}"
+    return f"{size}, {config['interpolation']}, crop {config['crop_pct']}{mode}, mean {mean}, std {std}"
 
 
 def outline_of_file(

@@ -116,7 +116,7 @@ class IngestPlan:
             )
         if memory.host_bytes > memory.host_free_bytes:
             raise ArgumentError(
-                f"this run needs about {told(memory.host_bytes)} of memory, {told(memory.host_free_bytes)} "
+                f"this run needs at least {told(memory.host_bytes)} of memory, {told(memory.host_free_bytes)} "
                 f"are free; take a smaller batch_size (--batch-size, now {self.batch_size}), fewer models at "
                 "once (resident), or leave out the largest models"
             )

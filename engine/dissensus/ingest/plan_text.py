@@ -40,11 +40,9 @@ def short(plan: IngestPlan) -> list[str]:
     where = "" if memory.device_bytes is None else f" of {plan.device}"
     needed = memory.host_bytes if memory.device_bytes is None else memory.device_bytes
     free = memory.host_free_bytes if memory.device_free_bytes is None else memory.device_free_bytes
-    unknown = any(one.weights_bytes is None for one in plan.outlines.values())
-    about = "at least" if unknown else "about"
     return [
         f"models: {_models(plan)}; {_count(len(plan.rounds), 'round')}, {plan.decodes:,} images to decode",
-        f"disk: {_disk(plan)}; memory{where}: {about} {told(needed)}, {told(free)} free",
+        f"disk: {_disk(plan)}; memory{where}: at least {told(needed)}, {told(free)} free",
     ]
 
 
@@ -82,9 +80,11 @@ def _memory(plan: IngestPlan) -> str:
     parts = [f"weights {told(memory.weights_bytes)}", f"batches {told(memory.batches_bytes)}"]
     if memory.activations_bytes is not None:
         parts.append(f"activations {told(memory.activations_bytes)}")
-    text = f"about {told(memory.host_bytes)}, {told(memory.host_free_bytes)} free"
+    text = f"at least {told(memory.host_bytes)}, {told(memory.host_free_bytes)} free"
     if memory.device_bytes is not None and memory.device_free_bytes is not None:
-        text += f"; on {plan.device} about {told(memory.device_bytes)}, {told(memory.device_free_bytes)} free"
+        text += (
+            f"; on {plan.device} at least {told(memory.device_bytes)}, {told(memory.device_free_bytes)} free"
+        )
     return f"{text} ({', '.join(parts)})"
 
 
@@ -144,7 +144,8 @@ def _range(values: Sequence[float]) -> str:
 def _notes(plan: IngestPlan) -> list[str]:
     notes = []
     if plan.time is not None and plan.time.measured:
-        ran, others = plan.time.measured, len(plan.outlines) - len(plan.time.measured)
+        ran = plan.time.measured
+        others = sum(_is_judged(plan, name) for name in plan.outlines)
         judged = "other one is" if others == 1 else f"other {others} are"
         rest = f"; the {judged} judged by GMACs, so expect a factor of two" if others else ""
         notes.append(f"measured: reading, and {_names(ran)} on some examples{rest}")
@@ -177,6 +178,13 @@ def told(n_bytes: float) -> str:
         if n_bytes >= size:
             return f"{n_bytes / size:,.1f} {unit}"
     return f"{n_bytes:,.0f} bytes"
+
+
+def _is_judged(plan: IngestPlan, name: str) -> bool:
+    """Whether a model's time is told by its multiply-accumulates alone."""
+    if plan.time is None or name in plan.time.measured:
+        return False
+    return plan.time.example_s[name] is not None and plan.outlines[name].gmacs is not None
 
 
 def duration(seconds: float) -> str:

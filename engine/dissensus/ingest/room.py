@@ -49,7 +49,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of memory at the highest, as far as sizes are known.
+    """Bytes of memory at the highest, as far as sizes are known: working memory of kernels comes on top.
 
     Attributes
     ----------
@@ -196,7 +196,8 @@ def _batches_bytes(
     row = geometry.n_classes * np.dtype(geometry.dtype).itemsize + fmt.derived_dtype("logits").itemsize
     steps = len(models) * geometry.block_rows * row
     behind = len(models) * (_BEHIND + 1) * n * row
-    return n * (ahead * _prepared_bytes(models, probe) + reading * images) + behind + steps
+    prepared = (ahead + 1) * _prepared_bytes(models, probe)  # one is being put together of its examples
+    return n * (prepared + reading * images) + behind + steps
 
 
 def _prepared_bytes(models: Sequence[Outline], probe: Probe | None) -> int:

@@ -14,7 +14,7 @@ import timm
 import torch
 
 from .checkpoints import head_size, input_channels, read_config, split_suffix, weights_file
-from .outline import Outline, count_module
+from .outline import Outline, count_module, tell_config
 from .preprocess import TimmPreprocess, data_config
 from .timm_loading import own_size
 from .torch_models import TensorBatch
@@ -62,7 +62,7 @@ def outline_timm(source: TimmModel, counted: bool) -> Outline:
         "timm",
         weights_bytes=_file_bytes(source),
         input_size=tuple(preprocess.config["input_size"]),
-        preparation_text=_told(preprocess.config),
+        preparation_text=tell_config(preprocess.config),
         preparation=TensorBatch(preprocess),
     )
     return replace(outline, **_counted(recipe, outline.input_size)) if counted else outline
@@ -148,11 +148,3 @@ def _file_bytes(source: TimmModel) -> int | None:
     path = Path(source.checkpoint)
     file = weights_file(path) if path.is_dir() else path
     return None if file is None else file.stat().st_size
-
-
-def _told(config: Mapping[str, Any]) -> str:
-    size = "x".join(map(str, config["input_size"]))
-    mean, std = (" ".join(f"{value:.9g}" for value in config[key]) for key in ("mean", "std"))
-    mode = "" if config["crop_mode"] == "center" else f" {config['crop_mode']}"
-    crop = f"crop {config['crop_pct']:.9g}{mode}"
-    return f"{size}, {config['interpolation']}, {crop}, mean {mean}, std {std}"
