@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 
@@ -35,6 +36,7 @@ from dissensus.ingest import room as room_module
 from dissensus.ingest.activations import activation_bytes
 from dissensus.ingest.outline import outline_of
 from dissensus.ingest.plan_text import duration, told
+from dissensus_cli.main import cli
 from sources import image_folder, ingest, network
 
 CPU = torch.device("cpu")
@@ -317,6 +319,15 @@ def test_a_model_that_fails_is_told_and_the_next_is_tried(tmp_path):
     assert plan.time.measured == ["good"]
 
 
+def test_a_model_of_other_classes_is_told(tmp_path):
+    zoo = timm_models("test_convnext", checkpoints=checkpoints(tmp_path / "zoo"))
+    plan = plan_ingest(tmp_path / "store", zoo, images())
+    (reason,) = plan.failing.values()
+    assert reason.startswith("model 'test_convnext' has 1000 classes, the store has 10; ")
+    assert plan.time.total_s < 5  # of reading only
+    assert "at least about" in next(line for line in plan.lines() if line.startswith("time"))
+
+
 def test_without_a_probe_nothing_is_read_or_loaded(tmp_path):
     rows = Counted()
     lazy = LazyModel("late", lambda: pytest.fail("the loader was called"))
@@ -359,7 +370,7 @@ def test_memory_that_is_short_is_refused_with_both_numbers(tmp_path, monkeypatch
     models = [TorchModel("m", network(10), preprocess=StatedPreprocess((3, 32, 32)))]
     monkeypatch.setattr(room_module, "available_bytes", lambda: 100_000)
     with pytest.raises(
-        errors.ArgumentError, match=r"at least 10\.\d MB of memory, 100\.0 kB are free; .*batch-size, now 256"
+        errors.ArgumentError, match=r"at least 12\.6 MB of memory, 100\.0 kB are free; .*batch-size, now 256"
     ):
         check_room(tmp_path / "zoo", models, images(400))
     check_room(tmp_path / "zoo", models, images(400), batch_size=1)
@@ -451,3 +462,28 @@ def test_plan_of_the_command_leaves_nothing(tmp_path):
     assert "models: 1 to run; 1 round, 9 images to decode\n" in ran.stderr
     assert written(ds.open(tmp_path / "s.zoo")) == record["disk"]["write_bytes"]
     assert "1 in the store already" in ingest(*command, "--plan", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("more", [[], ["--plan"]])
+def test_the_command_refuses_before_it_makes_a_store(tmp_path, monkeypatch, more):
+    monkeypatch.setattr(room_module, "free_bytes", lambda _: 1000)
+    monkeypatch.setattr(room_module, "available_bytes", lambda: 1 << 40)
+    save_for_hf(timm.create_model("test_resnet", num_classes=3), tmp_path / "r", safe_serialization=True)
+    data = image_folder(tmp_path / "val")
+    command = [
+        "ingest",
+        tmp_path / "s.zoo",
+        "timm",
+        "*",
+        "--data",
+        data,
+        "--checkpoints",
+        tmp_path / "r",
+        *more,
+    ]
+    done = CliRunner().invoke(cli, list(map(str, command)))
+    assert isinstance(done.exception, errors.StoreFull)
+    assert "1 model needs" in str(done.exception)
+    assert "1.0 kB are free" in str(done.exception)
+    assert ("plan for" in done.output) == bool(more)
+    assert not (tmp_path / "s.zoo").exists()

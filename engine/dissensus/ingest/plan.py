@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dissensus.errors import ArgumentError, StoreFull
 
 from .outline import Outline
-from .plan_text import lines, short, told
+from .plan_text import count, lines, short, told
 from .probe import Probe
 from .room import Disk, Memory
 from .timing import Expected
@@ -110,15 +110,16 @@ class IngestPlan:
         disk, memory = self.disk, self.memory
         if disk.is_exact and disk.most_bytes > disk.free_bytes:
             raise StoreFull(
-                f"{len(self.outlines)} models need {told(disk.most_bytes)} of disk at {self.store}, "
+                f"{count(len(self.outlines), 'model needs', 'models need')} {told(disk.most_bytes)} of disk at {self.store}, "
                 f"{told(disk.free_bytes)} are free; run fewer models, free some space, make the store on "
                 "another disk, or make it with codec='archive' (--codec archive)"
             )
         if memory.host_bytes > memory.host_free_bytes:
             raise ArgumentError(
-                f"this run needs at least {told(memory.host_bytes)} of memory, {told(memory.host_free_bytes)} "
-                f"are free; take a smaller batch_size (--batch-size, now {self.batch_size}), fewer models at "
-                "once (resident), or leave out the largest models"
+                f"this run needs at least {told(memory.host_bytes)} of memory, "
+                f"{told(memory.host_free_bytes)} are free; take a smaller batch_size "
+                f"(--batch-size, now {self.batch_size}), fewer models at once (resident), or leave out the "
+                "largest models"
             )
         there = memory.device_free_bytes
         if there is not None and self.outlines and len(self.too_large) == len(self.outlines):

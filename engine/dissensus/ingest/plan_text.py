@@ -41,7 +41,7 @@ def short(plan: IngestPlan) -> list[str]:
     needed = memory.host_bytes if memory.device_bytes is None else memory.device_bytes
     free = memory.host_free_bytes if memory.device_free_bytes is None else memory.device_free_bytes
     return [
-        f"models: {_models(plan)}; {_count(len(plan.rounds), 'round')}, {plan.decodes:,} images to decode",
+        f"models: {_models(plan)}; {count(len(plan.rounds), 'round', 'rounds')}, {plan.decodes:,} images to decode",
         f"disk: {_disk(plan)}; memory{where}: at least {told(needed)}, {told(free)} free",
     ]
 
@@ -203,8 +203,9 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+def count(n: int, one: str, several: str) -> str:
+    """Return a number with its noun."""
+    return f"{n:,} {one if n == 1 else several}"
 
 
 def _cut(text: str, width: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .checks import wrong_class_count
 from .execution import Execution
 from .failures import Failure
 from .outline import Outline
@@ -108,7 +109,7 @@ def measure(
         for source in family:
             if time.perf_counter() - running > BUDGET_S:
                 break
-            result = _run(source, images, lane, execution)
+            result = _run(source, images, lane, execution, len(examples.classes))
             if isinstance(result, Timed):
                 models[source.model_id] = result
                 text = outlines[source.model_id].preparation_text or ""
@@ -153,13 +154,17 @@ def _prepare(prepare: Callable[[Images], Any], images: Images) -> tuple[float, i
     return seconds / n, _n_bytes(batch)
 
 
-def _run(source: ModelSource, images: Images, lane: Host, execution: Execution) -> Timed | Failure:
+def _run(
+    source: ModelSource, images: Images, lane: Host, execution: Execution, n_classes: int
+) -> Timed | Failure:
     begun = time.perf_counter()
     try:
         predictor = source.load(lane.device)
         if execution != Execution() and hasattr(predictor, "executed"):
             predictor = predictor.executed(execution)
         load_s = time.perf_counter() - begun
+        if predictor.n_classes not in (None, n_classes):
+            return Failure.of(wrong_class_count(source.model_id, predictor.n_classes or 0, n_classes))
         return _run_loaded(predictor, images, lane, load_s)
     except Exception as error:  # runs code of any model
         return Failure.of(error)
