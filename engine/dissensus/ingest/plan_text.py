@@ -40,8 +40,9 @@ def short(plan: IngestPlan) -> list[str]:
     where = "" if memory.device_bytes is None else f" of {plan.device}"
     needed = memory.host_bytes if memory.device_bytes is None else memory.device_bytes
     free = memory.host_free_bytes if memory.device_free_bytes is None else memory.device_free_bytes
+    rounds = count(len(plan.rounds), "round", "rounds")
     return [
-        f"models: {_models(plan)}; {count(len(plan.rounds), 'round', 'rounds')}, {plan.decodes:,} images to decode",
+        f"models: {_models(plan)}; {rounds}, {plan.decodes:,} images to decode",
         f"disk: {_disk(plan)}; memory{where}: at least {told(needed)}, {told(free)} free",
     ]
 
