@@ -111,8 +111,8 @@ class IngestPlan:
         if disk.is_exact and disk.most_bytes > disk.free_bytes:
             raise StoreFull(
                 f"{count(len(self.outlines), 'model needs', 'models need')} {told(disk.most_bytes)} of disk "
-                f"at {self.store}, {told(disk.free_bytes)} are free; run fewer models, free some space, make the store on "
-                "another disk, or make it with codec='archive' (--codec archive)"
+                f"at {self.store}, {told(disk.free_bytes)} are free; run fewer models, free some "
+                "space, make the store on another disk, or make it with codec='archive' (--codec archive)"
             )
         if memory.host_bytes > memory.host_free_bytes:
             raise ArgumentError(
