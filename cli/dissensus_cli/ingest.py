@@ -12,6 +12,7 @@ import click
 
 from .model_options import model_options, model_sources
 from .output import Sink, output_options
+from .plan import PLAN, announce, tell_plan
 from .queries import STORE
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     help="Wait for models that another process is making, and take over what it leaves.",
 )
 @click.option("--replace", is_flag=True, help="Run stored models anew whose weights or preprocessing differ.")
+@PLAN
 @output_options
 def ingest(
     store: Path,
@@ -121,6 +123,7 @@ def ingest(
     restart: bool,
     wait: bool,
     replace: bool,
+    plan: bool,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -155,6 +158,7 @@ def ingest(
     \b
     Examples:
       dissensus ingest my.zoo timm 'resnet*' --data val/ --pretrained
+      dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/ --plan
       dissensus ingest my.zoo timm '*' --data val/ --checkpoints checkpoints/
       dissensus ingest my.zoo timm '*' --data 'val-{000..009}.tar' --checkpoints checkpoints/
       dissensus ingest my.zoo onnx net.onnx --data val/ --preprocess '{"input_size": [3, 224, 224]}'
@@ -190,6 +194,19 @@ def ingest(
             output=output,
             kind=kind,
         )
+        planned = {
+            "batch_size": batch_size,
+            "device": target,
+            "dtype": dtype,
+            "codec": codec,
+            "restart": restart,
+        }
+        place = _store(store, examples, dtype, codec) if store.exists() else store
+        if not plan:
+            announce(place, sources, examples, **planned)
+    if plan:
+        return tell_plan(sink, place, sources, examples, **planned)
+    with redirect_stdout(sys.stderr):
         report = infer(
             _store(store, examples, dtype, codec),
             sources,

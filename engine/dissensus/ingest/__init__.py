@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from .models import Predictor as Predictor
     from .named_models import open_models as open_models
     from .onnx_models import OnnxModel as OnnxModel
+    from .outline import Outline as Outline
+    from .outline import in_order_of_preparation as in_order_of_preparation
+    from .plan import IngestPlan as IngestPlan
+    from .planning import check_room as check_room
+    from .planning import plan_ingest as plan_ingest
     from .report import InferReport as InferReport
     from .report import ModelRun as ModelRun
     from .sources import open_examples as open_examples
@@ -64,6 +69,7 @@ _HOME = {
     "HfModel": "hf_models",
     "Features": "embeddings",
     "ImageFolder": "folders",
+    "IngestPlan": "plan",
     "ImportReport": "imports.report",
     "ImportRow": "imports.report",
     "InferReport": "report",
@@ -73,12 +79,14 @@ _HOME = {
     "ModelRun": "report",
     "ModelSource": "models",
     "OnnxModel": "onnx_models",
+    "Outline": "outline",
     "Predictor": "models",
     "StatedPreprocess": "stated",
     "TarExamples": "tars",
     "TimmModel": "timm_sources",
     "TorchModel": "torch_models",
     "annotate_from_files": "imports.annotations",
+    "check_room": "planning",
     "count_gmacs": "costs",
     "create_from": "create",
     "create_from_files": "imports.stores",
@@ -87,9 +95,11 @@ _HOME = {
     "feature_dim": "embeddings",
     "idx_examples": "idx",
     "import_predictions": "imports.run",
+    "in_order_of_preparation": "outline",
     "infer": "stream",
     "open_examples": "sources",
     "open_models": "named_models",
+    "plan_ingest": "planning",
     "python_models": "functions",
     "read_class_map": "class_map_files",
     "read_classes": "imports.class_names",

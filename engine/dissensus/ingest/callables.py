@@ -10,6 +10,7 @@ from dissensus.errors import ArgumentError
 
 from .digests import describe_callable, object_digest
 from .examples import own_copy
+from .outline import Outline, describe_preparation
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +122,17 @@ class CallableModel:
         metadata = {"source": "callable", **self.metadata}
         return CallablePredictor(
             self.function, self.preprocess, fingerprint, metadata, self.kind, self.n_classes
+        )
+
+    def outline(self, counted: bool = True) -> Outline:
+        """Return which batches the function takes; nothing is known of its size."""
+        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        return Outline(
+            self.model_id,
+            f"callable {name}",
+            f"callable {name}",
+            preparation_text=describe_preparation(self.preprocess),
+            preparation=OwnImages(self.preprocess),
         )
 
 

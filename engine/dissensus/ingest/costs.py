@@ -169,7 +169,7 @@ def _restore(part: nn.Module, kept: dict[str, tuple[torch.Tensor | None, torch.T
 
 
 def _copy(buffer: torch.Tensor | None) -> torch.Tensor | None:
-    return None if buffer is None else buffer.detach().clone()
+    return None if buffer is None or buffer.is_meta else buffer.detach().clone()
 
 
 def _example(module: nn.Module, size: Sequence[int]) -> torch.Tensor:

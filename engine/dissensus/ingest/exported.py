@@ -19,9 +19,10 @@ from .batching import BatchLimits
 from .callables import check_kind
 from .checkpoints import one_line
 from .digests import describe_callable, file_digest
+from .outline import Outline, outline_of_file
 from .outputs import one_output, refuse_probabilities
 from .stated import UNKNOWN, InputSize, fit_preprocess, prepared_size
-from .torch_models import ModulePredictor, module_metadata
+from .torch_models import ModulePredictor, TensorBatch, module_metadata
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -99,6 +100,10 @@ class ExportedModel:
         return ModulePredictor(
             runner, device, preprocess, fingerprint, metadata, found.n_classes, self.kind or "logits"
         )
+
+    def outline(self, counted: bool = True) -> Outline:
+        """Return what file and `preprocess` tell: the size of the program's input stands inside it."""
+        return outline_of_file(self.model_id, "torch file", [Path(self.path)], self.preprocess, TensorBatch)
 
 
 class Runner(nn.Module):

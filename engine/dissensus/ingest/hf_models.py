@@ -26,6 +26,7 @@ from .torch_models import ModulePredictor, module_metadata
 
 if TYPE_CHECKING:
     from .examples import Images
+    from .outline import Outline
 
 _VOLATILE = ("transformers_version", "_name_or_path", "id2label", "label2id", "dtype", "torch_dtype")
 _TRIED = ((96, 96), (128, 80))  # sizes of images that tell whether a processor has a size of its own
@@ -96,6 +97,12 @@ class HfModel:
         return ModulePredictor(
             logits, device, preprocess, fingerprint, metadata, n_classes, class_names=names
         )
+
+    def outline(self, counted: bool = True) -> Outline:
+        """Return what a folder's configurations tell, without transformers; nothing of a name on the hub."""
+        from .hf_outline import outline_hf
+
+        return outline_hf(self)
 
 
 class Logits(nn.Module):

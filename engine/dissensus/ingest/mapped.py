@@ -16,6 +16,7 @@ from dissensus.store.format import FLOOR
 from .class_map import ClassMap, check_range, wrong_length
 from .execution import Execution
 from .models import ModelSource, Predictor
+from .outline import Outline, outline_of
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,10 @@ class MappedModel:
     def metadata(self) -> Mapping[str, Any]:
         """The source's."""
         return self.source.metadata
+
+    def outline(self, counted: bool = True) -> Outline:
+        """Return the source's."""
+        return outline_of(self.source, counted)
 
     def load(self, device: torch.device) -> MappedPredictor:
         """Load the source and fit the map to what it tells of its outputs; raises as `ClassMap.columns`."""

@@ -17,6 +17,7 @@ from .batching import BatchLimits
 from .callables import OwnImages, check_kind
 from .checkpoints import one_line
 from .digests import describe_callable, file_digest, versions
+from .outline import Outline, outline_of_file
 from .outputs import refuse_probabilities
 from .stated import EXAMPLE, UNKNOWN, InputSize, fit_preprocess, prepared_size, told
 
@@ -117,6 +118,13 @@ class OnnxModel:
             n_classes if isinstance(n_classes, int) else None,
             self.kind or "logits",
             self.kind is None,
+        )
+
+    def outline(self, counted: bool = True) -> Outline:
+        """Return what files and `preprocess` tell: the size of the model's input stands inside it."""
+        path = Path(self.path)
+        return outline_of_file(
+            self.model_id, "onnx", [path, *external_files(path)], self.preprocess, OwnImages
         )
 
 

@@ -37,13 +37,13 @@ def load_timm(source: TimmModel, device: torch.device) -> ModulePredictor:
     """Return the predictor of a timm model source; see `TimmModel.load`."""
     model = _build(source).eval()
     architecture = str(model.pretrained_cfg.get("architecture") or source.architecture)
-    preprocess = TimmPreprocess(data_config(model, {**_own_size(source, model), **source.data_config}))
+    preprocess = TimmPreprocess(data_config(model, {**own_size(source, model), **source.data_config}))
     fingerprint = {
         "architecture": architecture,
         "weights": state_digest(model.state_dict()),
         "preprocessing": preprocess.describe(),
     }
-    settings = _settings(source)
+    settings = settings_of(source)
     if settings:
         fingerprint["model_args"] = model_args_text(settings)
     model = model.to(device)
@@ -62,16 +62,16 @@ def _class_names(model: Any) -> list[str] | None:
     return list(map(str, names)) if names and len(names) == model.num_classes else None
 
 
-def _own_size(source: TimmModel, model: Any) -> dict[str, Any]:
+def own_size(source: TimmModel, model: Any) -> dict[str, Any]:
     """Return the input size that `img_size` and `in_chans` among the model's arguments ask for."""
-    arguments = _settings(source)
+    arguments = settings_of(source)
     channels, *usual = model.pretrained_cfg["input_size"]
     size = arguments.get("img_size") or usual
     height, width = (size, size) if isinstance(size, int) else size
     return {"input_size": (arguments.get("in_chans") or channels, height, width)}
 
 
-def _settings(source: TimmModel) -> dict[str, Any]:
+def settings_of(source: TimmModel) -> dict[str, Any]:
     """Return the arguments the model is built with: those in a folder's config.json, then the user's own."""
     path = Path(source.checkpoint or "")
     config = read_config(path) if source.checkpoint is not None and path.is_dir() else {}

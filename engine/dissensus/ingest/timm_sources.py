@@ -17,6 +17,7 @@ from .models import LazyModel, ModelSource
 if TYPE_CHECKING:
     import torch
 
+    from .outline import Outline
     from .torch_models import ModulePredictor
 
 DATA_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
@@ -100,6 +101,12 @@ class TimmModel:
         from .timm_loading import load_timm
 
         return load_timm(self, device)
+
+    def outline(self, counted: bool = True) -> Outline:
+        """Return what configuration and file header tell; counted on the architecture without its weights."""
+        from .timm_outline import outline_timm
+
+        return outline_timm(self, counted)
 
 
 def timm_models(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from .costs import module_costs
 from .digests import describe_callable, module_digest, versions
 from .examples import grey_or_rgb, own_copy
 from .execution import Execution
+from .outline import Outline, count_module, describe_preparation
 from .stated import EXAMPLE, fit_preprocess, prepared_size
 
 if TYPE_CHECKING:
@@ -184,6 +186,34 @@ class TorchModel:
         }
         metadata.setdefault("architecture", type(module).__qualname__)
         return ModulePredictor(module, device, preprocess, fingerprint, metadata, kind=self.kind)
+
+    def outline(self, counted: bool = True) -> Outline:
+        """Return what the module in memory tells; counting runs it on one example of the stated size."""
+        preprocess = fit_preprocess(self.preprocess)
+        size = prepared_size(preprocess)
+        with _evaluating(self.module):
+            counts = count_module(self.module, size if counted else None)
+        return Outline(
+            self.model_id,
+            f"torch {type(self.module).__qualname__}",
+            f"torch {type(self.module).__qualname__}",
+            input_size=size,
+            preparation_text=describe_preparation(preprocess),
+            preparation=TensorBatch(preprocess),
+            **counts,
+        )
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Set a module to evaluation mode for a while."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def images_to_tensor(images: Images) -> torch.Tensor:

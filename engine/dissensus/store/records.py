@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from .files import crc32c, crc_bytes
 from .staged import BlockFile, PackedFile
 from .tables import arrow_bytes
 from .times import now
+
+BLOSC_HEADER = 16  # bytes by which blosc may lengthen what it cannot compress
 
 
 def finish_shard(file: BlockFile, geometry: fmt.Geometry) -> dict[str, Any]:
@@ -57,6 +60,32 @@ def derived_arrow(blocks: NDArray[np.uint8], columns: np.dtype[Any], geometry: f
     ]
     arrays = [pa.array(np.ascontiguousarray(rows[field.name])) for field in fields]
     return arrow_bytes(pa.table(arrays, schema=pa.schema(fields)))
+
+
+def model_bytes(
+    model_id: str, geometry: fmt.Geometry, kind: str, embeddings: fmt.Geometry | None = None
+) -> int:
+    """Bytes of a model's arrays, derived columns and Zarr metadata, which its shape decides.
+
+    Exact for codec "raw", the most there can be for "archive"; the two small records, `model.json` and
+    `commit.json`, come on top.
+    """
+    shards = {fmt.SHARD: geometry} | ({} if embeddings is None else {fmt.EMBEDDINGS_SHARD: embeddings})
+    zarr = (document for name, document in documents(model_id, {}, shards).items() if name != fmt.MODEL_JSON)
+    return derived_bytes(geometry, kind) + sum(map(_most, shards.values())) + sum(map(len, zarr))
+
+
+@lru_cache(maxsize=8)
+def derived_bytes(geometry: fmt.Geometry, kind: str) -> int:
+    """Bytes of a model's derived columns as a finished model keeps them."""
+    columns = fmt.derived_dtype(kind)
+    blocks = np.zeros((geometry.n_blocks, geometry.block_rows * columns.itemsize), np.uint8)
+    return len(derived_arrow(blocks, columns, geometry))
+
+
+def _most(geometry: fmt.Geometry) -> int:
+    packed = geometry.data_bytes + BLOSC_HEADER
+    return geometry.shard_bytes([packed] * geometry.n_blocks if geometry.codec == "archive" else None)
 
 
 def commit_record(

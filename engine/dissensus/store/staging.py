@@ -222,6 +222,25 @@ def finished_record(folder: Path) -> dict[str, Any] | None:
     return record if whole else None
 
 
+def staged_rows(root: Path, model_id: str, geometry: fmt.Geometry, kind: str = "logits") -> tuple[int, int]:
+    """Rows of a model that are staged, and the bytes of its arrays; told by sizes of files, nothing is read.
+
+    A writer of the same fingerprint keeps so many of them as are whole.
+    """
+    folder = root / fmt.STAGING / fmt.folder_name(model_id)
+    n_bytes = sum(_size(folder / name) for name in (fmt.SHARD, fmt.EMBEDDINGS_SHARD))
+    if finished_record(folder) is not None:
+        return geometry.n_examples, n_bytes
+    if not (folder / FINGERPRINT).exists():
+        return 0, 0
+    block = geometry.block_rows * fmt.derived_dtype(kind).itemsize + fmt.CRC_BYTES
+    return min(_size(folder / DERIVED_PART) // block * geometry.block_rows, geometry.n_examples), n_bytes
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def is_replaced(folder: Path, final: Path) -> bool:
     """Whether a staged folder holds the model that the one in place has replaced."""
     old = sha256_of(folder / fmt.COMMIT_JSON)

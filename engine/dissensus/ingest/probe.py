@@ -1,0 +1,218 @@
+"""A quick look at how long things take: a batch is read and prepared, and a few models run on part of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .checks import wrong_class_count
+from .execution import Execution
+from .failures import Failure
+from .outline import Outline
+
+if TYPE_CHECKING:
+    from .devices import Host
+    from .examples import ExampleSource, Images
+    from .models import ModelSource, Predictor
+
+BUDGET_S = 20.0  # for all models together
+_ONE_S = 1.5  # for one model, and for one preprocessing
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A model that was run.
+
+    Attributes
+    ----------
+    example_s
+        Seconds an example.
+    load_s
+        Seconds until it was loaded.
+    n_examples
+        How many examples it was given.
+    prepare_s, prepared_bytes
+        Seconds to prepare one of them, and what it takes.
+    """
+
+    example_s: float
+    load_s: float
+    n_examples: int
+    prepare_s: float
+    prepared_bytes: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured; all numbers are of one example.
+
+    Attributes
+    ----------
+    read_s, image_bytes
+        Time to read and decode it, and what it takes as it is decoded.
+    prepare_s, prepared_bytes
+        The same of each preprocessing that was tried, by its text; "" for those that do not tell.
+    models
+        Models that were run, by their id.
+    failed
+        Models that could not be run, and why.
+    seconds
+        What all of it took.
+    """
+
+    read_s: float
+    image_bytes: int
+    prepare_s: Mapping[str, float]
+    prepared_bytes: Mapping[str, int]
+    models: Mapping[str, Timed]
+    failed: Mapping[str, str]
+    seconds: float
+
+
+def measure(
+    sources: Sequence[ModelSource],
+    outlines: Mapping[str, Outline],
+    examples: ExampleSource,
+    batch_size: int,
+    lane: Host,
+    execution: Execution,
+) -> Probe:
+    """Read a batch, prepare it in each way that is known, and run the cheapest model of each family.
+
+    Families come in the order of their size, the one with most models first, until `BUDGET_S` is spent.
+
+    Parameters
+    ----------
+    sources, outlines
+        The models that are going to run, and what is known of each.
+    examples, batch_size, execution
+        As of the run.
+    lane
+        Of the device.
+    """
+    begun = time.perf_counter()
+    images, read_s = _read(examples, batch_size)
+    prepare_s: dict[str, float] = {}
+    prepared_bytes: dict[str, int] = {}
+    for outline in outlines.values():
+        text = outline.preparation_text
+        if text is not None and text not in prepare_s and outline.preparation is not None:
+            tried = _prepare(outline.preparation, images)
+            if tried is not None:
+                prepare_s[text], prepared_bytes[text] = tried
+    models: dict[str, Timed] = {}
+    failed: dict[str, str] = {}
+    running = time.perf_counter()
+    for family in _families(sources, outlines):
+        for source in family:
+            if time.perf_counter() - running > BUDGET_S:
+                break
+            result = _run(source, images, lane, execution, len(examples.classes))
+            if isinstance(result, Timed):
+                models[source.model_id] = result
+                text = outlines[source.model_id].preparation_text or ""
+                prepare_s.setdefault(text, result.prepare_s)
+                prepared_bytes.setdefault(text, result.prepared_bytes)
+                break
+            failed[source.model_id] = result.text
+    seconds = time.perf_counter() - begun
+    return Probe(read_s, _n_bytes(images), prepare_s, prepared_bytes, models, failed, seconds)
+
+
+def _families(sources: Sequence[ModelSource], outlines: Mapping[str, Outline]) -> list[list[ModelSource]]:
+    families: dict[str, list[ModelSource]] = {}
+    for source in sources:
+        families.setdefault(outlines[source.model_id].family, []).append(source)
+    for family in families.values():
+        family.sort(key=lambda source: outlines[source.model_id].gmacs or 0.0)
+    return sorted(families.values(), key=len, reverse=True)
+
+
+def _read(examples: ExampleSource, batch_size: int) -> tuple[Images, float]:
+    """Read the first batch, then one from the middle if that is quick: the first pays for opening files."""
+    n = min(batch_size, len(examples))
+    images, seconds = _timed(lambda: examples.read(0, n))
+    if seconds < _ONE_S:
+        start = (len(examples) - n) // 2
+        images, seconds = _timed(lambda: examples.read(start, start + n))
+    return images, seconds / n
+
+
+def _prepare(prepare: Callable[[Images], Any], images: Images) -> tuple[float, int] | None:
+    """Return seconds and bytes of one prepared example; None where the images cannot be prepared."""
+    n, n_all = min(8, len(images)), len(images)
+    try:
+        batch, seconds = _timed(lambda: prepare(images[:n]))
+        n_more = min(n_all, int(_ONE_S / max(seconds / n, 1e-9)))
+        if n_more > n:
+            n = n_more
+            batch, seconds = _timed(lambda: prepare(images[:n]))
+    except Exception:  # runs the user's code; the model says so when its turn comes
+        return None
+    return seconds / n, _n_bytes(batch)
+
+
+def _run(
+    source: ModelSource, images: Images, lane: Host, execution: Execution, n_classes: int
+) -> Timed | Failure:
+    begun = time.perf_counter()
+    try:
+        predictor = source.load(lane.device)
+        if execution != Execution() and hasattr(predictor, "executed"):
+            predictor = predictor.executed(execution)
+        load_s = time.perf_counter() - begun
+        if predictor.n_classes not in (None, n_classes):
+            return Failure.of(wrong_class_count(source.model_id, predictor.n_classes or 0, n_classes))
+        return _run_loaded(predictor, images, lane, load_s)
+    except Exception as error:  # runs code of any model
+        return Failure.of(error)
+    finally:
+        lane.release()
+
+
+def _run_loaded(predictor: Predictor, images: Images, lane: Host, load_s: float) -> Timed:
+    """Run one example, then as many as fit into the time for one model: one alone is slow."""
+    run, n = _Runner(predictor, images, lane, load_s), 1
+    timed = run(1)
+    while n < len(images) and timed.example_s * n < _ONE_S / 3:
+        n = min(len(images), max(2 * n, int(_ONE_S / 3 / max(timed.example_s, 1e-9))))
+        timed = run(n)
+    return timed
+
+
+@dataclass(frozen=True)
+class _Runner:
+    predictor: Predictor
+    images: Images
+    lane: Host
+    load_s: float
+
+    def __call__(self, n: int) -> Timed:
+        """Prepare so many examples and run them on the device; the first pass is for warming up."""
+        batch, prepare_s = _timed(lambda: self.predictor.prepare(self.images[:n]))
+        there = self.lane.upload(batch)
+        if n == 1:
+            self._seconds(there)
+        return Timed(self._seconds(there) / n, self.load_s, n, prepare_s / n, _n_bytes(batch))
+
+    def _seconds(self, batch: Any) -> float:
+        clock = self.lane.start()
+        self.predictor(batch)
+        clock.stop()
+        return clock.seconds()
+
+
+def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    begun = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - begun
+
+
+def _n_bytes(batch: Any) -> int:
+    """Return the bytes of one example of a batch: an array, a tensor, or a list of images."""
+    n = max(len(batch), 1)
+    if isinstance(batch, list):
+        return sum(int(image.width * image.height) * len(image.getbands()) for image in batch) // n
+    return int(getattr(batch, "nbytes", 0)) // n
