@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -167,6 +167,7 @@ def ingest(
     """
     from dissensus.ingest import infer, open_examples
     from dissensus.ingest.checks import choose_devices
+    from dissensus.ingest.job import workers_for
 
     sink = Sink(fmt, out, force)
     targets = choose_devices(device)  # what the user got wrong is said before a store is made
@@ -194,13 +195,16 @@ def ingest(
             output=output,
             kind=kind,
         )
-        planned = {
+        settings: dict[str, Any] = {
             "batch_size": batch_size,
-            "device": target,
-            "dtype": dtype,
-            "codec": codec,
+            "resident": resident,
+            "workers": workers_for(examples, targets) if workers is None else workers,
+            "precision": precision,
+            "channels_last": channels_last,
+            "embeddings": embeddings,
             "restart": restart,
         }
+        planned = {**settings, "device": targets[0], "dtype": dtype, "codec": codec}
         place = _store(store, examples, dtype, codec) if store.exists() else store
         if not plan:
             announce(place, sources, examples, **planned)
@@ -211,17 +215,11 @@ def ingest(
             _store(store, examples, dtype, codec),
             sources,
             examples,
-            batch_size=batch_size,
             device=targets,
-            resident=resident,
-            workers=workers,
-            precision=precision,
-            channels_last=channels_last,
             compile=compile,
-            embeddings=embeddings,
-            restart=restart,
             wait=wait,
             replace=replace,
+            **settings,
         )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
     done, stored, failed = len(report.done), len(report.stored), len(report.failed)

@@ -28,7 +28,7 @@ Span: TypeAlias = tuple[int, int]
 Preparation: TypeAlias = "Callable[[Images], Any]"
 Batches: TypeAlias = Iterator[tuple[Span, "list[Any]"]]
 
-_AHEAD = 3  # one batch in the models' hands, the others read or being read
+AHEAD = 3  # one batch in the models' hands, the others read or being read
 _DEATHS = 3  # of workers at one place, until it is no accident
 
 
@@ -114,7 +114,7 @@ def read_ahead(
         return
     pin = _pin if pinned else _as_it_is
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-prepare") as pool:
-        with look_ahead(lambda span: pin(reading(span, pool.map)), spans, _AHEAD) as batches:
+        with look_ahead(lambda span: pin(reading(span, pool.map)), spans, AHEAD) as batches:
             yield batches
 
 

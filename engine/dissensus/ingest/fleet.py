@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dissensus.errors import ArgumentError
 
 from .failures import Failure
-from .report import InferReport, ModelRun
+from .report import ModelRun
 
 if TYPE_CHECKING:
     from .examples import ExampleSource
@@ -58,8 +58,8 @@ class Counter:
         return number if number < self._stop else None
 
 
-def run_fleet(work: Work, devices: Sequence[str]) -> InferReport:
-    """Run the models of a job in one process a device.
+def run_fleet(work: Work, devices: Sequence[str]) -> dict[str, ModelRun]:
+    """Run the models of a job in one process a device; return what became of each, by its id.
 
     Parameters
     ----------
@@ -87,7 +87,8 @@ def run_fleet(work: Work, devices: Sequence[str]) -> InferReport:
         if left:
             rows |= _pass(Work(work.path, left, work.examples, work.options), devices, deaths)
     why = "; ".join(dict.fromkeys(deaths))
-    return InferReport([rows.get(s.model_id, ModelRun(s.model_id, "failed", why)) for s in work.sources])
+    lost = {s.model_id: ModelRun(s.model_id, "failed", why) for s in work.sources}
+    return {**lost, **rows}
 
 
 def _pass(work: Work, devices: Sequence[str], deaths: list[str]) -> dict[str, ModelRun]:

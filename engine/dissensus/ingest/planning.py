@@ -86,7 +86,7 @@ def plan_ingest(
     >>> plan_ingest(tempfile.mkdtemp() + "/digits.zoo", rows, digits_examples()).decodes
     1797
     """
-    from .stream import MOST_RESIDENT
+    from .job import MOST_RESIDENT
 
     sources = check_models(models)
     check_positive("batch_size", batch_size)

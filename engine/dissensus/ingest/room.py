@@ -15,8 +15,8 @@ from dissensus.store import format as fmt
 from dissensus.store.records import model_bytes
 from dissensus.store.staging import staged_rows
 
-from .batches import _AHEAD
-from .rounds import _BEHIND
+from .batches import AHEAD
+from .rounds import BEHIND
 
 if TYPE_CHECKING:
     from .devices import Host
@@ -86,12 +86,12 @@ def rounds_of(outlines: Sequence[Outline], most: int, free: int) -> list[list[Ou
     free
         Bytes of memory at the start of a round.
     """
-    from .stream import _ROOM
+    from .turns import ROOM
 
     rounds: list[list[Outline]] = []
     taken = 0
     for outline in outlines:
-        if not rounds or len(rounds[-1]) >= most or free - taken < _ROOM * free:
+        if not rounds or len(rounds[-1]) >= most or free - taken < ROOM * free:
             rounds.append([])
             taken = 0
         rounds[-1].append(outline)
@@ -191,11 +191,11 @@ def _batches_bytes(
     models: Sequence[Outline], n: int, workers: int, geometry: fmt.Geometry, probe: Probe | None
 ) -> int:
     """Return what a round holds of examples before and behind its models."""
-    ahead, reading = (2 * workers + 1, workers) if workers else (_AHEAD, 1)
+    ahead, reading = (2 * workers + 1, workers) if workers else (AHEAD, 1)
     images = 0 if probe is None else probe.image_bytes
     row = geometry.n_classes * np.dtype(geometry.dtype).itemsize + fmt.derived_dtype("logits").itemsize
     steps = len(models) * geometry.block_rows * row
-    behind = len(models) * (_BEHIND + 1) * n * row
+    behind = len(models) * (BEHIND + 1) * n * row
     prepared = (ahead + 1) * _prepared_bytes(models, probe)  # one is being put together of its examples
     return n * (prepared + reading * images) + behind + steps
 

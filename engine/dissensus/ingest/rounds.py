@@ -16,7 +16,7 @@ from .resident import Part, Resident
 
 Task: TypeAlias = tuple[Resident, Part]
 
-_BEHIND = 2  # batches of every model that wait for the writer
+BEHIND = 2  # batches of every model that wait for the writer
 
 
 def run_round(job: Job, residents: Sequence[Resident], label: str) -> None:
@@ -53,7 +53,7 @@ def _stream(job: Job, residents: Sequence[Resident], label: str) -> None:
     with (
         Progress(n - first, label + resumed, enabled=job.progress, lines=bool(job.tag)) as bar,
         read_ahead(reading, spans, job.workers, job.lane.pins) as batches,
-        Backlog(_write, _BEHIND * len(residents)) as backlog,
+        Backlog(_write, BEHIND * len(residents)) as backlog,
     ):
         for span, prepared in batches:
             by_preparation = dict(zip(reading.preparations, prepared, strict=True))

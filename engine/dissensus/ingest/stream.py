@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError
@@ -18,6 +18,8 @@ from .checks import (
 from .execution import Execution
 from .fleet import Work, run_fleet
 from .job import MOST_RESIDENT, Job, workers_for
+from .outline import in_order_of_preparation
+from .planning import check_room
 from .report import InferReport, ModelRun
 from .turns import Turns
 
@@ -110,6 +112,8 @@ def infer(
         The source's examples are not the store's: ids, labels or content differ.
     NotWritable
         The store cannot be written; nothing was loaded.
+    StoreFull
+        The disk cannot hold what would be written; nothing was loaded.
 
     Examples
     --------
@@ -143,14 +147,40 @@ def infer(
         "wait": wait,
         "progress": progress,
     }
-    if len(targets) > 1:
-        return run_fleet(Work(store.path, sources, examples, options), [str(target) for target in targets])
+    plan = check_room(
+        store,
+        sources,
+        examples,
+        batch_size=batch_size,
+        device=targets[0],
+        resident=options["resident"],
+        workers=options["workers"],
+        precision=precision,
+        channels_last=channels_last,
+        embeddings=embeddings,
+        restart=restart,
+    )
+    ordered = in_order_of_preparation(sources, plan.outlines)
+    rows = _run(store, ordered, examples, targets, options)
+    return InferReport([rows[source.model_id] for source in sources])
+
+
+def _run(
+    store: Store,
+    sources: list[ModelSource],
+    examples: ExampleSource,
+    devices: list[torch.device],
+    options: Mapping[str, Any],
+) -> dict[str, ModelRun]:
+    """Run all, here or in a process a device; return what became of each."""
+    if len(devices) > 1:
+        return run_fleet(Work(store.path, sources, examples, options), [str(device) for device in devices])
     rows: dict[str, ModelRun] = {}
     waiting = iter(sources)
     Turns(
-        Job(store, examples, targets[0], **options),
+        Job(store, examples, devices[0], **options),
         len(sources),
         lambda: next(waiting, None),
         lambda row: rows.update({row.model_id: row}),
     ).run()
-    return InferReport([rows[source.model_id] for source in sources])
+    return rows

@@ -19,7 +19,7 @@ from .rounds import run_round
 if TYPE_CHECKING:
     from .models import ModelSource
 
-_ROOM = 0.5  # share of the free memory that loaded models leave to batches and activations
+ROOM = 0.5  # share of the free memory that loaded models leave to batches and activations
 _LOOK_AGAIN_S = 1.0
 
 
@@ -85,7 +85,7 @@ class Turns:
         """Load models until the round is full or memory is half taken."""
         free, residents = 0, list[Resident]()
         while len(residents) < most and self._full is None:
-            if residents and self._job.lane.free_bytes() < _ROOM * free:
+            if residents and self._job.lane.free_bytes() < ROOM * free:
                 break
             source = following()
             if source is None:
