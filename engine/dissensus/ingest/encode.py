@@ -52,7 +52,8 @@ def encode_there(logits: torch.Tensor, dtype: str) -> DeviceRows:
     dtype
         The store's: "float16" or "float32".
     """
-    x = logits.detach().to(torch.float32)
+    logits = logits.detach()  # rows wait for the writer: what autograd keeps for them must not
+    x = logits.to(torch.float32)
     rowmin, rowmax = torch.aminmax(x, dim=1, keepdim=True)  # NaN goes through both
     centred = (x - rowmax).clamp_(min=FLOOR)
     centred = torch.where(centred < 0, centred.clamp(max=-STEP), centred)  # a loser never ties by rounding

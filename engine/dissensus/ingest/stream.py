@@ -6,6 +6,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from dissensus.errors import StoreFull, WriterBusy
@@ -19,11 +20,12 @@ from .checks import (
     choose_device,
 )
 from .execution import Execution
-from .failures import Failure
+from .failures import Failure, is_out_of_memory, no_memory
 from .job import Job
 from .report import InferReport, ModelRun
 from .resident import Resident
 from .rounds import run_round
+from .workers import refuse_unguarded
 
 if TYPE_CHECKING:
     import torch
@@ -128,6 +130,7 @@ def infer(
     check_positive("batch_size", batch_size)
     check_positive("resident", resident)
     check_count("workers", workers)
+    refuse_unguarded(workers)
     execution = Execution(precision, channels_last, compile)
     target = choose_device(device)
     check_examples(store, examples)
@@ -178,16 +181,24 @@ class _Queue:
         """Load models until the round is full or memory is half taken."""
         queue, most = (self._waiting, self._most) if self._waiting else (self._alone, 1)
         free, residents = self._job.lane.free_bytes(), list[Resident]()
-        while queue and len(residents) < most and self._full is None:
-            if residents and self._job.lane.free_bytes() < _ROOM * free:
-                break
-            resident = self._open(queue.popleft())
-            if resident is not None:
-                residents.append(resident)
+        with ExitStack() as opened:  # Ctrl-C while the next one loads
+            while queue and len(residents) < most and self._full is None:
+                if residents and self._job.lane.free_bytes() < _ROOM * free:
+                    break
+                source = queue.popleft()
+                resident = self._open(source, bool(residents))
+                if resident is not None:
+                    residents.append(opened.enter_context(resident))
+                elif queue and queue[0] is source:
+                    break
+            opened.pop_all()  # the round leaves them
         return residents
 
-    def _open(self, source: ModelSource) -> Resident | None:
-        """Load one model and open its writer; None where there is nothing to run, as its row then says."""
+    def _open(self, source: ModelSource, beside: bool) -> Resident | None:
+        """Load one model and open its writer; None where there is nothing to run, as its row then says.
+
+        One that lacks memory beside others is the first to be loaded for the next round.
+        """
         begun = time.perf_counter()
         try:
             predictor = self._job.load(source)
@@ -202,7 +213,12 @@ class _Queue:
             status, error = "failed", str(busy)
         except Exception as other:
             # only texts leave here: the error's traceback would keep the model in memory
-            status, error = "failed", Failure.of(other).text
+            short = is_out_of_memory(other)
+            if short and beside:
+                self._waiting.appendleft(source)
+                return None
+            loading = f"to load model {source.model_id!r}"
+            status, error = "failed", (no_memory(loading, other) if short else Failure.of(other)).text
             self._full = error if isinstance(other, StoreFull) else None
         self._rows[source.model_id] = ModelRun(source.model_id, status, error, time.perf_counter() - begun)
         return None
