@@ -52,6 +52,8 @@ def act(what: str, log: Path) -> None:
         raise FileNotFoundError(2, "No such file or directory", "a.png")
     if what == "unreadable":
         raise ds.errors.UnreadableImage("ant/b.png could not be decoded any more")
+    if what == "hang":
+        time.sleep(600)
     if what == "slow":
         time.sleep(0.3)
     if what == "print":

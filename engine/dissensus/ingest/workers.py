@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -167,8 +168,9 @@ class _Team:
         with self._lock:
             if self._stopped:
                 raise EOFError("stopped")
-            worker = self._workers[place] = _Worker(self._reading)
-            return worker
+            worker = self._workers[place] = _Worker()
+        worker.connection.send(self._reading)
+        return worker
 
     def _tell_death(self, place: int, span: Span, deaths: int, error: Exception) -> None:
         worker, self._workers[place] = self._workers[place], None
@@ -203,10 +205,12 @@ class _Team:
 class _Worker:
     """A process and this end of its pipe."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self) -> None:
         self.in_hand: deque[int] = deque()
         self.connection, there = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_work, args=(there, reading), daemon=True)
+        # what is read comes by the pipe: multiprocessing waits forever if a process ends before it takes all
+        self.process = _SPAWN.Process(target=_work, args=(there,), daemon=True)
+        resource_tracker.ensure_running()  # it would unblock the signal
         # a Ctrl-C is for the process that runs the models, which then ends the workers
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -252,18 +256,33 @@ class _Nowhere:
         return len(data)
 
 
-def _work(connection: Connection, reading: Reading) -> None:
-    """Answer spans with their batches until the other end of the pipe is closed."""
+def _work(connection: Connection) -> None:
+    """Take what is read, then answer spans with their batches until the other end of the pipe is closed."""
     import torch
 
     sys.stdout = sys.stderr  # what a source prints is no result of the command
     torch.set_num_threads(1)  # the processes are what runs beside each other
-    if hasattr(reading.examples, "threads"):
-        reading.examples.threads = 1
     with suppress(EOFError, ConnectionError):
+        reading = _received(connection)
+        if hasattr(reading.examples, "threads"):
+            reading.examples.threads = 1
         while True:
             for answer in _answers(reading, connection.recv()):
                 _send(connection, answer)
+
+
+def _received(connection: Connection) -> Reading:
+    """Receive what is read, or send why it cannot be."""
+    try:
+        reading: Reading = connection.recv()
+        return reading
+    except (EOFError, ConnectionError):
+        raise
+    except Exception as error:
+        text = f"the data or a preprocessing cannot be had in a worker process ({Failure.of(error).text}); "
+        remedy = "define its functions in a module, or pass workers=0 (threads)"
+        connection.send(_Raised(ArgumentError(text + remedy)))
+        raise EOFError from error
 
 
 def _answers(reading: Reading, span: Span) -> list[Any]:
