@@ -386,6 +386,22 @@ def test_a_run_from_standard_input_says_that_workers_need_a_file(tmp_path, log):
     assert "Workers import the script that starts them: a file" in done.stdout
 
 
+def test_a_function_that_workers_do_not_find_is_named(tmp_path, log):
+    """As in a notebook: it can be pickled here, and is nowhere there."""
+    store = ds.create_from(tmp_path / "s", Counted(log))
+    command = script(tmp_path / "job.py", "")
+    body = (tmp_path / "job.py").read_text() + (
+        "def twice(images):\n    return images * 2\n"
+        f"rows = Counted(Path({str(log)!r}))\n"
+        "model = Model().source(preprocess=twice)\n"
+        f"print(outcome(run(ds.open({str(store.path)!r}), model, rows, workers=1)))\n"
+    )
+    done = subprocess.run([command[0], "-c", body], capture_output=True, text=True, timeout=120, check=True)
+    assert "the data or a preprocessing cannot be had in a worker process" in done.stdout
+    assert "Can't get attribute 'twice'" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 def test_the_refusal_is_for_workers_that_import_only(monkeypatch):
     refuse_unguarded(2)
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
