@@ -1,14 +1,13 @@
 """Prepared batches, read ahead: decoded once, and prepared once for all models that take the same.
 
 What a preparation raises is given in its place, so that only the models that take it fail. Two ways of
-reading give the same batches: threads of this process, and worker processes (torch's DataLoader, spawned).
+reading give the same batches: threads of this process, and worker processes (`workers.py`).
 """
 
 from __future__ import annotations
 
+import copy
 import os
-import pickle
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dissensus.errors import ArgumentError, DecodeWorkerDied
+import numpy as np
 
 from .failures import Failure
 from .overlap import look_ahead
+from .workers import read_in_processes
 
 if TYPE_CHECKING:
     from .examples import ExampleSource, Images
@@ -29,7 +29,6 @@ Preparation: TypeAlias = "Callable[[Images], Any]"
 Batches: TypeAlias = Iterator[tuple[Span, "list[Any]"]]
 
 AHEAD = 3  # one batch in the models' hands, the others read or being read
-_DEATHS = 3  # of workers at one place, until it is no accident
 
 
 @dataclass(frozen=True)
@@ -55,32 +54,32 @@ class Reading:
 
 def _attempt(prepare: Preparation, images: Images) -> Any:
     try:
-        return prepare(images)
+        return prepare(own(images))
     except Exception as error:
         return Failure.of(error)
+
+
+def own(batch: Any) -> Any:
+    """Return images or a batch that the caller may change; read-only arrays as they are.
+
+    Parameters
+    ----------
+    batch
+        Array, tensor, list of images, or anything that `copy.deepcopy` takes.
+    """
+    if isinstance(batch, np.ndarray):
+        return batch.copy(order="K") if batch.flags.writeable else batch
+    if hasattr(batch, "clone"):
+        return batch.clone()
+    if isinstance(batch, list):
+        return [own(item) for item in batch]
+    is_image = hasattr(batch, "copy") and hasattr(batch, "getbands")
+    return batch.copy() if is_image else copy.deepcopy(batch)
 
 
 def spans_of(first: int, n: int, batch_size: int) -> list[Span]:
     """Batches of the examples from `first` on."""
     return [(start, min(start + batch_size, n)) for start in range(first, n, batch_size)]
-
-
-def check_workers(reading: Reading, workers: int) -> None:
-    """Refuse worker processes where they could not be given what they need.
-
-    Raises
-    ------
-    ArgumentError
-    """
-    if not workers:
-        return
-    try:
-        pickle.dumps(reading)
-    except Exception as error:  # pickle raises anything
-        raise ArgumentError(
-            f"workers={workers} decode in processes of their own, to which the data or a preprocessing "
-            f"cannot be sent ({error}); define the function in a module, or pass workers=0 (threads)"
-        ) from error
 
 
 @contextmanager
@@ -109,93 +108,14 @@ def read_ahead(
     DecodeWorkerDied
         While iterating: workers died again and again at the same batch.
     """
-    if workers:
-        yield _from_processes(reading, spans, workers, pinned)
-        return
-    pin = _pin if pinned else _as_it_is
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-prepare") as pool:
-        with look_ahead(lambda span: pin(reading(span, pool.map)), spans, AHEAD) as batches:
+    finish = _pin if pinned else _as_it_is
+    if workers and spans:
+        with read_in_processes(reading, spans, workers, AHEAD, finish) as batches:
             yield batches
-
-
-def _from_processes(reading: Reading, spans: Sequence[Span], workers: int, pinned: bool) -> Batches:
-    done = deaths = 0
-    while done < len(spans):
-        before = done
-        try:
-            for batches in _loader(reading, spans[done:], workers, pinned):
-                if isinstance(batches, _Raised):
-                    raise batches.error
-                yield spans[done], batches
-                done, deaths = done + 1, 0
-        except RuntimeError as error:
-            if "exited unexpectedly" not in str(error) and "bootstrapping" not in str(error):
-                raise
-            deaths = deaths + 1 if done == before else 1
-            _tell_death(spans[done], deaths, error)
-
-
-def _tell_death(span: Span, deaths: int, error: Exception) -> None:
-    where = f"a decode worker died at examples {span[0]} to {span[1] - 1} or after"
-    if deaths >= _DEATHS:
-        raise DecodeWorkerDied(
-            f"{where}, {deaths} times in a row; see whether memory is short or an image crashes its decoder, "
-            "or decode in threads with workers=0 (--workers 0). A script that starts workers needs "
-            '`if __name__ == "__main__":` around what it does'
-        ) from error
-    warnings.warn(f"{where}; other workers go on from there", stacklevel=2)
-
-
-def _loader(reading: Reading, spans: Sequence[Span], workers: int, pinned: bool) -> Any:
-    from torch.utils.data import DataLoader
-
-    return DataLoader(
-        _Spans(reading, spans),  # type: ignore[arg-type]
-        batch_size=None,
-        shuffle=False,
-        num_workers=min(workers, len(spans)),
-        multiprocessing_context="spawn",
-        collate_fn=_as_it_is,
-        worker_init_fn=_decode_in_one_thread,
-        pin_memory=pinned,
-    )
-
-
-def _decode_in_one_thread(_: int) -> None:
-    """Keep a worker from decoding in as many threads as there are cores: others do it beside it."""
-    from torch.utils.data import get_worker_info
-
-    examples: Any = get_worker_info().dataset.reading.examples  # type: ignore[union-attr]
-    if hasattr(examples, "threads"):
-        examples.threads = 1
-
-
-@dataclass(frozen=True)
-class _Raised:
-    """An error of reading, on its way out of a worker: torch would wrap it in a traceback of lines."""
-
-    error: Exception
-
-
-@dataclass(frozen=True)
-class _Spans:
-    """A map-style dataset whose items are whole batches."""
-
-    reading: Reading
-    spans: Sequence[Span]
-
-    def __len__(self) -> int:
-        return len(self.spans)
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.reading(self.spans[index])
-        except Exception as error:
-            try:
-                pickle.loads(pickle.dumps(error))
-            except Exception:  # an error with arguments of its own kind
-                return _Raised(RuntimeError(Failure.of(error).text))
-            return _Raised(error)
+        return
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-prepare") as pool:
+        with look_ahead(lambda span: finish(reading(span, pool.map)), spans, AHEAD) as batches:
+            yield batches
 
 
 def _as_it_is(batches: Any) -> Any:
@@ -203,4 +123,12 @@ def _as_it_is(batches: Any) -> Any:
 
 
 def _pin(batches: list[Any]) -> list[Any]:
-    return [batch.pin_memory() if hasattr(batch, "pin_memory") else batch for batch in batches]
+    return [_pinned(batch) for batch in batches]
+
+
+def _pinned(batch: Any) -> Any:
+    """A tensor in page-locked memory, or as it is where it cannot be: it is then copied with some waiting."""
+    try:
+        return batch.pin_memory() if hasattr(batch, "pin_memory") else batch
+    except RuntimeError:  # no such memory left, or on a device already
+        return batch

@@ -52,7 +52,8 @@ def encode_there(logits: torch.Tensor, dtype: str) -> DeviceRows:
     dtype
         The store's: "float16" or "float32".
     """
-    x = logits.detach().to(torch.float32)
+    logits = logits.detach()  # rows wait for the writer: what autograd keeps for them must not
+    x = logits.to(torch.float32)
     # NaN goes through both; torch.aminmax of rows is 20 times slower on the CPU
     rowmin, rowmax = x.amin(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)
     is_maximum = x == rowmax

@@ -8,7 +8,14 @@ from dissensus.errors import DissensusError
 
 from .checkpoints import one_line
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "failed to allocate memory",
+    "status_alloc_failed",  # cuBLAS and cuDNN
+)
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,27 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Our own messages as they are, those of others with the name of their class."""
-        if isinstance(error, DissensusError):
-            return cls(str(error))
-        return cls(f"{type(error).__name__}: {one_line(error)}")
+        try:
+            if isinstance(error, DissensusError):
+                return cls(" ".join(str(error).splitlines()))
+            return cls(f"{type(error).__name__}: {one_line(error)}")
+        except Exception:  # it cannot tell itself
+            return cls(type(error).__name__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was short, on the host or on a device."""
+    """Whether an error says that memory was short, on the host or on a device, in whatever words."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _NO_MEMORY)
+    text = Failure.of(error).text.lower()
+    return any(sign in text for sign in _NO_MEMORY) or (
+        error.__cause__ is not None and is_out_of_memory(error.__cause__)
+    )
+
+
+def no_memory(what_for: str, error: BaseException) -> Failure:
+    """Say what memory did not suffice for, and what to do."""
+    return Failure(
+        f"memory does not suffice {what_for} ({Failure.of(error).text}); use a device with more memory "
+        "(device=, --device), or end what else takes it"
+    )

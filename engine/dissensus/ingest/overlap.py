@@ -98,6 +98,11 @@ class Backlog(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         at_once = error is not None and not isinstance(error, Exception)
-        self._pool.shutdown(wait=True, cancel_futures=at_once)
+        try:
+            self._pool.shutdown(wait=True, cancel_futures=at_once)
+        except BaseException:  # Ctrl-C again: what `consume` writes to is closed next, so it must have ended
+            self._failed = True
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            raise
         while error is None and self._under_way:
             self._under_way.popleft().result()

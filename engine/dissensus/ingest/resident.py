@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import StoreFull
 from dissensus.store.encoding import Encoded
 
+from .batches import own
 from .checks import check_output
-from .failures import Failure, is_out_of_memory
+from .failures import Failure, is_out_of_memory, no_memory
 from .report import ModelRun
 
 if TYPE_CHECKING:
@@ -78,21 +79,23 @@ class Resident:
         self._lost = False
         self._n_run, self._run_s = 0, 0.0
         self._other_s = time.perf_counter() - begun
-        self._writes_input: bool | None = None
+        self._sample: Any = None  # one example, as the model takes it
+        self._lock = threading.Lock()
 
     @property
     def preparation(self) -> Preparation:
         """What makes its batches of images; equal for models that take the same batches."""
-        own: Preparation = getattr(self._predictor, "preparation", self._predictor.prepare)
-        return own
+        preparation: Preparation = getattr(self._predictor, "preparation", self._predictor.prepare)
+        return preparation
 
     def fail(self, error: BaseException | Failure) -> None:
         """Leave the round; the first failure is kept, and the rows written so far stay staged."""
-        if self.failure is None:
-            self.is_full = isinstance(error, StoreFull)
-            self.failure = error if isinstance(error, Failure) else Failure.of(error)
+        with self._lock:  # the writer's thread and the main thread may fail at once
+            if self.failure is None:
+                self.is_full = isinstance(error, StoreFull)
+                self.failure = error if isinstance(error, Failure) else Failure.of(error)
 
-    def run(self, span: Span, batch: Any, shared: bool) -> Iterator[Part]:
+    def run(self, span: Span, batch: Any) -> Iterator[Part]:
         """Compute a batch; yield first row, rows to be waited for, and time of each part of it.
 
         Parameters
@@ -100,37 +103,38 @@ class Resident:
         span
             Rows of the batch.
         batch
-            On the device.
-        shared
-            Whether other models take the same batch: one that writes into its input gets a copy then.
+            On the device; it stays as it is, for other models and for another try with less of it.
         """
         start, n = span[0], span[1] - span[0]
+        if self._sample is None and hasattr(self._predictor, "module"):
+            self._sample = own(batch[:1])
         at = 0
         while at < n and self.failure is None:
             size = min(self._limit, n - at)
             part = batch if size == n else batch[at : at + size]
             try:
-                yield start + at, *self._compute(start + at, size, part, shared)
+                yield start + at, *self._compute(start + at, size, part)
                 at += size
             except Exception as error:
                 self._give_way(error, size)
 
     def _give_way(self, error: Exception, size: int) -> None:
         """Halve the batch where memory was short; leave the round where that is no remedy."""
-        if not is_out_of_memory(error) or size == 1:
-            self.lacks_memory = is_out_of_memory(error)
+        if not is_out_of_memory(error):
             self.fail(error)
+            return
+        if size == 1:
+            self.fail(no_memory(f"to run one example through model {self.source.model_id!r}", error))
+            self.lacks_memory = not self.is_full
             return
         self._limit = size // 2
         error.__traceback__ = None  # its frames hold what the failed batch took
         self._job.lane.release()
 
-    def _compute(self, start: int, n: int, batch: Any, shared: bool) -> tuple[Rows, Clock]:
+    def _compute(self, start: int, n: int, batch: Any) -> tuple[Rows, Clock]:
         store, lane = self._job.store, self._job.lane
         clock = lane.start()
-        output = check_output(
-            self._call(batch) if shared else self._predictor(batch), self.source.model_id, n, store.n_classes
-        )
+        output = check_output(self._predictor(own(batch)), self.source.model_id, n, store.n_classes)
         rows = self._encode(output, store.example_ids[start : start + n])
         clock.stop()
         return rows, clock
@@ -154,19 +158,6 @@ class Resident:
             return to_rows(arrays, there.logits, model_id, ids, store.classes), features
 
         return finished
-
-    def _call(self, batch: Any) -> Any:
-        """Call the model with a batch that others take too: a copy of an array, of a tensor if need be."""
-        if isinstance(batch, np.ndarray):
-            return self._predictor(batch.copy())
-        if not hasattr(batch, "clone"):
-            return self._predictor(batch)
-        if self._writes_input is None:  # tried once: torch counts writes into a tensor
-            own = batch.clone()
-            output = self._predictor(own)
-            self._writes_input = own._version > 0
-            return output
-        return self._predictor(batch.clone() if self._writes_input else batch)
 
     def write(self, start: int, rows: Rows, clock: Clock) -> None:
         """Append rows from `start` on, as far as they are not there already; errors end this model only."""
@@ -211,16 +202,12 @@ class Resident:
 
     def _costs(self) -> dict[str, Any]:
         """What the model costs, as far as it is a torch module and did not tell when it was loaded."""
-        if not hasattr(self._predictor, "module"):
+        if self._sample is None:
             return {}
         from .costs import count_gmacs
         from .peak import activation_bytes
 
-        known = self._predictor.metadata
-        try:
-            sample = self._job.sample(self._predictor)
-        except Exception:  # the data went away meanwhile: costs are no reason to lose the rows
-            return {}
+        sample, known = self._sample, self._predictor.metadata
         gmacs = None if "gmacs" in known else count_gmacs(self._predictor.module, sample)
         activations = activation_bytes(self._predictor, sample)
         peak = None if activations is None else known.get("weights_bytes", 0) + self._limit * activations

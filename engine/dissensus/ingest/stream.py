@@ -22,6 +22,7 @@ from .outline import in_order_of_preparation
 from .planning import check_room
 from .report import InferReport, ModelRun
 from .turns import Turns
+from .workers import refuse_unguarded
 
 if TYPE_CHECKING:
     import torch
@@ -130,6 +131,7 @@ def infer(
     check_positive("resident", resident)
     if workers is not None:
         check_count("workers", workers)
+        refuse_unguarded(workers)
     execution = Execution(precision, channels_last, compile)
     if embeddings and compile:
         raise ArgumentError("embeddings cannot be taken from compiled models; leave one of the two out")

@@ -6,11 +6,12 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from dissensus.errors import StoreFull, WriterBusy
 
-from .failures import Failure
+from .failures import Failure, is_out_of_memory, no_memory
 from .job import Job
 from .report import ModelRun
 from .resident import Resident
@@ -50,6 +51,7 @@ class Turns:
         self._alone: deque[ModelSource] = deque()  # too large beside others
         self._busy: list[ModelSource] = []
         self._n_told = 0
+        self._crowded = False  # whether a model found no memory beside others
         self._left = False  # whether models of a round may still take memory
         self._full: str | None = None
 
@@ -84,16 +86,19 @@ class Turns:
     def _load(self, following: Callable[[], ModelSource | None], most: int) -> list[Resident]:
         """Load models until the round is full or memory is half taken."""
         free, residents = 0, list[Resident]()
-        while len(residents) < most and self._full is None:
-            if residents and self._job.lane.free_bytes() < ROOM * free:
-                break
-            source = following()
-            if source is None:
-                break
-            free = free or self._free_bytes()
-            resident = self._open(source)
-            if resident is not None:
-                residents.append(resident)
+        with ExitStack() as opened:  # Ctrl-C while the next one loads
+            while len(residents) < most and self._full is None and not self._crowded:
+                if residents and self._job.lane.free_bytes() < ROOM * free:
+                    break
+                source = following()
+                if source is None:
+                    break
+                free = free or self._free_bytes()
+                resident = self._open(source, bool(residents))
+                if resident is not None:
+                    residents.append(opened.push(resident))
+            opened.pop_all()  # the round leaves them
+        self._crowded = False
         return residents
 
     def _free_bytes(self) -> int:
@@ -104,8 +109,11 @@ class Turns:
             self._left = False
         return self._job.lane.free_bytes()
 
-    def _open(self, source: ModelSource) -> Resident | None:
-        """Load one model and open its writer; None where there is nothing to run, as its row then says."""
+    def _open(self, source: ModelSource, beside: bool) -> Resident | None:
+        """Load one model and open its writer; None where there is nothing to run, as its row then says.
+
+        One that lacks memory beside others ends their round's loading, and is the first of the next.
+        """
         begun = time.perf_counter()
         try:
             predictor = self._job.load(source)
@@ -121,7 +129,13 @@ class Turns:
             status, error = "failed", str(busy)
         except Exception as other:
             # only texts leave here: the error's traceback would keep the model in memory
-            status, error = "failed", Failure.of(other).text
+            short = is_out_of_memory(other)
+            if short and beside:
+                self._again.appendleft(source)
+                self._crowded = True
+                return None
+            loading = f"to load model {source.model_id!r}"
+            status, error = "failed", (no_memory(loading, other) if short else Failure.of(other)).text
             self._full = error if isinstance(other, StoreFull) else None
         self._tell(ModelRun(source.model_id, status, error, time.perf_counter() - begun))
         return None
