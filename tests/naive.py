@@ -167,10 +167,9 @@ def expected_agreement(logits_i, logits_j, labels):
 
 def capa(logits_i, logits_j, labels):
     """Goel et al. 2025; undefined where agreement by chance is certain."""
-    others = max(len(logits_i[0]) - 1, 1)
     right_i = mean(truth_probability(below_top(z), y) for z, y in zip(logits_i, labels, strict=True))
     right_j = mean(truth_probability(below_top(z), y) for z, y in zip(logits_j, labels, strict=True))
-    expected = right_i * right_j + (1 - right_i) * (1 - right_j) / others
+    expected = right_i * right_j + (1 - right_i) * (1 - right_j) / (len(logits_i[0]) - 1)
     if expected == 1:
         return NAN
     return (expected_agreement(logits_i, logits_j, labels) - expected) / (1 - expected)

@@ -29,8 +29,7 @@ def capa(products: Floats, truth_i: Floats, truth_j: Floats, n: Floats, n_classe
     `error_consistency`. A model agrees with itself at 1 only where its outputs are one-hot.
     """
     right_i, right_j = ratio(truth_i, n), ratio(truth_j, n)
-    others = np.maximum(n_classes - 1, 1)  # of a single class both are always right
-    expected = right_i * right_j + (1 - right_i) * (1 - right_j) / others
+    expected = right_i * right_j + (1 - right_i) * (1 - right_j) / (n_classes - 1)
     return np.clip(ratio(ratio(products, n) - expected, 1 - expected), -1.0, 1.0)
 
 
