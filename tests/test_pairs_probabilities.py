@@ -298,7 +298,6 @@ def test_all_logits_are_never_held(tmp_path, rng, monkeypatch):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    print(peak, store.block_rows)
     assert peak < 4 * n * n_classes * 4 / 3
 
 
@@ -326,8 +325,8 @@ def test_models_with_hard_labels_are_named(zoo):
         zoo.add(f"hard-{m}", predictions=zoo.labels)
     with pytest.raises(
         LabelsOnly,
-        match=r"^capa, kl need logits or probabilities; models with hard labels only: hard-0, .*hard-4, … "
-        r"\(7 in all\). Leave them out \(models=\), or ask .*label_disagreement, label_kappa, same_wrong$",
+        match=r"^logits or probabilities are needed for capa, kl; models with hard labels only: hard-0, .*-4, "
+        r"… \(7 in all\). Leave them out \(models=\), or ask .*label_disagreement, label_kappa, same_wrong$",
     ):
         ds.pairwise(zoo, ["capa", "error_consistency", "kl"])
     assert ds.pairwise(zoo, "capa", models=["m0", "m1"])["capa"].shape == (2, 2)
@@ -339,7 +338,7 @@ def test_several_right_classes_are_refused_where_one_is_needed(zoo):
     several = int((zoo.labels[:30] != 0).sum())
     with pytest.raises(
         ArgumentError,
-        match=rf"^capa, brier_pair are defined for one right class an example; labels 'sets' have several on "
+        match=rf"^one right class an example is needed for capa, brier_pair; labels 'sets' have several on "
         rf"{several} of the examples: pass mask=truth.sizes == 1 with truth = store.under\('sets'\).truth$",
     ):
         ds.pairwise(zoo, ["capa", "brier_pair", "kl"], labels="sets")

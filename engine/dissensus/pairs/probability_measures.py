@@ -75,7 +75,7 @@ def hellinger(root_products: Floats, n: Floats) -> Floats:
     symmetric=False,
 )
 def kl(log_products: Floats, n: Floats) -> Floats:
-    """Divergence of the second model from the first, KL(p_i || p_j) = mean Σ_c p_i log(p_i / p_j), in nats.
+    """Divergence of the first model from the second, KL(p_i || p_j) = mean Σ_c p_i log(p_i / p_j), in nats.
 
     The expectation is under the first model, the row's: what is lost where the second stands in for it, as a
     student for its teacher. Equals scipy's `rel_entr`, summed.

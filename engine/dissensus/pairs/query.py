@@ -111,8 +111,8 @@ def _check_scores(store: Store, model_ids: Sequence[str], measures: Sequence[str
         named = ", ".join(hard[:5]) + (f", … ({len(hard)} in all)" if len(hard) > 5 else "")
         instead = ", ".join(name for name, one in MEASURES.items() if one.needs == "labels")
         raise LabelsOnly(
-            f"{', '.join(wanting)} need logits or probabilities; models with hard labels only: {named}. "
-            f"Leave them out (models=), or ask for measures of labels: {instead}"
+            f"logits or probabilities are needed for {', '.join(wanting)}; models with hard labels only: "
+            f"{named}. Leave them out (models=), or ask for measures of labels: {instead}"
         )
 
 
@@ -123,7 +123,7 @@ def _check_truth(store: Store, examples: NDArray[np.bool_] | None, measures: Seq
     count = int(several.sum() if examples is None else several[examples].sum())
     if wanting and count:
         raise ArgumentError(
-            f"{', '.join(wanting)} are defined for one right class an example; labels {store.truth.name!r} "
+            f"one right class an example is needed for {', '.join(wanting)}; labels {store.truth.name!r} "
             f"have several on {count:,} of the examples: pass mask=truth.sizes == 1 with truth = "
             f"store.under({store.truth.name!r}).truth"
         )
