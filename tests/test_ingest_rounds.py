@@ -422,7 +422,7 @@ def test_a_second_ctrl_c_does_not_leave_a_writer_behind():
 
 def test_of_two_failures_at_once_the_first_is_kept(make, rows):
     """The writer's thread finds the disk full while the model fails: the run must end, not go on."""
-    job = Job(make("s"), rows, BATCH, torch.device("cpu"), progress=False)
+    job = Job(make("s"), rows, torch.device("cpu"), BATCH, progress=False)
     source = Model().source()
     predictor = job.load(source)
     for _ in range(200):

@@ -208,7 +208,8 @@ class Resident:
         from .peak import activation_bytes
 
         sample, known = self._sample, self._predictor.metadata
-        gmacs = None if "gmacs" in known else count_gmacs(self._predictor.module, sample)
+        module: Any = getattr(self._predictor, "module", None)
+        gmacs = None if "gmacs" in known else count_gmacs(module, sample)
         activations = activation_bytes(self._predictor, sample)
         peak = None if activations is None else known.get("weights_bytes", 0) + self._limit * activations
         costs = {"gmacs": gmacs, "peak_memory_bytes": peak}
