@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, UnknownName
 
-from .counts import PairCounts
+from .counts import Answers
+from .intervals import Interval
 from .measures import MEASURES
 from .result import Pairs
 
@@ -29,6 +30,10 @@ def pairwise(
     mask: ArrayLike | None = None,
     undefined: Undefined = "nan",
     labels: str | None = None,
+    ci: Literal["delta", "bootstrap"] | None = None,
+    level: float | None = None,
+    draws: int | None = None,
+    seed: int | None = None,
 ) -> Pairs:
     """Compute measures of how alike the mistakes of each pair of models are.
 
@@ -49,6 +54,14 @@ def pairwise(
     labels : str, optional
         Label set that decides what is right; by default the one that `store` goes by. Examples that it does
         not count are left out.
+    ci : {"delta", "bootstrap"}, optional
+        Give each measure an interval, `pairs.low[name]` and `pairs.high[name]`: in closed form, or from
+        resampled counts. Examples are taken for a sample of those that could be asked; each interval covers
+        its own pair.
+    level : float, optional
+        Coverage of intervals; 0.95 by default.
+    draws, seed : int, optional
+        Resamples of each pair and where their random numbers start; 1,000 and 0 by default.
 
     Returns
     -------
@@ -59,7 +72,8 @@ def pairwise(
     UnknownName
         A measure, model, split or label set that is not there; the message has the nearest names.
     ArgumentError
-        Fewer than two models, a mask of another length or dtype, or no example left.
+        Fewer than two models, a mask of another length or dtype, no example left, or an argument of intervals
+        out of its range or without `ci`.
 
     Examples
     --------
@@ -69,11 +83,14 @@ def pairwise(
     names = _check_measures(measures)
     if undefined not in get_args(Undefined):
         raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
+    interval = Interval.checked(ci, level, draws, seed)
     store = store.under(labels)
     model_ids = _check_models(store, models)
     examples = _check_examples(store, split, mask)
-    counts = PairCounts.from_correct(store.correct(model_ids), examples)
-    return Pairs(model_ids, counts, {name: MEASURES[name].finish(counts, undefined) for name in names})
+    answers = Answers.of(store.correct(model_ids), examples)
+    counts = answers.counts()
+    values = {name: MEASURES[name].finish(counts, undefined) for name in names}
+    return Pairs(model_ids, counts, values, interval=interval, answers=answers)
 
 
 def _check_measures(measures: str | Sequence[str]) -> list[str]:
