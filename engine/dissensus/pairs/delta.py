@@ -45,9 +45,15 @@ def delta_interval(formula: Formula, tables: Floats, level: float) -> tuple[Floa
     smoothed = tables + ADDED
     value, slopes = formula(*smoothed), gradient(formula, smoothed)
     weighted = smoothed * slopes
-    variance = (weighted * slopes).sum(axis=0) - weighted.sum(axis=0) ** 2 / smoothed.sum(axis=0)
+    variance = _sum(weighted * slopes) - _sum(weighted) ** 2 / _sum(smoothed)
     reach = NormalDist().inv_cdf((1 + level) / 2) * np.sqrt(np.maximum(variance, 0))
     return value - reach, value + reach
+
+
+def _sum(cells: Floats) -> Floats:
+    """Sum over the cells, the same to the last bit when the two models change places."""
+    total: Floats = (cells[0] + cells[3]) + (cells[1] + cells[2])
+    return total
 
 
 def gradient(formula: Formula, tables: Floats) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .counts import Answers
 
-SETTLE = 20  # kept matrices' worth of trades before the first one is kept
+SETTLE = 10  # kept matrices' worth of trades before the first one is kept
 Sums = NDArray[np.int64]
 
 
