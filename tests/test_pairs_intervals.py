@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from itertools import product
@@ -18,6 +19,7 @@ from dissensus.pairs.counts import Answers, PairCounts
 from dissensus.pairs.delta import delta_interval, gradient
 from dissensus.pairs.intervals import Interval
 from dissensus.pairs.measures import MEASURES
+from dissensus.pairs.result import Pairs
 from dissensus.pairs.shared import shared_draws
 
 EI, KAPPA = "error_inconsistency", "error_consistency"
@@ -379,15 +381,18 @@ def test_bounds_that_were_not_asked_for(small_zoo):
 
 
 def test_a_measure_without_a_formula_of_counts_says_so(small_zoo, monkeypatch):
-    class Other:
-        symmetric = True
+    def label_kappa(same_label, n):
+        raise AssertionError("must be refused before anything is computed")
 
-        def finish(self, counts, undefined="nan"):
-            return counts.both_right / counts.n
-
-    monkeypatch.setitem(measures.MEASURES, "label_kappa", Other())
-    assert ds.pairwise(small_zoo, "label_kappa")["label_kappa"].shape == (5, 5)
+    other = dataclasses.replace(MEASURES[KAPPA], name="label_kappa", formula=label_kappa)
+    monkeypatch.setitem(measures.MEASURES, "label_kappa", other)
     with pytest.raises(
         ArgumentError, match="measure 'label_kappa' has no interval yet; leave out ci, or ask"
     ):
         ds.pairwise(small_zoo, "label_kappa", ci="delta")
+    made = ds.pairwise(small_zoo, KAPPA)
+    mixed = Pairs(made.model_ids, made.counts, {"label_kappa": made[KAPPA]}, answers=made._answers)
+    for question in (mixed.null, mixed.in_top, lambda: mixed.compare(("model-0", "model-1"))):
+        with pytest.raises(ArgumentError, match="'label_kappa' has no interval yet; choose by= among those"):
+            question()
+    assert mixed.test().columns["test_z"].shape == (5, 5)

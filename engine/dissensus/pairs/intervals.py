@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from .delta import delta_interval
 from .measures import MEASURES, Floats
 
 PAIRS = 2**13  # pairs of a chunk: what a formula makes of them stays in L2
+CELLS = ("n11", "n10", "n01", "n00")
 LEVEL, DRAWS, SEED = 0.95, 1000, 0
 Bounds = dict[str, tuple[Floats, Floats]]
 
@@ -41,14 +43,19 @@ class Interval:
 
     @classmethod
     def checked(
-        cls, ci: str | None, level: float | None, draws: int | None, seed: int | None
+        cls,
+        names: Sequence[str],
+        ci: str | None,
+        level: float | None,
+        draws: int | None,
+        seed: int | None,
     ) -> Interval | None:
         """Check the arguments of `pairwise`; None where no interval is asked for.
 
         Raises
         ------
         ArgumentError, UnknownName
-            An argument out of its range, or one that the method does not use.
+            An argument out of its range, or one that the method does not use; a measure that has no interval.
         """
         if ci is not None and ci not in METHODS:
             raise UnknownName.of("ci", ci, METHODS, "(or None for no intervals)")
@@ -60,22 +67,14 @@ class Interval:
                 raise ArgumentError(f"{name}={value!r} needs {need}; got ci={ci!r}")
         if ci is None:
             return None
+        check_counted(names, "leave out ci, or ask for some of")
         return cls(ci, check_level(level), check_draws(draws), check_seed(seed))
 
     def bounds(self, names: Sequence[str], counts: PairCounts) -> Bounds:
         """Low and high of each measure, two (M, M) float64.
 
         They lie in the measure's range and enclose its value; NaN where it is undefined, and on the diagonal.
-
-        Raises
-        ------
-        ArgumentError
-            A measure that is not a formula of the four counts.
         """
-        for name in names:
-            if not has_interval(name):
-                known = ", ".join(m for m in MEASURES if has_interval(m))
-                raise ArgumentError(f"measure {name!r} has no interval yet; leave out ci, or ask for {known}")
         bounds = METHODS[self.method](self, names, counts)
         for name, (low, high) in bounds.items():
             measure, value = MEASURES[name], MEASURES[name].finish(counts)
@@ -85,9 +84,12 @@ class Interval:
         return bounds
 
 
-def has_interval(name: str) -> bool:
-    """Whether a measure is a formula of the four counts of a pair."""
-    return hasattr(MEASURES[name], "formula")
+def check_counted(names: Sequence[str], instead: str) -> None:
+    """Refuse measures that are no formula of the four counts: what else they need is not resampled."""
+    counted = [m for m, one in MEASURES.items() if tuple(inspect.signature(one.formula).parameters) == CELLS]
+    for name in names:
+        if name not in counted:
+            raise ArgumentError(f"measure {name!r} has no interval yet; {instead}: {', '.join(counted)}")
 
 
 def _delta(interval: Interval, names: Sequence[str], counts: PairCounts) -> Bounds:

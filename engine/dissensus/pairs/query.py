@@ -83,7 +83,7 @@ def pairwise(
     names = _check_measures(measures)
     if undefined not in get_args(Undefined):
         raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
-    interval = Interval.checked(ci, level, draws, seed)
+    interval = Interval.checked(names, ci, level, draws, seed)
     store = store.under(labels)
     model_ids = _check_models(store, models)
     examples = _check_examples(store, split, mask)

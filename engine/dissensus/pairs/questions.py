@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError, UnknownName
 
 from .counts import Answers, PairCounts
-from .intervals import check_draws, check_level, check_seed
+from .intervals import check_counted, check_draws, check_level, check_seed
 from .measures import MEASURES
 
 Floats = NDArray[np.float64]
@@ -236,6 +236,7 @@ class Questions:
     def _measure(self, by: str | None) -> str:
         by = self.measures[0] if by is None else by
         self[by]
+        check_counted([by], "choose by= among those of the counts")
         return by
 
     def _resampled(self, what: str) -> Answers:
