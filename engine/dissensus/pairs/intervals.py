@@ -84,9 +84,14 @@ class Interval:
         return bounds
 
 
+def counted_measures() -> list[str]:
+    """Names of the measures that are a formula of the four counts of a pair."""
+    return [m for m, one in MEASURES.items() if tuple(inspect.signature(one.formula).parameters) == CELLS]
+
+
 def check_counted(names: Sequence[str], instead: str) -> None:
     """Refuse measures that are no formula of the four counts: what else they need is not resampled."""
-    counted = [m for m, one in MEASURES.items() if tuple(inspect.signature(one.formula).parameters) == CELLS]
+    counted = counted_measures()
     for name in names:
         if name not in counted:
             raise ArgumentError(f"measure {name!r} has no interval yet; {instead}: {', '.join(counted)}")
