@@ -332,6 +332,15 @@ def test_bad_questions_are_named(small_zoo, question, message):
         question(ds.pairwise(small_zoo, EI))
 
 
+def test_two_models_have_no_other_pair(small_zoo):
+    pairs = ds.pairwise(small_zoo, EI, models=["model-0", "model-1"])
+    with pytest.raises(
+        ArgumentError, match="compare needs another pair than a; there is none among 2 models"
+    ):
+        pairs.compare(("model-0", "model-1"))
+    assert pairs.in_top(1, draws=3)["probability"].to_pylist() == [1.0]
+
+
 def test_counts_alone_cannot_be_resampled(small_zoo):
     made = ds.pairwise(small_zoo, EI)
     alone = Pairs(made.model_ids, made.counts, {EI: made[EI]})

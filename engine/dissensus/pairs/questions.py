@@ -260,6 +260,8 @@ class Questions:
             rows, columns = self._listed()
             i, j = self._pair(a)
             same = (rows == i) & (columns == j) | self.symmetric & (rows == j) & (columns == i)
+            if same.all():
+                raise ArgumentError("compare needs another pair than a; there is none among 2 models")
             return rows[~same], columns[~same]
         if not len(b):
             raise ArgumentError("b must name at least one pair; got none")
