@@ -201,6 +201,106 @@ def matrices_with_margins(rows, columns):
     return found
 
 
+# Pairs of models, from two lists of predicted classes
+
+
+def label_disagreement(top1_i, top1_j):
+    different = 0
+    for i, j in zip(top1_i, top1_j, strict=True):
+        different += i != j
+    return different / len(top1_i)
+
+
+def label_kappa(top1_i, top1_j):
+    """Cohen's kappa; undefined where both give one and the same class always."""
+    n, observed, chance = len(top1_i), 0, 0
+    for i, j in zip(top1_i, top1_j, strict=True):
+        observed += i == j
+    for c in set(top1_i) | set(top1_j):
+        chance += top1_i.count(c) * top1_j.count(c)
+    return NAN if chance == n * n else (observed / n - chance / n**2) / (1 - chance / n**2)
+
+
+def same_wrong(top1_i, top1_j, labels):
+    """Share of the same class among examples both get wrong; a label is a class or a collection of them."""
+    both = same = 0
+    for i, j, label in zip(top1_i, top1_j, labels, strict=True):
+        if i not in classes_of(label) and j not in classes_of(label):
+            both += 1
+            same += i == j
+    return NAN if both == 0 else same / both
+
+
+# Pairs of models, from two lists of rows of logits
+
+
+def mean(values):
+    values = list(values)
+    return math.fsum(values) / len(values)
+
+
+def both_softmax(logits_i, logits_j):
+    """Probabilities of both models, example by example."""
+    for z_i, z_j in zip(logits_i, logits_j, strict=True):
+        yield softmax(below_top(z_i)), softmax(below_top(z_j))
+
+
+def below_top(row):
+    return [z - max(row) for z in row]
+
+
+def dot(one, other):
+    return math.fsum(x * y for x, y in zip(one, other, strict=True))
+
+
+def expected_agreement(logits_i, logits_j, labels):
+    return mean(dot(p, q) for p, q in both_softmax(logits_i, logits_j))
+
+
+def capa(logits_i, logits_j, labels):
+    """Goel et al. 2025; undefined where agreement by chance is certain."""
+    right_i = mean(truth_probability(below_top(z), y) for z, y in zip(logits_i, labels, strict=True))
+    right_j = mean(truth_probability(below_top(z), y) for z, y in zip(logits_j, labels, strict=True))
+    expected = right_i * right_j + (1 - right_i) * (1 - right_j) / (len(logits_i[0]) - 1)
+    if expected == 1:
+        return NAN
+    return (expected_agreement(logits_i, logits_j, labels) - expected) / (1 - expected)
+
+
+def brier_pair(logits_i, logits_j, labels):
+    products = []
+    for (p, q), y in zip(both_softmax(logits_i, logits_j), labels, strict=True):
+        hot = [float(c == y) for c in range(len(p))]
+        errors = [[x - h for x, h in zip(row, hot, strict=True)] for row in (p, q)]
+        products.append(dot(*errors))
+    return mean(products)
+
+
+def hellinger(logits_i, logits_j, labels):
+    squares = []
+    for p, q in both_softmax(logits_i, logits_j):
+        squares.append(sum((math.sqrt(x) - math.sqrt(y)) ** 2 for x, y in zip(p, q, strict=True)) / 2)
+    return math.sqrt(mean(squares))
+
+
+def kl(logits_i, logits_j, labels):
+    """KL(p_i || p_j), through log-sum-exp: no probability of 0 is divided by."""
+    divergences = []
+    for z_i, z_j in zip(logits_i, logits_j, strict=True):
+        p, norm_i, norm_j = softmax(below_top(z_i)), log_sum_exp(z_i), log_sum_exp(z_j)
+        logs = [(x - norm_i) - (y - norm_j) for x, y in zip(z_i, z_j, strict=True)]
+        divergences.append(dot(p, logs))
+    return mean(divergences)
+
+
+def logit_correlation(logits_i, logits_j, labels):
+    """Pearson's correlation of rows minus their means, end to end."""
+    one = [z - mean(row) for row in logits_i for z in row]
+    other = [z - mean(row) for row in logits_j for z in row]
+    spread = math.sqrt(dot(one, one)) * math.sqrt(dot(other, other))
+    return NAN if spread == 0 else dot(one, other) / spread
+
+
 # Single models
 
 

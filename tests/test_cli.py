@@ -387,3 +387,31 @@ def test_the_verdict_fits_its_interval(low, high, words):
     for metric in ("accuracy", "nll"):
         text = _gain(Interval(metric, "m", (low + high) / 2, low, high, 0.95, 100))
         assert text.endswith(words)
+
+
+def test_measures_of_labels_and_probabilities_on_the_command_line(zoo):
+    records = json.loads(
+        run("pairs", zoo.path, "-m", "same_wrong", "-m", "label_kappa", "--format", "json").stdout
+    )
+    assert records == ds.pairwise(zoo, ["same_wrong", "label_kappa"]).top().to_pylist()
+    scored = [m for m in zoo.model_ids if m != "truth"]
+    chosen = [argument for m in scored for argument in ("--model", m)]
+    record = json.loads(run("matrix", zoo.path, "-m", "capa", "--format", "json", *chosen).stdout)
+    np.testing.assert_array_equal(record["matrix"], ds.pairwise(zoo, "capa", models=scored)["capa"])
+
+
+def test_measures_of_probabilities_name_the_models_without(zoo):
+    done = run("pairs", zoo.path, "-m", "kl", status=1)
+    assert (
+        "Error: logits or probabilities are needed for kl; models with hard labels only: truth."
+        in done.stderr
+    )
+    assert done.stdout == ""
+
+
+def test_the_help_of_matrix_lists_the_table_of_measures():
+    from dissensus.pairs import MEASURES
+
+    text = " ".join(run("matrix", "--help").stdout.split())
+    for measure in MEASURES.values():
+        assert f"{measure.name} {' '.join(measure.summary.split())} [{measure.more_different} = more" in text

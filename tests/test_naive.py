@@ -57,6 +57,31 @@ def test_undefined_measures():
     assert naive.error_consistency(3, 1, 0, 0) == 0
 
 
+def test_measures_of_labels_by_hand():
+    one, other, labels = [0, 1, 2, 2, 1], [0, 1, 1, 2, 0], [0, 0, 0, [1, 2], 2]
+    assert naive.label_disagreement(one, other) == 0.4
+    assert naive.label_kappa(one, other) == pytest.approx((0.6 - 8 / 25) / (1 - 8 / 25))
+    assert naive.same_wrong(one, other, labels) == 1 / 3
+    assert math.isnan(naive.label_kappa([1, 1], [1, 1]))
+    assert naive.label_kappa([1, 1], [1, 0]) == 0
+    assert math.isnan(naive.same_wrong([0], [1], [0]))
+
+
+def test_measures_of_probabilities_by_hand():
+    one, other = [[math.log(3), 0.0]], [[0.0, 0.0]]  # 3/4, 1/4 and 1/2, 1/2
+    assert naive.expected_agreement(one, other, [0]) == pytest.approx(0.5)
+    assert naive.capa(one, other, [0]) == pytest.approx(0)
+    assert naive.capa(one, one, [0]) == pytest.approx((0.625 - 0.625) / 0.375)
+    assert naive.brier_pair(one, other, [0]) == pytest.approx(2 * 0.25 * 0.5)
+    roots = math.sqrt(3 / 8) + math.sqrt(1 / 8)
+    assert naive.hellinger(one, other, [0]) == pytest.approx(math.sqrt(1 - roots))
+    assert naive.kl(one, other, [0]) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert naive.logit_correlation(
+        [[2.0, 0.0], [0.0, 4.0]], [[5.0, 3.0], [0.0, 0.0]], [0, 0]
+    ) == pytest.approx(2 / math.sqrt(10 * 2))
+    assert math.isnan(naive.logit_correlation(other, one, [0]))
+
+
 def test_argmax_takes_the_lowest_of_ties():
     assert naive.argmax([1, 3, 3, 2]) == 1
 

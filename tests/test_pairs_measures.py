@@ -14,9 +14,9 @@ from sklearn.metrics import cohen_kappa_score, jaccard_score, matthews_corrcoef
 import naive
 from dissensus.errors import ArgumentError
 from dissensus.pairs.counts import PairCounts
-from dissensus.pairs.measures import MEASURES
+from dissensus.pairs.measures import MEASURES, STATISTICS
 
-NAMES = sorted(MEASURES)
+NAMES = sorted(name for name, measure in MEASURES.items() if measure.needs == "counts")
 BOUNDS = ("error_consistency_max", "error_consistency_min")
 TABLES = [t for t in product(range(7), repeat=4) if 1 <= sum(t) <= 12]  # each 2x2 table with small counts
 
@@ -35,6 +35,10 @@ def test_every_measure_of_the_design_is_declared():
     expected += "error_consistency_min phi q_statistic double_fault error_iou oracle_accuracy "
     expected += "positive_flip_rate negative_flip_rate relative_nfr"
     assert set(expected.split()) <= set(NAMES)
+    of_labels = {name for name, measure in MEASURES.items() if measure.needs == "labels"}
+    assert of_labels >= {"label_disagreement", "label_kappa", "same_wrong"}
+    expected = "capa expected_agreement brier_pair hellinger kl logit_correlation"
+    assert {*expected.split()} <= {name for name, one in MEASURES.items() if one.needs == "probabilities"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,8 +84,10 @@ def test_says_when_it_is_undefined(name):
     assert np.isnan(values(name, TABLES)).any() == bool(MEASURES[name].undefined)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MEASURES)
 def test_says_what_it_is_and_where_it_comes_from(name):
+    assert set(MEASURES[name].statistics) <= set(STATISTICS)
+    assert MEASURES[name].low < MEASURES[name].high
     assert MEASURES[name].summary.endswith(".")
     assert MEASURES[name].reference
     assert MEASURES[name].more_different in ("high", "low")

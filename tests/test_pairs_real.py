@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 import dissensus as ds
 import real_data
@@ -27,6 +28,13 @@ def test_cifar10_thirty_models(tmp_path, test_set, n_examples):
         accuracy = dict(zip(names, pairs.accuracy, strict=True))
         assert accuracy["alexnet_tf_ben"] == 0.8198
         assert accuracy["shake_shake_26_2x64d_SSI_cutout16"] == 0.9711
+    of_labels = ds.pairwise(store, ["label_kappa", "same_wrong", "label_disagreement"])
+    for i, j in zip(*np.triu_indices(30, 1), strict=True):
+        a, b = predictions[i], predictions[j]
+        assert abs(of_labels["label_kappa"][i, j] - cohen_kappa_score(a, b)) < 1e-12
+        both_wrong = (a != labels) & (b != labels)
+        assert of_labels["same_wrong"][i, j] == (a == b)[both_wrong].mean()
+        assert of_labels["label_disagreement"][i, j] == (a != b).mean()
 
 
 def test_imagenet_four_frameworks(tmp_path):
@@ -42,3 +50,9 @@ def test_imagenet_four_frameworks(tmp_path):
     assert (pairs.counts.n10 + pairs.counts.n01).tolist() == one_right
     most_different = pairs.top(1).to_pylist()[0]
     assert (most_different["model_a"], most_different["model_b"]) == ("SimCLR", "ViT")
+    store.add_labels("real", [*real_data.imagenet_real().values()])
+    names, sets = real_data.FRAMEWORKS, real_data.imagenet_real()
+    found = ds.pairwise(store, "same_wrong", models=names, labels="real")["same_wrong"]
+    a, b = (predictions[m] for m in names[:2])
+    wrong = [i for i in ids if sets[i] and a[i] not in sets[i] and b[i] not in sets[i]]
+    assert found[0, 1] == np.mean([a[i] == b[i] for i in wrong])

@@ -15,8 +15,34 @@ from .queries import LABELS, STORE, under
 
 if TYPE_CHECKING:
     from dissensus import Pairs, Store
+    from dissensus.pairs import Measure
 
 DEFAULT = ("error_inconsistency", "error_consistency")
+NEEDS = {
+    "counts": "of right and wrong answers",
+    "labels": "of predicted classes",
+    "probabilities": "of probabilities (softmax) and logits; not for models with hard labels only",
+}
+
+
+class Measured(click.Command):
+    """A command whose help lists the measures there are, from the table that declares them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the measures by what they need."""
+        from dissensus.pairs import MEASURES
+
+        super().format_options(ctx, formatter)
+        for needs, title in NEEDS.items():
+            rows = [(m.name, _told(m)) for m in MEASURES.values() if m.needs == needs]
+            with formatter.section(f"Measures {title}"):
+                formatter.write_dl(rows)
+
+
+def _told(measure: Measure) -> str:
+    """A measure in a line of help: what it is, its direction, whether the order of the two models matters."""
+    order = "" if measure.symmetric else ", first model to second"
+    return f"{measure.summary} [{measure.more_different} = more different{order}]"
 
 
 @click.command()
@@ -82,6 +108,7 @@ def pairs(
       dissensus pairs demo-digits/digits.zoo -m error_consistency -m double_fault --split report --format json
       dissensus pairs demo-digits/digits.zoo -m error_consistency --ci delta --by error_consistency_high
       dissensus pairs demo-digits/digits.zoo -m error_consistency --null --by null_z
+      dissensus pairs demo-digits/digits.zoo -m capa -m same_wrong
     """
     import dissensus as ds
 
@@ -107,7 +134,7 @@ def pairs(
     sink.table(readable(table) if sink.fmt == "table" else table, title + under(opened))
 
 
-@click.command()
+@click.command(cls=Measured)
 @STORE
 @click.option("--measure", "-m", default="error_inconsistency", show_default=True, help="Measure to compute.")
 @click.option("--split", help="Only examples of this split.")
@@ -127,14 +154,9 @@ def matrix(
     """One measure for all pairs, as a matrix: row model first.
 
     \b
-    Measures:
-      error_inconsistency  error_consistency  error_consistency_unbiased  error_consistency_max
-      error_consistency_min  phi  q_statistic  double_fault  error_iou  oracle_accuracy
-      positive_flip_rate  negative_flip_rate  relative_nfr
-
-    \b
     Examples:
       dissensus matrix demo-digits/digits.zoo -m error_consistency
+      dissensus matrix demo-digits/digits.zoo -m label_kappa
       dissensus matrix demo-digits/digits.zoo --format csv --out matrix.csv
     """
     import pyarrow as pa

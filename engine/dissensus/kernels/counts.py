@@ -99,7 +99,7 @@ def _band(packed: Packed, band: int, out: Counts) -> None:
     start, stop = band * BAND, min(band * BAND + BAND, len(packed))
     both_right_diagonal(packed[start:stop], out[start:stop, start:stop])
     both_right_rectangle(packed[start:stop], packed[stop:], out[start:stop, stop:])
-    _mirror(out, start, stop)
+    mirror(out, start, stop)
 
 
 @kernel
@@ -107,11 +107,11 @@ def both_right_diagonal(a: Packed, out: Counts) -> None:
     """Write the counts of all pairs within one set of models, each computed once: (A, W) -> out (A, A)."""
     for i in range(0, len(a), ROWS):
         both_right_rectangle(a[i : i + ROWS], a[i:], out[i : i + ROWS, i:])
-        _mirror(out, i, min(i + ROWS, len(a)))
+        mirror(out, i, min(i + ROWS, len(a)))
 
 
 @kernel
-def _mirror(out: Counts, start: int, stop: int) -> None:
+def mirror(out: Counts, start: int, stop: int) -> None:
     """(M, M): copy what is right of the diagonal block start:stop to below it; .T compiled 2 s longer."""
     for j in range(stop, len(out)):
         for i in range(start, stop):

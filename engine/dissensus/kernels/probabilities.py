@@ -56,24 +56,24 @@ def _values_of_codes() -> Table:
     return -finite.view(np.float16).astype(np.float64)
 
 
-def _exp(code: Any, table: Any) -> Any:
+def exp_of(code: Any, table: Any) -> Any:
     """exp(z / T) of one code."""
     return table[code & 0x7FFF] if isinstance(code, np.integer) else math.exp(np.float64(code) / table[0])
 
 
-@overload(_exp)  # numba wants the bare signature here
+@overload(exp_of)  # numba wants the bare signature here
 def _typed_exp(code, table):  # type: ignore[no-untyped-def]
     if isinstance(code, types.Integer):
         return lambda code, table: table[code & 0x7FFF]
     return lambda code, table: math.exp(np.float64(code) / table[0])
 
 
-def _value(code: Any, table: Any) -> Any:
+def value_of(code: Any, table: Any) -> Any:
     """z of one code."""
     return table[code & 0x7FFF] if isinstance(code, np.integer) else np.float64(code)
 
 
-@overload(_value)
+@overload(value_of)
 def _typed_value(code, table):  # type: ignore[no-untyped-def]
     if isinstance(code, types.Integer):
         return lambda code, table: table[code & 0x7FFF]
@@ -112,11 +112,11 @@ def _fixed_point(codes: Any, table: Any, offsets: Any, classes: Any, q: Any, p_t
     for n in prange(codes.shape[0]):
         total = right = 0.0
         for c in range(codes.shape[1]):  # in class order: the sum is part of the definition
-            total += _exp(codes[n, c], table)
+            total += exp_of(codes[n, c], table)
         for c in range(codes.shape[1]):
-            q[n, c] = np.uint32(np.rint(_exp(codes[n, c], table) / total * ONE))
+            q[n, c] = np.uint32(np.rint(exp_of(codes[n, c], table) / total * ONE))
         for k in range(offsets[n], offsets[n + 1]):  # ascending like the total, which it so never exceeds
-            right += _exp(codes[n, classes[k]], table)
+            right += exp_of(codes[n, classes[k]], table)
         p_truth[n] = right / total
 
 
@@ -149,25 +149,25 @@ def _nll_slopes(
     for n in prange(codes.shape[0]):
         total = mean = 0.0
         for c in range(codes.shape[1]):
-            weight = _exp(codes[n, c], table)
+            weight = exp_of(codes[n, c], table)
             total += weight
-            mean += weight * _value(codes[n, c], value)
+            mean += weight * value_of(codes[n, c], value)
         mean /= total
         spread = 0.0
         for c in range(codes.shape[1]):  # a second pass: E[z^2] - E[z]^2 would cancel
-            spread += _exp(codes[n, c], table) * (_value(codes[n, c], value) - mean) ** 2
+            spread += exp_of(codes[n, c], table) * (value_of(codes[n, c], value) - mean) ** 2
         top = -np.inf
         for k in range(offsets[n], offsets[n + 1]):
-            top = max(top, _value(codes[n, classes[k]], value))
+            top = max(top, value_of(codes[n, classes[k]], value))
         some = shift = 0.0  # as distances from the best right class: all weights could underflow
         for k in range(offsets[n], offsets[n + 1]):
-            below = _value(codes[n, classes[k]], value) - top
+            below = value_of(codes[n, classes[k]], value) - top
             some += math.exp(below / temperature)
             shift += math.exp(below / temperature) * below
         right = top + shift / some
         spread_right = 0.0
         for k in range(offsets[n], offsets[n + 1]):
-            z = _value(codes[n, classes[k]], value)
+            z = value_of(codes[n, classes[k]], value)
             spread_right += math.exp((z - top) / temperature) * (z - right) ** 2
         first[n] = mean - right
         second[n] = spread / total - spread_right / some

@@ -1,24 +1,41 @@
-"""Every measure on correctness, declared: a formula of the 2x2 table, its range, its direction, its source.
+"""Measures, declared: a formula of what is summed over examples, its range, its direction, its source.
 
-To add one, write a function of the four counts under `@measure`: it can be asked for by its name at once.
-Counts arrive as float64: products of two are exact up to 6e7 examples (they stay below 2**53).
-Formulas are written to be analytic, so that `delta` takes their derivatives by a complex step: no `abs`.
+To add one, write a function under `@measure` whose parameters name what it needs (`STATISTICS`): it can be
+asked for by its name at once. Here are those of the 2x2 table of correctness; `label_measures` and
+`probability_measures` hold the others. Counts arrive as float64: products of two are exact up to 6e7 examples
+(they stay below 2**53).
+Formulas of the four counts are analytic, so that `delta` takes their derivatives by a complex step: no `abs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .counts import PairCounts
+from .labels import LABEL_STATISTICS
+from .sums import PRODUCTS, TRUTH
 
 Floats = NDArray[np.float64]
-Formula = Callable[[Floats, Floats, Floats, Floats], Floats]
+Formula = Callable[..., Floats]
+Needs = Literal["counts", "labels", "probabilities"]
+
+# What a formula may name as its parameters, and what a model must have been stored with for it.
+STATISTICS: dict[str, Needs] = {
+    **dict.fromkeys(("n11", "n10", "n01", "n00", "n"), "counts"),
+    **dict.fromkeys(LABEL_STATISTICS, "labels"),
+    **dict.fromkeys((*PRODUCTS, *TRUTH, "n_classes"), "probabilities"),
+}
+
+_NOTHING: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,8 @@ class Measure:
     name : str
         What it is asked for by.
     formula : callable
-        (n11, n10, n01, n00), float64 arrays of one shape, to float64 of that shape; NaN where undefined.
+        Its parameters are names of `STATISTICS`, float64 arrays that broadcast to (M, M), as is what it
+        returns; NaN where undefined.
     low, high : float
         Range of its values.
     more_different : {"high", "low"}
@@ -60,7 +78,23 @@ class Measure:
         """First line of the formula's docstring."""
         return (self.formula.__doc__ or "").partition("\n")[0]
 
-    def finish(self, counts: PairCounts, undefined: str = "nan") -> Floats:
+    @cached_property
+    def statistics(self) -> tuple[str, ...]:
+        """What it is computed from, of `STATISTICS`."""
+        return tuple(inspect.signature(self.formula).parameters)
+
+    @property
+    def needs(self) -> Needs:
+        """What it is computed from: right or wrong alone, the predicted class, or probabilities.
+
+        Hard labels are enough for the first two; the last needs models stored with logits or probabilities.
+        """
+        kinds = {STATISTICS[name] for name in self.statistics}
+        return next(need for need in ("probabilities", "labels", "counts") if need in kinds)
+
+    def finish(
+        self, counts: PairCounts, undefined: str = "nan", more: Mapping[str, NDArray[Any]] = _NOTHING
+    ) -> Floats:
         """Values for all pairs, (M, M) float64; entry (i, j) has the row's model first.
 
         Parameters
@@ -69,9 +103,11 @@ class Measure:
             Counts of M models.
         undefined : {"nan", "identical"}
             "identical" gives an agreement of two models that are both right everywhere 1.0 instead of NaN.
+        more : mapping of str to array
+            Its statistics that are not in the counts, by name.
         """
-        n11, n10, n01, n00 = (c.astype(np.float64) for c in (counts.n11, counts.n10, counts.n01, counts.n00))
-        values = self.formula(n11, n10, n01, n00)
+        found = (more[name] if name in more else getattr(counts, name) for name in self.statistics)
+        values = self.formula(*(np.asarray(statistic, np.float64) for statistic in found))
         if undefined == "identical" and self.agreement and counts.n:
             values[np.isnan(values) & (counts.n11 == counts.n)] = 1.0
         return values
@@ -102,11 +138,12 @@ def measure(
     return declare
 
 
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
     """Divide, NaN where the denominator is 0."""
-    ratio: Floats = np.full(np.shape(denominator), np.nan, np.result_type(numerator, denominator))
-    np.divide(numerator, denominator, out=ratio, where=denominator.real != 0)
-    return ratio
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    quotient: Floats = np.full(shape, np.nan, np.result_type(numerator, denominator))
+    np.divide(numerator, denominator, out=quotient, where=denominator.real != 0)
+    return quotient
 
 
 def _by_chance(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
@@ -117,7 +154,7 @@ def _by_chance(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
 def _kappa(disagreements: Floats, n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     """Kappa of given disagreements at the table's accuracies: integers up to one last division."""
     chance = _by_chance(n11, n10, n01, n00)
-    return _ratio(chance - disagreements * (n11 + n10 + n01 + n00), chance)
+    return ratio(chance - disagreements * (n11 + n10 + n01 + n00), chance)
 
 
 CONSTANT = "both models right on every example, or both wrong on every one"
@@ -139,7 +176,7 @@ def error_inconsistency(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> F
     Equals Kuncheva's disagreement (DESlib's `disagreement_measure`), WiSE-FT's prediction diversity, and
     scipy's `pdist(correct, "hamming")`. Disagreement of the predicted labels is another thing.
     """
-    return _ratio(n10 + n01, n11 + n10 + n01 + n00)
+    return ratio(n10 + n01, n11 + n10 + n01 + n00)
 
 
 @measure(low=-1, high=1, more_different="low", reference=GEIRHOS, undefined=CONSTANT, agreement=True)
@@ -166,7 +203,7 @@ def error_consistency_unbiased(n11: Floats, n10: Floats, n01: Floats, n00: Float
     n, chance = n11 + n10 + n01 + n00, _by_chance(n11, n10, n01, n00)
     agreement = chance - (n10 + n01) * n  # kappa is agreement / chance
     # n * chance and (n - 1) * chance + chance round apart beyond 2**53: identical models are exactly 1
-    return np.minimum(_ratio(n * agreement, (n - 1) * chance + agreement), 1.0)
+    return np.minimum(ratio(n * agreement, (n - 1) * chance + agreement), 1.0)
 
 
 @measure(low=0, high=1, more_different="low", reference=KLEIN, undefined=CONSTANT, agreement=True)
@@ -199,7 +236,7 @@ def phi(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     Equals `np.corrcoef` on correctness and DESlib's `correlation_coefficient`.
     """
     spread_i, spread_j = (n11 + n10) * (n01 + n00), (n11 + n01) * (n10 + n00)
-    return _ratio(n11 * n00 - n10 * n01, np.sqrt(spread_i * spread_j))
+    return ratio(n11 * n00 - n10 * n01, np.sqrt(spread_i * spread_j))
 
 
 @measure(
@@ -216,7 +253,7 @@ def q_statistic(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     Equals DESlib's `Q_statistic`.
     """
     together, apart = n11 * n00, n10 * n01
-    return _ratio(together - apart, together + apart)
+    return ratio(together - apart, together + apart)
 
 
 @measure(low=0, high=1, more_different="low", reference=KUNCHEVA)
@@ -225,7 +262,7 @@ def double_fault(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
 
     Equals DESlib's `double_fault`.
     """
-    return _ratio(n00, n11 + n10 + n01 + n00)
+    return ratio(n00, n11 + n10 + n01 + n00)
 
 
 @measure(
@@ -242,25 +279,25 @@ def error_iou(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     Called error consistency in some papers; Geirhos's is `error_consistency`. Equals sklearn's
     `jaccard_score` on errors, and 1 minus scipy's `pdist(errors, "jaccard")`.
     """
-    return _ratio(n00, n10 + n01 + n00)
+    return ratio(n00, n10 + n01 + n00)
 
 
 @measure(low=0, high=1, more_different="high", reference=KUNCHEVA)
 def oracle_accuracy(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     """Share of examples at least one of the two gets right, as a perfect choice would: 1 - n00 / n."""
-    return _ratio(n11 + n10 + n01, n11 + n10 + n01 + n00)
+    return ratio(n11 + n10 + n01, n11 + n10 + n01 + n00)
 
 
 @measure(low=0, high=1, more_different="high", reference=CHURN, symmetric=False)
 def positive_flip_rate(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     """Share of examples the first (old) model gets wrong and the second (new) right: n01 / n."""
-    return _ratio(n01, n11 + n10 + n01 + n00)
+    return ratio(n01, n11 + n10 + n01 + n00)
 
 
 @measure(low=0, high=1, more_different="high", reference=CHURN, symmetric=False)
 def negative_flip_rate(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     """Share of examples the first (old) model gets right and the second (new) wrong: n10 / n."""
-    return _ratio(n10, n11 + n10 + n01 + n00)
+    return ratio(n10, n11 + n10 + n01 + n00)
 
 
 @measure(
@@ -273,4 +310,4 @@ def negative_flip_rate(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Fl
 )
 def relative_nfr(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     """Negative flips over those of independent errors: (n10 / n) / ((1 - error_i) error_j)."""
-    return _ratio(n10 * (n11 + n10 + n01 + n00), (n11 + n10) * (n10 + n00))
+    return ratio(n10 * (n11 + n10 + n01 + n00), (n11 + n10) * (n10 + n00))

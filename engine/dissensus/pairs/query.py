@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import ArgumentError, UnknownName
+from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
+from dissensus.store.models import again
 
 from .counts import Answers
 from .intervals import Interval
-from .measures import MEASURES
+from .labels import label_counts
+from .measures import MEASURES, STATISTICS
 from .result import Pairs
+from .sums import TRUTH, score_sums
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -36,6 +39,9 @@ def pairwise(
     seed: int | None = None,
 ) -> Pairs:
     """Compute measures of how alike the mistakes of each pair of models are.
+
+    Only what the measures asked for need is read and summed: predicted classes, and for measures of
+    probabilities the logits, once. Probabilities are the softmax at temperature 1 of what is stored.
 
     Parameters
     ----------
@@ -72,8 +78,11 @@ def pairwise(
     UnknownName
         A measure, model, split or label set that is not there; the message has the nearest names.
     ArgumentError
-        Fewer than two models, a mask of another length or dtype, no example left, or an argument of intervals
-        out of its range or without `ci`.
+        Fewer than two models, a mask of another length or dtype, or no example left; a measure of the right
+        class's probability where examples have several right classes; sums that do not fit the memory;
+        an argument of intervals out of its range or without `ci`.
+    LabelsOnly
+        A measure of probabilities where some models have hard labels only.
 
     Examples
     --------
@@ -87,10 +96,54 @@ def pairwise(
     store = store.under(labels)
     model_ids = _check_models(store, models)
     examples = _check_examples(store, split, mask)
-    answers = Answers.of(store.correct(model_ids), examples)
+    wanted = {statistic for name in names for statistic in MEASURES[name].statistics}
+    _check_truth(store, examples, names)
+    _check_scores(store, model_ids, names)
+    answers, more = _gathered(store, model_ids, examples, wanted)
     counts = answers.counts()
-    values = {name: MEASURES[name].finish(counts, undefined) for name in names}
+    values = {name: MEASURES[name].finish(counts, undefined, more) for name in names}
     return Pairs(model_ids, counts, values, interval=interval, answers=answers)
+
+
+@again
+def _gathered(
+    store: Store, model_ids: Sequence[str], examples: NDArray[np.bool_] | None, wanted: set[str]
+) -> tuple[Answers, Mapping[str, NDArray[Any]]]:
+    """Right answers, and what is wanted beyond: from one version of each model, were it replaced meanwhile."""
+    models = [store.model(model_id) for model_id in model_ids]
+    top1 = store.top1_of(models)
+    correct = store.truth.correct(top1)
+    more: dict[str, NDArray[Any]] = {**label_counts(top1, correct, store.n_classes, examples, wanted)}
+    if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
+        rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
+        more |= score_sums(store, models, rows, wanted)
+    return Answers.of(correct, examples), more
+
+
+def _check_scores(store: Store, model_ids: Sequence[str], measures: Sequence[str]) -> None:
+    """Refuse measures of probabilities where models have none, before anything is computed."""
+    wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
+    hard = [m for m in model_ids if wanting and store.model(m).kind == "labels"]
+    if hard:
+        named = ", ".join(hard[:5]) + (f", … ({len(hard)} in all)" if len(hard) > 5 else "")
+        instead = ", ".join(name for name, one in MEASURES.items() if one.needs == "labels")
+        raise LabelsOnly(
+            f"logits or probabilities are needed for {', '.join(wanting)}; models with hard labels only: "
+            f"{named}. Leave them out (models=), or ask for measures of labels: {instead}"
+        )
+
+
+def _check_truth(store: Store, examples: NDArray[np.bool_] | None, measures: Sequence[str]) -> None:
+    """Refuse measures of the right class's probability where there are several right ones."""
+    wanting = [name for name in measures if not {*TRUTH}.isdisjoint(MEASURES[name].statistics)]
+    several = store.truth.sizes > 1
+    count = int(several.sum() if examples is None else several[examples].sum())
+    if wanting and count:
+        raise ArgumentError(
+            f"one right class an example is needed for {', '.join(wanting)}; labels {store.truth.name!r} "
+            f"have several on {count:,} of the examples: pass mask=truth.sizes == 1 with truth = "
+            f"store.under({store.truth.name!r}).truth"
+        )
 
 
 def _check_measures(measures: str | Sequence[str]) -> list[str]:

@@ -1,0 +1,153 @@
+"""Sums over examples and classes of products of two models' scores: blocked matrix products from the store.
+
+For a block of examples, the scores of all models are one (M, rows * C) float32 matrix; N * C of all models is
+never held. Products are float32 over at most `DEPTH` columns, and added up in float64. With u = 2**-24 each
+entry, a sum Σ x_i x_j, is so off by at most (DEPTH + 8) u Σ |x_i| |x_j|, 2.5e-4 of it; in practice by some
+1e-6 of it, since roundings cancel and libraries add in short runs.
+
+Probabilities are the softmax of what is stored, at temperature 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.errors import ArgumentError
+from dissensus.run.memory import available_bytes
+from dissensus.store.blocks import read_blocks
+
+if TYPE_CHECKING:
+    from dissensus.store.catalog import Store
+    from dissensus.store.logits import Logits
+    from dissensus.store.reader import StoredModel
+
+Floats = NDArray[np.float64]
+Scores = dict[str, NDArray[np.float32]]  # by kind, (M, rows, C)
+
+DEPTH = 4096  # columns of one float32 product: fewer round less, and do not reach the machine's rate
+BLOCK_BYTES = 64 << 20  # scores of all models on one block of examples
+
+# by statistic, the kinds of scores whose products it sums: left of the product, right of it
+PRODUCTS = {
+    "products": ("probability", "probability"),
+    "root_products": ("root", "root"),
+    "log_products": ("probability", "log"),
+    "logit_products": ("logit", "logit"),
+}
+TRUTH = ("truth_i", "truth_j")  # sums of the probability of the right class, of the row's and column's model
+SHIFTED = ("root", "log")  # only differences of models matter: what all have in common would cost digits
+
+
+def score_sums(
+    store: Store,
+    models: Sequence[StoredModel],
+    rows: NDArray[np.intp],
+    wanted: Collection[str],
+    budget_bytes: int = BLOCK_BYTES,
+) -> Mapping[str, Floats]:
+    """Sum for all pairs what is wanted of `PRODUCTS` and `TRUTH`, in one pass over the logits.
+
+    Parameters
+    ----------
+    store : Store
+        Its truth decides which class is right.
+    models : sequence of StoredModel
+        M models of it, all with logits or probabilities.
+    rows : (n,) intp
+        Sorted rows to sum over, of exactly one right class each where `TRUTH` is wanted.
+    wanted : collection of str
+        Names of statistics; others are passed over.
+    budget_bytes : int
+        Memory for scores; at least one example of all models is held.
+
+    Returns
+    -------
+    mapping of str to float64
+        (M, M) by name of `PRODUCTS`; (M, 1) and (1, M) by those of `TRUTH`; "n_classes".
+
+    Raises
+    ------
+    ArgumentError
+        The sums do not fit the memory there is.
+    CorruptionError, ModelReplaced
+    """
+    size, n_classes = len(models), store.n_classes
+    products = {name: kinds for name, kinds in PRODUCTS.items() if name in wanted}
+    with_truth = not {*TRUTH}.isdisjoint(wanted)
+    kinds = {kind for pair in products.values() for kind in pair} | ({"probability"} if with_truth else set())
+    example_bytes = len(kinds) * size * n_classes * 4
+    step = min(max(1, budget_bytes // example_bytes), len(rows))
+    _require_room(size, len(products), step * example_bytes)
+    sums, truth = {name: np.zeros((size, size)) for name in products}, np.zeros(size)
+    held = {kind: np.empty((size, step, n_classes), np.float32) for kind in sorted(kinds)}
+    labels = store.truth.first[rows]
+    for start, scores in _blocks([model.logits() for model in models], store.dtype, rows, held):
+        for name, (left, right) in products.items():
+            _add_products(sums[name], scores[left], scores[right])
+        if with_truth:
+            p = scores["probability"]
+            here = np.arange(p.shape[1])
+            truth += p[:, here, labels[start + here]].sum(axis=1, dtype=np.float64)
+    both = zip(TRUTH, (truth[:, None], truth[None, :]), strict=True)
+    return sums | dict(both if with_truth else ()) | {"n_classes": np.array(float(n_classes))}
+
+
+def _blocks(
+    logits: Sequence[Logits], dtype: str, rows: NDArray[np.intp], held: Scores
+) -> Iterator[tuple[int, Scores]]:
+    """Fill what is held with the next rows of all models; yield where they start, and what is filled."""
+    fill, step = _filler(np.dtype(dtype)), next(iter(held.values())).shape[1]
+    for block in read_blocks(logits, rows):
+        for start in range(block.start, block.stop, step):
+            stop = min(start + step, block.stop)
+            centred = [stored[start - block.start : stop - block.start] for stored in block.centred]
+            scores = {kind: out[:, : stop - start] for kind, out in held.items()}
+            for kind, out in scores.items():
+                fill(kind, centred, out)
+            yield start, scores
+
+
+def _filler(dtype: np.dtype[Any]) -> Any:
+    """Function of a kind, the stored rows of each model and the (M, n, C) scores to fill."""
+    from dissensus.kernels import scores as kernel
+    from dissensus.kernels.probabilities import codes_of, exponentials, values
+
+    codes_dtype = codes_of(np.empty(0, dtype)).dtype
+    powers, z = exponentials(codes_dtype, 1.0), values(codes_dtype)
+
+    def fill(kind: str, centred: Sequence[NDArray[Any]], out: NDArray[np.float32]) -> None:
+        for stored, row in zip(centred, out, strict=True):
+            if kind == "logit":
+                kernel.centred_rows(codes_of(stored), z, row)
+            elif kind == "log":
+                kernel.log_probability_rows(codes_of(stored), powers, z, row)
+            else:
+                kernel.probability_rows(codes_of(stored), powers, row)
+        if kind == "root":
+            np.sqrt(out, out=out)
+        if kind in SHIFTED:
+            out -= out.mean(axis=0)
+
+    return fill
+
+
+def _add_products(total: Floats, left: NDArray[np.float32], right: NDArray[np.float32]) -> None:
+    """Add (M, n, C) times (M, n, C), summed over n and C, to (M, M)."""
+    x, y = (scores.reshape(len(scores), -1) for scores in (left, right))
+    for start in range(0, x.shape[1], DEPTH):
+        columns = slice(start, start + DEPTH)
+        total += x[:, columns] @ y[:, columns].T  # of one matrix with itself: half the work, and symmetric
+
+
+def _require_room(n_models: int, n_sums: int, block_bytes: int) -> None:
+    """Refuse sums that do not fit."""
+    needed, there = (n_sums + 1) * n_models**2 * 8 + block_bytes, available_bytes()
+    if needed > there:
+        raise ArgumentError(
+            f"measures of probabilities of {n_models:,} models need {needed / 1e9:,.1f} GB for sums of all "
+            f"pairs and a block of scores, {there / 1e9:,.1f} GB are available: name fewer models (models=)"
+        )
