@@ -109,7 +109,7 @@ def pairwise(
 def _gathered(
     store: Store, model_ids: Sequence[str], examples: NDArray[np.bool_] | None, wanted: set[str]
 ) -> tuple[Answers, Mapping[str, NDArray[Any]]]:
-    """Right answers, and what is wanted beyond: from one version of each model, were it replaced meanwhile."""
+    """Right answers and what is wanted beyond: of one version of each model, were it replaced meanwhile."""
     models = [store.model(model_id) for model_id in model_ids]
     top1 = store.top1_of(models)
     correct = store.truth.correct(top1)
