@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import statistics
 import struct
+from fractions import Fraction
+from itertools import combinations
 from typing import NamedTuple
 
 NAN = math.nan
@@ -107,6 +109,96 @@ def relative_nfr(n11, n10, n01, n00):
     if a_i == 0 or a_j == 1:
         return NAN
     return negative_flip_rate(n11, n10, n01, n00) / (a_i * (1 - a_j))
+
+
+# Intervals and tests of pairs
+
+
+def derivative(measure, table, cell, step=Fraction(1, 10**6)):
+    """Central difference of a measure by one count, in exact fractions where the measure has no root."""
+    ends = []
+    for sign in (1, -1):
+        moved = [Fraction(count) for count in table]
+        moved[cell] += sign * step
+        ends.append(measure(*moved))
+    return float((ends[0] - ends[1]) / (2 * step))
+
+
+def delta_interval(measure, table, level, low, high):
+    """Interval of a measure from the multinomial variance at one example more in each cell.
+
+    Clipped to the measure's range and enclosing its value.
+    """
+    value = float(measure(*table))
+    if math.isnan(value):
+        return NAN, NAN
+    more = [count + 1 for count in table]
+    n = sum(more)
+    slopes = [derivative(measure, more, cell) for cell in range(4)]
+    mean = square = 0.0
+    for count, slope in zip(more, slopes, strict=True):
+        mean += count / n * slope * n
+        square += count / n * (slope * n) ** 2
+    reach = statistics.NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(max(square - mean**2, 0.0) / n)
+    centre = float(measure(*more))
+    return max(low, min(centre - reach, value)), min(high, max(centre + reach, value))
+
+
+def quantile(values, share):
+    """Quantile of the defined values, interpolated between two."""
+    ordered = sorted(v for v in values if not math.isnan(v))
+    if not ordered:
+        return NAN
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def percentile_interval(measure, tables, level):
+    """Percentiles of a measure over drawn tables."""
+    values = [measure(*table) for table in tables]
+    return quantile(values, (1 - level) / 2), quantile(values, (1 + level) / 2)
+
+
+def weighted_counts(right_i, right_j, weights):
+    """(n11, n10, n01, n00) with each example counted as often as its weight says."""
+    rows = [k for k, weight in enumerate(weights) for _ in range(weight)]
+    return pair_counts([right_i[k] for k in rows], [right_j[k] for k in rows])
+
+
+def benjamini_hochberg(p):
+    """q-value of each test: the least level at which the step-up procedure rejects it; NaN is no test."""
+    defined = [x for x in p if not math.isnan(x)]
+    m, q = len(defined), []
+    for x in p:
+        levels = []
+        for threshold in defined:
+            if threshold >= x:
+                levels.append(threshold * m / sum(other <= threshold for other in defined))
+        q.append(min(1.0, *levels) if levels else NAN)
+    return q
+
+
+def independence_z(right_i, right_j):
+    """Excess of common right answers over independence, in standard deviations of a random permutation."""
+    n, both = len(right_i), pair_counts(right_i, right_j)[0]
+    n_i, n_j = sum(right_i), sum(right_j)
+    variance = n_i * (n - n_i) * n_j * (n - n_j) / (n**2 * (n - 1))
+    return NAN if variance == 0 else (both - n_i * n_j / n) / math.sqrt(variance)
+
+
+def matrices_with_margins(rows, columns):
+    """All matrices of 0 and 1 with given sums of rows and columns, each a tuple of rows."""
+    if not rows:
+        return [()] if not any(columns) else []
+    found = []
+    for chosen in combinations(range(len(columns)), rows[0]):
+        rest = [total - (j in chosen) for j, total in enumerate(columns)]
+        if min(rest) >= 0:
+            first = tuple(int(j in chosen) for j in range(len(columns)))
+            found += [(first, *others) for others in matrices_with_margins(rows[1:], rest)]
+    return found
 
 
 # Pairs of models, from two lists of predicted classes

@@ -10,6 +10,7 @@ import click
 from dissensus.errors import ArgumentError
 
 from .output import Sink, output_options, screen_width
+from .pair_intervals import Asked, interval_options, readable
 from .queries import LABELS, STORE, under
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def _told(measure: Measure) -> str:
     help="Measure to compute; repeatable. [default: error_inconsistency, error_consistency]",
 )
 @click.option("--top", type=click.IntRange(min=1), help="Pairs to list. [default: 20]")
-@click.option("--by", help="Measure to sort by. [default: the first measure]")
+@click.option(
+    "--by",
+    help="Measure, bound (<measure>_low), or test_z, null_q … to sort by. [default: the first measure]",
+)
 @click.option(
     "--ascending/--descending", default=None, help="Order of --by. [default: the more different first]"
 )
@@ -65,6 +69,7 @@ def _told(measure: Measure) -> str:
 @click.option(
     "--min-accuracy", type=click.FloatRange(0, 1), default=0.0, help="Only models at least this accurate."
 )
+@interval_options
 @output_options
 def pairs(
     store: Path,
@@ -77,6 +82,12 @@ def pairs(
     split: str | None,
     labels: str | None,
     min_accuracy: float,
+    ci: str | None,
+    level: float | None,
+    draws: int | None,
+    seed: int | None,
+    test: str | None,
+    null: bool,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -88,29 +99,39 @@ def pairs(
     models of like accuracy (--min-accuracy). All measures: `dissensus matrix --help`. With --labels another
     label set of the store decides what is right; examples without a right class in it are left out.
 
+    Intervals take the examples for a sample, and each covers its own pair. --test and --null give z
+    (positive: more alike), p and q, the share of false discoveries among all pairs up to this one.
+
     \b
     Examples:
       dissensus pairs demo-digits/digits.zoo --top 10
       dissensus pairs demo-digits/digits.zoo -m error_consistency -m double_fault --split report --format json
+      dissensus pairs demo-digits/digits.zoo -m error_consistency --ci delta --by error_consistency_high
+      dissensus pairs demo-digits/digits.zoo -m error_consistency --null --by null_z
       dissensus pairs demo-digits/digits.zoo -m capa -m same_wrong
     """
     import dissensus as ds
 
     if everything and top is not None:
         raise click.UsageError("--all lists every pair, --top some of them: pass one")
+    asked = Asked(ci, level, draws, seed, test, null)
     sink = Sink(fmt, out, force)
     names = list(measures) or list(DEFAULT)
-    if by is not None and by not in names:
-        names.append(by)
+    needed = None if by is None else asked.measure_of(by)
+    if needed is not None and needed not in names:
+        names.append(needed)
     opened = ds.open(store).under(labels)
-    result = ds.pairwise(opened, names, models=_accurate(opened, min_accuracy, split), split=split)
+    chosen = _accurate(opened, min_accuracy, split)
+    result = asked.tested(ds.pairwise(opened, names, models=chosen, split=split, **asked.intervals))
     n = len(result.model_ids) ** 2 if everything else top or 20
     table = result.top(n, by, ascending=ascending, model=model)
     for name, count in result.undefined.items():
         if count:
             click.echo(f"{name} is undefined for {count} pairs", err=True)
     title = f"{table.num_rows} pairs of {len(result.model_ids)} models on {result.counts.n:,} examples"
-    sink.table(table, title + under(opened))
+    if "level" in result.notes:
+        title += f", {100 * float(result.notes['level']):.4g} % intervals ({result.notes['ci']})"
+    sink.table(readable(table) if sink.fmt == "table" else table, title + under(opened))
 
 
 @click.command(cls=Measured)

@@ -13,6 +13,50 @@ Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
+class Answers:
+    """Which examples each model gets right, one bit each: what resampling examples or answers starts from.
+
+    Attributes
+    ----------
+    packed : (M, W) uint64
+        Correctness as `kernels.counts.pack` lays it out; 0 outside `chosen`.
+    chosen : (W,) uint64
+        The examples counted.
+    """
+
+    packed: NDArray[np.uint64]
+    chosen: NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, correct: NDArray[np.bool_], mask: NDArray[np.bool_] | None = None) -> Answers:
+        """Pack an (M, N) bool matrix of correctness; see `PairCounts.from_correct`."""
+        from dissensus.kernels.counts import pack
+
+        if correct.ndim != 2 or correct.dtype != np.bool_:
+            raise ArgumentError(
+                f"correct must be an (M, N) bool array; got {correct.dtype} {correct.shape}: "
+                "pass predictions == labels"
+            )
+        packed = pack(correct)
+        chosen = pack(np.ones((1, correct.shape[1]), np.bool_) if mask is None else mask[None, :])[0]
+        if mask is not None:
+            packed &= chosen
+        return cls(packed, chosen)
+
+    @property
+    def n(self) -> int:
+        """Examples counted."""
+        return int(np.bitwise_count(self.chosen).sum())
+
+    def counts(self) -> PairCounts:
+        """Count all pairs."""
+        from dissensus.kernels.counts import both_right
+
+        both = both_right(self.packed)
+        return PairCounts(both, both.diagonal().copy(), self.n)
+
+
+@dataclass(frozen=True, eq=False)
 class PairCounts:
     """Sufficient counts of every measure on correctness, exact and additive over disjoint sets of examples.
 
@@ -45,18 +89,7 @@ class PairCounts:
         ArgumentError
             Not two-dimensional or not bool: class labels taken for correctness would count as all right.
         """
-        from dissensus.kernels.counts import both_right, pack
-
-        if correct.ndim != 2 or correct.dtype != np.bool_:
-            raise ArgumentError(
-                f"correct must be an (M, N) bool array; got {correct.dtype} {correct.shape}: "
-                "pass predictions == labels"
-            )
-        packed = pack(correct)
-        if mask is not None:
-            packed &= pack(mask[None, :])
-        both = both_right(packed)
-        return cls(both, both.diagonal().copy(), correct.shape[1] if mask is None else int(mask.sum()))
+        return Answers.of(correct, mask).counts()
 
     def __add__(self, other: PairCounts) -> PairCounts:
         """Counts of the same models over both sets of examples."""
@@ -81,6 +114,13 @@ class PairCounts:
     def n00(self) -> Counts:
         """Both wrong, (M, M)."""
         return self.n - self.right[:, None] - self.right[None, :] + self.both_right
+
+    def tables(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Cells n11, n10, n01, n00 of P listed pairs, (4, P) float64."""
+        both, right_a, right_b = self.both_right[rows, columns], self.right[rows], self.right[columns]
+        return np.array(
+            [both, right_a - both, right_b - both, self.n - right_a - right_b + both], dtype=np.float64
+        )
 
     @property
     def accuracy(self) -> NDArray[np.float64]:

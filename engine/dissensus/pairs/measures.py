@@ -4,6 +4,7 @@ To add one, write a function under `@measure` whose parameters name what it need
 asked for by its name at once. Here are those of the 2x2 table of correctness; `label_measures` and
 `probability_measures` hold the others. Counts arrive as float64: products of two are exact up to 6e7 examples
 (they stay below 2**53).
+Formulas of the four counts are analytic, so that `delta` takes their derivatives by a complex step: no `abs`.
 """
 
 from __future__ import annotations
@@ -139,8 +140,9 @@ def measure(
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:
     """Divide, NaN where the denominator is 0."""
-    quotient: Floats = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    quotient: Floats = np.full(shape, np.nan, np.result_type(numerator, denominator))
+    np.divide(numerator, denominator, out=quotient, where=denominator.real != 0)
     return quotient
 
 
@@ -207,7 +209,7 @@ def error_consistency_unbiased(n11: Floats, n10: Floats, n01: Floats, n00: Float
 @measure(low=0, high=1, more_different="low", reference=KLEIN, undefined=CONSTANT, agreement=True)
 def error_consistency_max(n11: Floats, n10: Floats, n01: Floats, n00: Floats) -> Floats:
     """Largest kappa that two models of these accuracies can have: one's errors all among the other's."""
-    return _kappa(np.abs(n10 - n01), n11, n10, n01, n00)
+    return _kappa(np.maximum(n10 - n01, n01 - n10), n11, n10, n01, n00)
 
 
 @measure(low=-1, high=1, more_different="low", reference=KLEIN, undefined=CONSTANT, agreement=True)

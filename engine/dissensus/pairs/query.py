@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
 from dissensus.store.models import again
 
-from .counts import PairCounts
+from .counts import Answers
+from .intervals import Interval
 from .labels import label_counts
 from .measures import MEASURES, STATISTICS
 from .result import Pairs
@@ -32,6 +33,10 @@ def pairwise(
     mask: ArrayLike | None = None,
     undefined: Undefined = "nan",
     labels: str | None = None,
+    ci: Literal["delta", "bootstrap"] | None = None,
+    level: float | None = None,
+    draws: int | None = None,
+    seed: int | None = None,
 ) -> Pairs:
     """Compute measures of how alike the mistakes of each pair of models are.
 
@@ -55,6 +60,14 @@ def pairwise(
     labels : str, optional
         Label set that decides what is right; by default the one that `store` goes by. Examples that it does
         not count are left out.
+    ci : {"delta", "bootstrap"}, optional
+        Give each measure an interval, `pairs.low[name]` and `pairs.high[name]`: in closed form, or from
+        resampled counts. Examples are taken for a sample of those that could be asked; each interval covers
+        its own pair.
+    level : float, optional
+        Coverage of intervals; 0.95 by default.
+    draws, seed : int, optional
+        Resamples of each pair and where their random numbers start; 1,000 and 0 by default.
 
     Returns
     -------
@@ -66,7 +79,8 @@ def pairwise(
         A measure, model, split or label set that is not there; the message has the nearest names.
     ArgumentError
         Fewer than two models, a mask of another length or dtype, or no example left; a measure of the right
-        class's probability where examples have several right classes; sums that do not fit the memory.
+        class's probability where examples have several right classes; sums that do not fit the memory;
+        an argument of intervals out of its range or without `ci`.
     LabelsOnly
         A measure of probabilities where some models have hard labels only.
 
@@ -78,21 +92,24 @@ def pairwise(
     names = _check_measures(measures)
     if undefined not in get_args(Undefined):
         raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
+    interval = Interval.checked(names, ci, level, draws, seed)
     store = store.under(labels)
     model_ids = _check_models(store, models)
     examples = _check_examples(store, split, mask)
     wanted = {statistic for name in names for statistic in MEASURES[name].statistics}
     _check_truth(store, examples, names)
     _check_scores(store, model_ids, names)
-    counts, more = _gathered(store, model_ids, examples, wanted)
-    return Pairs(model_ids, counts, {name: MEASURES[name].finish(counts, undefined, more) for name in names})
+    answers, more = _gathered(store, model_ids, examples, wanted)
+    counts = answers.counts()
+    values = {name: MEASURES[name].finish(counts, undefined, more) for name in names}
+    return Pairs(model_ids, counts, values, interval=interval, answers=answers)
 
 
 @again
 def _gathered(
     store: Store, model_ids: Sequence[str], examples: NDArray[np.bool_] | None, wanted: set[str]
-) -> tuple[PairCounts, Mapping[str, NDArray[Any]]]:
-    """Counts, and what is wanted beyond them: from one version of each model, were it replaced meanwhile."""
+) -> tuple[Answers, Mapping[str, NDArray[Any]]]:
+    """Right answers and what is wanted beyond: of one version of each model, were it replaced meanwhile."""
     models = [store.model(model_id) for model_id in model_ids]
     top1 = store.top1_of(models)
     correct = store.truth.correct(top1)
@@ -100,7 +117,7 @@ def _gathered(
     if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
         rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
         more |= score_sums(store, models, rows, wanted)
-    return PairCounts.from_correct(correct, examples), more
+    return Answers.of(correct, examples), more
 
 
 def _check_scores(store: Store, model_ids: Sequence[str], measures: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, MissingDependency, UnknownName
 
-from .counts import PairCounts
+from .counts import Answers, PairCounts
+from .intervals import Interval
 from .measures import MEASURES
+from .questions import Questions
 
 if TYPE_CHECKING:
     import pandas
@@ -22,7 +24,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 
-class Pairs:
+class Pairs(Questions):
     """Measures of all pairs among M models; `pairs[name]` is one (M, M) float64 matrix.
 
     Attributes
@@ -33,13 +35,36 @@ class Pairs:
         The exact counts everything is computed from.
     measures : tuple of str
         The measures computed.
+    columns : dict of str to (M, M) float64
+        What else is known of each pair, in the order of the tables: `<measure>_low` and `<measure>_high`,
+        and what `test` and `null` add. Tables can be sorted by any of them.
+    notes : dict of str to str or number
+        How intervals and tests were computed.
     """
 
-    def __init__(self, model_ids: Sequence[str], counts: PairCounts, values: Mapping[str, Floats]) -> None:
+    def __init__(
+        self,
+        model_ids: Sequence[str],
+        counts: PairCounts,
+        values: Mapping[str, Floats],
+        *,
+        interval: Interval | None = None,
+        answers: Answers | None = None,
+    ) -> None:
         self.model_ids = list(model_ids)
         self.counts = counts
         self.measures = tuple(values)
+        self.columns: dict[str, Floats] = {}
+        self.notes: dict[str, str | float] = {}
         self._values = dict(values)
+        self._answers = answers
+        if interval is not None:
+            bounds = interval.bounds(self.measures, counts)
+            for name, (low, high) in bounds.items():
+                self.columns |= {f"{name}_low": low, f"{name}_high": high}
+            self.notes |= {"ci": interval.method, "level": interval.level}
+            if interval.method == "bootstrap":
+                self.notes |= {"draws": interval.draws, "seed": interval.seed}
 
     def __repr__(self) -> str:
         return f"Pairs({len(self.model_ids)} models, {self.counts.n} examples: {', '.join(self.measures)})"
@@ -54,6 +79,27 @@ class Pairs:
     def accuracy(self) -> Floats:
         """Share of the examples each model gets right, (M,)."""
         return self.counts.accuracy
+
+    @property
+    def low(self) -> Mapping[str, Floats]:
+        """Lower bounds by measure, (M, M) float64; NaN where undefined and on the diagonal.
+
+        Raises
+        ------
+        ArgumentError
+            No intervals were computed.
+        """
+        return self._bounds("low")
+
+    @property
+    def high(self) -> Mapping[str, Floats]:
+        """Upper bounds by measure, as `low`."""
+        return self._bounds("high")
+
+    def _bounds(self, end: str) -> Mapping[str, Floats]:
+        if "ci" not in self.notes:
+            raise ArgumentError(f'{end} needs intervals; ask for them with pairwise(..., ci="delta")')
+        return _ByMeasure((name, self.columns[f"{name}_{end}"]) for name in self.measures)
 
     @property
     def symmetric(self) -> bool:
@@ -71,7 +117,7 @@ class Pairs:
         return counts
 
     def to_arrow(self) -> pa.Table:
-        """Long table: model_a, model_b, accuracy_a, accuracy_b, the measures; undefined values are null."""
+        """Long table: the models, their accuracies, the measures, `columns`; undefined values are null."""
         return self._table(*self._listed())
 
     def between(self, model: str) -> pa.Table:
@@ -93,9 +139,10 @@ class Pairs:
         n : int
             How many pairs.
         by : str, optional
-            One of `measures`; the first of them by default.
+            One of `measures` or `columns`; the first measure by default.
         ascending : bool, optional
-            Smallest values first. By default the more different pairs come first, whichever end that is.
+            Smallest values first. By default the more different pairs come first, whichever end that is; for
+            p and q values the smallest, for z scores the largest.
         model : str, optional
             Only pairs of this model, which then is model_a.
 
@@ -112,17 +159,28 @@ class Pairs:
             raise ArgumentError(f"n must be at least 1 pair; got {n}")
         by = self.measures[0] if by is None else by
         rows, columns = self._listed() if model is None else self._with(model)
-        values = self[by][rows, columns]
-        if ascending is None:
-            ascending = MEASURES[by].more_different == "low"
-        rank = np.argsort(np.argsort(np.array(self.model_ids)))
-        keys = (
-            rank[columns],
-            rank[rows],
-            values if ascending else -values,
-        )  # NaN sorts last in both directions
-        first = np.lexsort(keys)[:n]
+        values = self.columns[by] if by in self.columns else self[by]
+        ascending = self._ascending(by) if ascending is None else ascending
+        first = self._order(rows, columns, values[rows, columns], ascending)[:n]
         return self._table(rows[first], columns[first])
+
+    def _ascending(self, by: str) -> bool:
+        """Whether the first pairs by a measure or column are those of its smallest values."""
+        if by in self.columns:
+            measure, _, kind = by.rpartition("_")
+            return kind in ("p", "q") if measure not in MEASURES else self._ascending(measure)
+        return MEASURES[by].more_different == "low"
+
+    def _order(self, rows: Indices, columns: Indices, values: Floats, ascending: bool) -> Indices:
+        """Places of listed pairs sorted by a value: NaN last in both directions, ties by name."""
+        rank = np.argsort(np.argsort(np.array(self.model_ids)))
+        return np.lexsort((rank[columns], rank[rows], values if ascending else -values))
+
+    def _with_columns(self, columns: Mapping[str, Floats], notes: Mapping[str, str | float]) -> Self:
+        """The same pairs with more columns."""
+        more = type(self)(self.model_ids, self.counts, self._values, answers=self._answers)
+        more.columns, more.notes = self.columns | dict(columns), self.notes | dict(notes)
+        return more
 
     def to_pandas(self) -> pandas.DataFrame:
         """Long table as `to_arrow`, as a pandas data frame; undefined values are NaN."""
@@ -140,8 +198,16 @@ class Pairs:
             raise MissingDependency("to_xarray needs xarray; run: pip install xarray") from error
         coordinates: dict[str, Any] = {f"model_{side}": self.model_ids for side in "ab"}
         coordinates |= {f"accuracy_{side}": (f"model_{side}", self.accuracy) for side in "ab"}
-        matrices = {name: (("model_a", "model_b"), values) for name, values in self._values.items()}
-        return xarray.Dataset(matrices, coordinates, {"n_examples": self.counts.n})
+        matrices = {name: (("model_a", "model_b"), values) for name, values in self._matrices().items()}
+        return xarray.Dataset(matrices, coordinates, {"n_examples": self.counts.n} | self.notes)
+
+    def _matrices(self) -> dict[str, Floats]:
+        """Measures, each followed by its bounds, and what was added."""
+        columns, ordered = dict(self.columns), {}
+        for name, values in self._values.items():
+            ordered[name] = values
+            ordered |= {end: columns.pop(end) for end in (f"{name}_low", f"{name}_high") if end in columns}
+        return ordered | columns
 
     def _listed(self) -> tuple[Indices, Indices]:
         """Row and column indices of the pairs that tables list."""
@@ -158,11 +224,22 @@ class Pairs:
         return np.full_like(others, row), others
 
     def _table(self, rows: Indices, columns: Indices) -> pa.Table:
+        table = {"accuracy_a": self.accuracy[rows], "accuracy_b": self.accuracy[columns]}
+        table |= {name: values[rows, columns] for name, values in self._matrices().items()}
+        return self._frame(rows, columns, table)
+
+    def _frame(self, rows: Indices, columns: Indices, values: Mapping[str, Floats]) -> pa.Table:
+        """Table of listed pairs with some values of each; NaN becomes null."""
         names = np.array(self.model_ids, dtype=object)
-        table = {"model_a": names[rows], "model_b": names[columns]}
-        table |= {"accuracy_a": self.accuracy[rows], "accuracy_b": self.accuracy[columns]}
-        table |= {name: values[rows, columns] for name, values in self._values.items()}
+        table = {"model_a": names[rows], "model_b": names[columns], **values}
         kinds = {"model_a": pa.string(), "model_b": pa.string()}
         return pa.table(
             {key: pa.array(column, kinds.get(key), from_pandas=True) for key, column in table.items()}
         )
+
+
+class _ByMeasure(dict[str, Floats]):
+    """Matrices by measure; another name gets the nearest ones."""
+
+    def __missing__(self, measure: str) -> Floats:
+        raise UnknownName.of("measure", measure, self, "(only measures asked for were computed)")
