@@ -26,10 +26,10 @@ from torch import nn
 
 import dissensus as ds
 from dissensus.ingest import ArrayExamples, StatedPreprocess, TorchModel
-from dissensus.ingest.batches import Reading, read_ahead, spans_of
-from dissensus.ingest.devices import lane_of
-from dissensus.ingest.execution import Execution
-from dissensus.ingest.overlap import Backlog
+from dissensus.ingest.streaming.batches import Reading, read_ahead, spans_of
+from dissensus.ingest.streaming.devices import lane_of
+from dissensus.ingest.streaming.overlap import Backlog
+from dissensus.ingest.zoo.execution import Execution
 from ingest_images import MEAN, STD, random_network
 
 ALONE = "the model alone, on resident tensors"

@@ -110,7 +110,7 @@ def generated(n_examples: int) -> Any:
     """An example source whose pixels are a function of row and column, made when they are read."""
     import numpy as np
 
-    from dissensus.ingest.examples import row_ids
+    from dissensus.ingest.data.examples import row_ids
 
     class Generated:
         ids = row_ids(n_examples)

@@ -33,8 +33,8 @@ from typing import Any
 
 import torch
 
-from dissensus.ingest.checks import choose_device
-from dissensus.ingest.torch_models import device_name
+from dissensus.ingest.streaming.checks import choose_device
+from dissensus.ingest.zoo.torch_models import device_name
 from ingest_loops import ALONE, BARE, CASES, DROPPED, STORED, climb
 from ingest_peers import LARGER, OURS, OURS_ONE, OURS_SCANNING, SMALL, TIMM, compare
 from machine import machine_name, versions, write_result

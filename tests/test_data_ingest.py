@@ -17,7 +17,7 @@ from timm.models import save_for_hf
 import dissensus as ds
 from dissensus import errors
 from dissensus.ingest import CallableModel, ImageFolder, TarExamples, infer
-from dissensus.ingest.left_out import NAMED_MOST, left_out
+from dissensus.ingest.data.left_out import NAMED_MOST, left_out
 from image_sets import cut, hf_dataset, pictures, write_folder, write_shards
 
 MODULE = """

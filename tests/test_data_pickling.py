@@ -22,8 +22,8 @@ from dissensus.ingest import (
     idx_examples,
     open_examples,
 )
-from dissensus.ingest.batches import Reading, read_ahead
-from dissensus.ingest.memory_maps import place_of
+from dissensus.ingest.data.memory_maps import place_of
+from dissensus.ingest.streaming.batches import Reading, read_ahead
 from image_sets import TorchDataset, all_equal, arrays, hf_dataset, pictures, write_folder, write_shards
 from test_ingest_examples import write_set
 

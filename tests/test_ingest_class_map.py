@@ -23,7 +23,7 @@ from dissensus.ingest import (
     infer,
     read_class_map,
 )
-from dissensus.ingest.checks import check_classes, wrong_class_count
+from dissensus.ingest.streaming.checks import check_classes, wrong_class_count
 from dissensus.store.format import FLOOR
 from sources import CPU, image_folder, ingest
 

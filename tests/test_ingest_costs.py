@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dissensus.ingest import TimmModel, TorchModel, count_gmacs
-from dissensus.ingest.costs import module_costs, weights_bytes
+from dissensus.ingest.zoo.costs import module_costs, weights_bytes
 
 CPU = torch.device("cpu")
 

@@ -21,7 +21,7 @@ from dissensus.ingest import (
     idx_examples,
     open_examples,
 )
-from dissensus.ingest.idx import FASHION_CLASSES, read_idx
+from dissensus.ingest.data.idx import FASHION_CLASSES, read_idx
 
 IMAGES = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 LABELS = [0, 1, 2, 0, 1, 2]

@@ -21,8 +21,8 @@ from dissensus.ingest import (
     job,
     timm_models,
 )
-from dissensus.ingest.batches import Reading, read_ahead, spans_of
-from dissensus.ingest.execution import Execution
+from dissensus.ingest.streaming.batches import Reading, read_ahead, spans_of
+from dissensus.ingest.zoo.execution import Execution
 from sources import colour, network
 from test_ingest_stream import checkpoints as real_checkpoints
 

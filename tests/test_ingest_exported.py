@@ -16,9 +16,9 @@ from timm.data import create_transform
 import dissensus as ds
 from dissensus import errors
 from dissensus.ingest import ExportedModel, StatedPreprocess, TorchModel, open_models, read_preprocess
-from dissensus.ingest.batching import BatchLimits
-from dissensus.ingest.digests import describe_callable
-from dissensus.ingest.stated import FittedPreprocess, fit_preprocess
+from dissensus.ingest.zoo.batching import BatchLimits
+from dissensus.ingest.zoo.digests import describe_callable
+from dissensus.ingest.zoo.stated import FittedPreprocess, fit_preprocess
 from sources import CPU, colour, image_folder, ingest, network, run, scaled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*jit:DeprecationWarning")

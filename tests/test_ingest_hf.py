@@ -15,8 +15,8 @@ from PIL import Image
 import dissensus as ds
 from dissensus import errors
 from dissensus.ingest import HfModel, StatedPreprocess
-from dissensus.ingest.checks import check_classes
-from dissensus.ingest.digests import describe_callable
+from dissensus.ingest.streaming.checks import check_classes
+from dissensus.ingest.zoo.digests import describe_callable
 from sources import CLASSES, CPU, colour, image_folder, ingest, run
 
 transformers = pytest.importorskip("transformers")

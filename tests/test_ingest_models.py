@@ -30,8 +30,8 @@ from dissensus.ingest import (
     estimator_model,
     timm_models,
 )
-from dissensus.ingest.digests import object_digest, state_digest
-from dissensus.ingest.preprocess import TimmPreprocess
+from dissensus.ingest.zoo.digests import object_digest, state_digest
+from dissensus.ingest.zoo.preprocess import TimmPreprocess
 
 CPU = torch.device("cpu")
 GREY = {"input_size": (1, 32, 32), "mean": (0.3,), "std": (0.4,), "crop_pct": 1.0}
@@ -509,7 +509,7 @@ def test_what_cannot_be_told_apart_asks_for_a_fingerprint():
 
 def test_digests_hold_in_another_process():
     value = "{'b': [1.5, 'x'], 'a': {'p', 'q', 'r'}}"
-    code = f"from dissensus.ingest.digests import object_digest as d; print(d({value}))"
+    code = f"from dissensus.ingest.zoo.digests import object_digest as d; print(d({value}))"
     out = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         for _ in range(2)
@@ -657,7 +657,7 @@ print(i.timm_models.__name__)
 def test_preprocessing_objects_are_known_by_their_state():
     from functools import partial
 
-    from dissensus.ingest.digests import describe_callable
+    from dissensus.ingest.zoo.digests import describe_callable
 
     class Unpicklable:
         def __call__(self, images):
@@ -755,7 +755,7 @@ def test_digests_of_cycles_and_of_order():
 def test_sets_in_code_do_not_depend_on_the_hash_seed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from dissensus.ingest.digests import object_digest\n"
+        "from dissensus.ingest.zoo.digests import object_digest\n"
         "def f(x):\n"
         "    return x in {'alpha', 'beta', 'gamma', 'delta', 'epsilon'}\n"
         "print(object_digest(f))\n"
@@ -805,7 +805,7 @@ class Compose:
 def test_preprocessing_that_cannot_be_pickled_is_taken_apart():
     from functools import partial
 
-    from dissensus.ingest.digests import describe_callable
+    from dissensus.ingest.zoo.digests import describe_callable
 
     def nested(scale):
         return Compose(lambda images: images, [partial(lambda images, by: images * by, by=scale)][0])
@@ -938,7 +938,7 @@ def estimator_like():
 
 
 def test_digests_see_masks_and_ignore_the_order_of_any_set():
-    from dissensus.ingest.canonical import canonical_digest
+    from dissensus.ingest.zoo.canonical import canonical_digest
 
     masked = [np.ma.masked_array([1, 2, 3], mask) for mask in ([0, 0, 0], [0, 1, 0])]
     assert canonical_digest(masked[0]) != canonical_digest(masked[1])

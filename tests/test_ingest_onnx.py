@@ -13,7 +13,7 @@ import torch
 import dissensus as ds
 from dissensus import errors
 from dissensus.ingest import OnnxModel, StatedPreprocess
-from dissensus.ingest.onnx_models import external_files
+from dissensus.ingest.zoo.onnx_models import external_files
 from sources import CPU, colour, image_folder, ingest, run, scaled
 
 onnx = pytest.importorskip("onnx")

@@ -33,9 +33,9 @@ from dissensus.ingest import (
 )
 from dissensus.ingest import planning as planning_module
 from dissensus.ingest import room as room_module
-from dissensus.ingest.activations import activation_bytes
-from dissensus.ingest.outline import outline_of
-from dissensus.ingest.plan_text import duration, told
+from dissensus.ingest.streaming.plan_text import duration, told
+from dissensus.ingest.zoo.activations import activation_bytes
+from dissensus.ingest.zoo.outline import outline_of
 from dissensus_cli.main import cli
 from sources import image_folder, ingest, network
 

@@ -33,11 +33,11 @@ from counted import (
 from dissensus import errors
 from dissensus.ingest import CallableModel, IngestPlan, LazyModel, TorchModel, timm_models, turns
 from dissensus.ingest import resident as resident_module
-from dissensus.ingest.batches import own
-from dissensus.ingest.encode import encode_there, to_rows
-from dissensus.ingest.failures import Failure, is_out_of_memory
-from dissensus.ingest.job import Job
-from dissensus.ingest.overlap import Backlog
+from dissensus.ingest.streaming.batches import own
+from dissensus.ingest.streaming.encode import encode_there, to_rows
+from dissensus.ingest.streaming.failures import Failure, is_out_of_memory
+from dissensus.ingest.streaming.job import Job
+from dissensus.ingest.streaming.overlap import Backlog
 from dissensus.store.writer import ModelWriter
 from faults.full_disk import small_device
 from sources import image_folder

@@ -34,8 +34,8 @@ from dissensus.ingest import (
     infer,
     timm_models,
 )
-from dissensus.ingest.encode import encode_tensor
-from dissensus.ingest.overlap import Backlog, look_ahead
+from dissensus.ingest.streaming.encode import encode_tensor
+from dissensus.ingest.streaming.overlap import Backlog, look_ahead
 from dissensus.run import progress as progress_module
 from dissensus.store.encoding import encode
 from dissensus.store.writer import ModelWriter

@@ -32,8 +32,8 @@ from counted import (
 )
 from dissensus import errors
 from dissensus.ingest import CallableModel
-from dissensus.ingest.batches import Reading, read_ahead, spans_of
-from dissensus.ingest.workers import refuse_unguarded
+from dissensus.ingest.streaming.batches import Reading, read_ahead, spans_of
+from dissensus.ingest.streaming.workers import refuse_unguarded
 
 BATCHES = range(0, N, BATCH)
 

@@ -166,8 +166,8 @@ def ingest(
       dissensus ingest my.zoo python zoo:models --data val/
     """
     from dissensus.ingest import infer, open_examples
-    from dissensus.ingest.checks import choose_devices
-    from dissensus.ingest.job import workers_for
+    from dissensus.ingest.streaming.checks import choose_devices
+    from dissensus.ingest.streaming.job import workers_for
 
     sink = Sink(fmt, out, force)
     targets = choose_devices(device)  # what the user got wrong is said before a store is made

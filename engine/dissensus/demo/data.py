@@ -175,7 +175,7 @@ def find_fashion_mnist(places: Sequence[Path] | None = None) -> Path:
     ArgumentError
         None of the places has them; the remedies are named.
     """
-    from dissensus.ingest.idx import find_idx
+    from dissensus.ingest.data.idx import find_idx
 
     places = _usual_places() if places is None else places
     for place in places:
@@ -231,7 +231,7 @@ def _digits() -> DemoData:
 
 def _from_idx(folder: Path, name: str, origin: tuple[str, str | None]) -> DemoData:
     from dissensus.ingest import idx_examples
-    from dissensus.ingest.idx import FASHION_CLASSES
+    from dissensus.ingest.data.idx import FASHION_CLASSES
 
     known = FASHION_CLASSES if name == "fashion-mnist" else None
     training, report = (

@@ -108,7 +108,7 @@ def run_demo(
     >>> result.ensemble.members  # doctest: +SKIP
     """
     require_sklearn()
-    from dissensus.ingest.checks import choose_device
+    from dissensus.ingest.streaming.checks import choose_device
 
     images = load(data, path)
     zoo = list(recipes_for(images.size, images.flips) if recipes is None else recipes)
@@ -147,7 +147,7 @@ def _check(recipes: Sequence[Recipe]) -> str:
 
 def _store(path: Path, data: DemoData) -> Store:
     from dissensus.ingest import create_from
-    from dissensus.ingest.checks import check_examples, check_writable
+    from dissensus.ingest.streaming.checks import check_examples, check_writable
     from dissensus.store.catalog import Store
 
     store = Store(path) if path.exists() else create_from(path, data.examples())

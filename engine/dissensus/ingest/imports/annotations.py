@@ -15,7 +15,7 @@ from dissensus.store import format as fmt
 from dissensus.store.columns import FIXED, LABEL_PREFIX, checked_splits, column_name
 from dissensus.store.truth import Truth
 
-from ..checks import check_writable
+from ..streaming.checks import check_writable
 from .align import ids_of_rows, order_of
 from .keyed import read_keyed
 from .labels import read_labels

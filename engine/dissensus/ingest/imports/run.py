@@ -16,8 +16,8 @@ from dissensus.errors import ArgumentError, DissensusError, StoreFull
 from dissensus.run.progress import Progress
 from dissensus.store import format as fmt
 
-from ..checkpoints import one_line
-from ..checks import check_writable
+from ..streaming.checks import check_writable
+from ..zoo.checkpoints import one_line
 from .align import Aligned, Order, class_places, ids_of_rows, order_of, order_without_ids
 from .detect import Reading, check_shape, decide
 from .find import Unreadable, find_models

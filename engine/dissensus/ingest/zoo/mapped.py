@@ -21,7 +21,7 @@ from .outline import Outline, outline_of
 if TYPE_CHECKING:
     import torch
 
-    from .examples import Images
+    from ..data.examples import Images
 
 _NAMED = 20  # missing classes that metadata names
 

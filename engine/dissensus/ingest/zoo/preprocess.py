@@ -14,14 +14,14 @@ from PIL import Image
 
 from dissensus.errors import ArgumentError
 
-from .examples import eight_bits
+from ..data.examples import eight_bits
 from .timm_sources import DATA_KEYS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from .examples import Images
+    from ..data.examples import Images
 
 _MAX_THREADS = 8
 _NO_CROP_MODES = ("center", "squash")  # the modes in which timm leaves an image of the right size alone

@@ -14,7 +14,7 @@ from .checkpoints import one_line
 from .models import LazyModel, ModelSource
 
 if TYPE_CHECKING:
-    from .examples import Images
+    from ..data.examples import Images
 
 _WANTED = "a model source, a torch.nn.Module, a callable batch -> (B, C), or a list of model sources"
 

@@ -19,8 +19,8 @@ from .batches import AHEAD
 from .rounds import BEHIND
 
 if TYPE_CHECKING:
+    from ..zoo.outline import Outline
     from .devices import Host
-    from .outline import Outline
     from .probe import Probe
 
 

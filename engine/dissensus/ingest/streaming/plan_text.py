@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .outline import Outline
+    from ..zoo.outline import Outline
     from .plan import Group, IngestPlan
 
 _INDENT = 12

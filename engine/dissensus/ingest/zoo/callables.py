@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError
 
+from ..data.examples import own_copy
 from .digests import describe_callable, object_digest
-from .examples import own_copy
 from .outline import Outline, describe_preparation
 
 if TYPE_CHECKING:
     import torch
 
-    from .examples import Images
+    from ..data.examples import Images
 
 KINDS = ("logits", "probabilities")
 

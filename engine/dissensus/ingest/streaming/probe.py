@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..zoo.execution import Execution
+from ..zoo.outline import Outline
 from .checks import wrong_class_count
-from .execution import Execution
 from .failures import Failure
-from .outline import Outline
 
 if TYPE_CHECKING:
+    from ..data.examples import ExampleSource, Images
+    from ..zoo.models import ModelSource, Predictor
     from .devices import Host
-    from .examples import ExampleSource, Images
-    from .models import ModelSource, Predictor
 
 BUDGET_S = 20.0  # for all models together
 _ONE_S = 1.5  # for one model, and for one preprocessing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
-    from .examples import Images
+    from ..data.examples import Images
 
 
 @runtime_checkable

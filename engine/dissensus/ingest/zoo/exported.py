@@ -27,7 +27,7 @@ from .torch_models import ModulePredictor, TensorBatch, module_metadata
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from .examples import Images
+    from ..data.examples import Images
 
 
 @dataclass(frozen=True)

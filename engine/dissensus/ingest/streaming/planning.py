@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from dissensus.run.progress import Progress
 from dissensus.store import format as fmt
 
+from ..zoo.execution import Execution
+from ..zoo.outline import Outline, in_order_of_preparation, outline_of
 from .checks import check_count, check_examples, check_models, check_positive, choose_device
 from .devices import Host, lane_of
-from .execution import Execution
-from .outline import Outline, in_order_of_preparation, outline_of
 from .plan import Group, IngestPlan
 from .probe import Probe, measure
 from .room import disk_of, memory_of, rounds_of, staged_in
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from dissensus.store.catalog import Store
 
-    from .examples import ExampleSource
-    from .models import ModelSource
+    from ..data.examples import ExampleSource
+    from ..zoo.models import ModelSource
 
 
 def plan_ingest(

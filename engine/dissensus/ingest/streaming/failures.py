@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dissensus.errors import DissensusError
 
-from .checkpoints import one_line
+from ..zoo.checkpoints import one_line
 
 _NO_MEMORY = (
     "out of memory",

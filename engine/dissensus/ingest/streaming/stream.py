@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError
 
+from ..zoo.execution import Execution
+from ..zoo.outline import in_order_of_preparation
 from .checks import (
     check_count,
     check_examples,
@@ -15,10 +17,8 @@ from .checks import (
     check_writable,
     choose_devices,
 )
-from .execution import Execution
 from .fleet import Work, run_fleet
 from .job import MOST_RESIDENT, Job, workers_for
-from .outline import in_order_of_preparation
 from .planning import check_room
 from .report import InferReport, ModelRun
 from .turns import Turns
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from dissensus.store.catalog import Store
 
-    from .examples import ExampleSource
-    from .models import ModelSource
+    from ..data.examples import ExampleSource
+    from ..zoo.models import ModelSource
 
 
 def infer(

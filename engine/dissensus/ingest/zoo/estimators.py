@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 
+from ..data.examples import Images, grey_or_rgb
 from .callables import CallableModel
 from .digests import object_digest, versions
-from .examples import Images, grey_or_rgb
 
 
 def estimator_model(

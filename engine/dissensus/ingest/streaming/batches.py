@@ -22,7 +22,7 @@ from .overlap import look_ahead
 from .workers import read_in_processes
 
 if TYPE_CHECKING:
-    from .examples import ExampleSource, Images
+    from ..data.examples import ExampleSource, Images
 
 Span: TypeAlias = tuple[int, int]
 Preparation: TypeAlias = "Callable[[Images], Any]"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from dissensus.errors import ArgumentError, ModelExists, NoFeatures
 from dissensus.store.fingerprint import complete, require_same_fingerprint
 
+from ..zoo.execution import Execution
 from .checks import check_classes
 from .devices import Host, lane_of
-from .execution import Execution
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from dissensus.store.catalog import Store
     from dissensus.store.writer import ModelWriter
 
-    from .embeddings import Watched
-    from .examples import ExampleSource, Images
-    from .models import ModelSource, Predictor
+    from ..data.examples import ExampleSource, Images
+    from ..zoo.embeddings import Watched
+    from ..zoo.models import ModelSource, Predictor
 
 
 MOST_RESIDENT = 16
@@ -112,7 +112,7 @@ class Job:
         """
         if not self.embeddings:
             return None
-        from .embeddings import watch
+        from ..zoo.embeddings import watch
 
         try:
             return watch(predictor, self.sample(predictor), self.store.n_classes)

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .outline import Outline
+    from ..zoo.outline import Outline
     from .probe import Probe
 
 

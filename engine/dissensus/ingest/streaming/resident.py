@@ -21,11 +21,11 @@ from .report import ModelRun
 if TYPE_CHECKING:
     from dissensus.store.writer import ModelWriter
 
+    from ..zoo.embeddings import Watched
+    from ..zoo.models import ModelSource, Predictor
     from .batches import Preparation, Span
     from .devices import Clock
-    from .embeddings import Watched
     from .job import Job
-    from .models import ModelSource, Predictor
 
 Rows: TypeAlias = "Callable[[], tuple[Encoded, NDArray[Any] | None]]"  # and embeddings
 Part: TypeAlias = "tuple[int, Rows, Clock]"
@@ -204,13 +204,13 @@ class Resident:
         """What the model costs, as far as it is a torch module and did not tell when it was loaded."""
         if self._sample is None:
             return {}
-        from .costs import count_gmacs
-        from .peak import activation_bytes
+        from ..zoo.activations import activation_bytes
+        from ..zoo.costs import count_gmacs
 
         sample, known = self._sample, self._predictor.metadata
         module: Any = getattr(self._predictor, "module", None)
         gmacs = None if "gmacs" in known else count_gmacs(module, sample)
-        activations = activation_bytes(self._predictor, sample)
+        activations = activation_bytes(module, sample)
         peak = None if activations is None else known.get("weights_bytes", 0) + self._limit * activations
         costs = {"gmacs": gmacs, "peak_memory_bytes": peak}
         return {name: value for name, value in costs.items() if value is not None}

@@ -18,8 +18,8 @@ from .failures import Failure
 from .report import ModelRun
 
 if TYPE_CHECKING:
-    from .examples import ExampleSource
-    from .models import ModelSource
+    from ..data.examples import ExampleSource
+    from ..zoo.models import ModelSource
 
 _PASSES = 2  # what a dead process leaves is tried once more
 

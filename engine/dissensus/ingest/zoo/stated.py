@@ -14,12 +14,12 @@ import numpy as np
 
 from dissensus.errors import ArgumentError, UnknownName
 
-from .examples import eight_bits
+from ..data.examples import eight_bits
 
 if TYPE_CHECKING:
     import torch
 
-    from .examples import Images
+    from ..data.examples import Images
     from .preprocess import TimmPreprocess
 
 InputSize: TypeAlias = "tuple[int | None, int | None, int | None]"

@@ -18,7 +18,7 @@ from .resident import Resident
 from .rounds import run_round
 
 if TYPE_CHECKING:
-    from .models import ModelSource
+    from ..zoo.models import ModelSource
 
 ROOM = 0.5  # share of the free memory that loaded models leave to batches and activations
 _LOOK_AGAIN_S = 1.0

@@ -14,18 +14,18 @@ from torch import nn
 
 from dissensus.errors import ArgumentError, ModelLoadError
 
+from ..data.examples import grey_or_rgb, own_copy
 from .callables import check_kind
 from .canonical import text_digest
 from .checkpoints import one_line
 from .costs import module_costs
 from .digests import describe_callable, module_digest, versions
-from .examples import grey_or_rgb, own_copy
 from .execution import Execution
 from .outline import Outline, count_module, describe_preparation
 from .stated import EXAMPLE, fit_preprocess, prepared_size
 
 if TYPE_CHECKING:
-    from .examples import Images
+    from ..data.examples import Images
 
 _REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 _OF_SHAPE = re.compile(r"channel|shape|size|dimension|height|width|match", re.IGNORECASE)

@@ -17,15 +17,15 @@ from torch import nn
 
 from dissensus.errors import ArgumentError, DissensusError, MissingDependency, ModelLoadError
 
+from ..data.examples import eight_bits
 from .canonical import text_digest
 from .checkpoints import one_line
 from .digests import describe_callable, state_digest, versions
-from .examples import eight_bits
 from .stated import EXAMPLE, fit_preprocess, prepared_size
 from .torch_models import ModulePredictor, module_metadata
 
 if TYPE_CHECKING:
-    from .examples import Images
+    from ..data.examples import Images
     from .outline import Outline
 
 _VOLATILE = ("transformers_version", "_name_or_path", "id2label", "label2id", "dtype", "torch_dtype")

@@ -13,16 +13,16 @@ from dissensus.errors import ArgumentError, ExamplesMismatch, WrongClassCount
 from dissensus.store import format as fmt
 from dissensus.store.files import writing
 
-from .create import CONTENT, DIGESTS
-from .left_out import was_left_out
-from .models import ModelSource, Predictor
+from ..data.create import CONTENT, DIGESTS
+from ..data.left_out import was_left_out
+from ..zoo.models import ModelSource, Predictor
 
 if TYPE_CHECKING:
     import torch
 
     from dissensus.store.catalog import Store
 
-    from .examples import ExampleSource
+    from ..data.examples import ExampleSource
 
 
 _NAMED = 5

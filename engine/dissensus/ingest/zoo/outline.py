@@ -12,7 +12,7 @@ from .stated import StatedPreprocess, prepared_size
 if TYPE_CHECKING:
     from torch import nn
 
-    from .examples import Images
+    from ..data.examples import Images
     from .models import ModelSource
 
 S = TypeVar("S")
@@ -105,7 +105,7 @@ def in_order_of_preparation(sources: Iterable[S], outlines: Mapping[str, Outline
     Examples
     --------
     >>> from dissensus.ingest import CallableModel
-    >>> from dissensus.ingest.outline import Outline, in_order_of_preparation
+    >>> from dissensus.ingest.zoo.outline import Outline, in_order_of_preparation
     >>> models = [CallableModel(name, len) for name in "abc"]
     >>> texts = {name: Outline(name, preparation_text=text) for name, text in zip("abc", "xyx")}
     >>> [model.model_id for model in in_order_of_preparation(models, texts)]

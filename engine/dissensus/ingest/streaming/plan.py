@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError, StoreFull
 
-from .outline import Outline
+from ..zoo.outline import Outline
 from .plan_text import count, lines, short, told
 from .probe import Probe
 from .room import Disk, Memory

@@ -1,0 +1,1 @@
+"""How models run over examples: rounds that decode once, devices, processes, and the plan of all that."""
