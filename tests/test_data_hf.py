@@ -110,7 +110,7 @@ def test_files_beside_the_table(tmp_path, made):
 
 
 def test_only_the_rows_asked_for_are_decoded(monkeypatch, made):
-    from dissensus.ingest import hf_examples
+    from dissensus.ingest.data import hf_examples
 
     examples = quiet(hf_dataset(made))
     calls = []

@@ -11,16 +11,8 @@ import torch
 import dissensus as ds
 from counted import outcome, run, stored_bytes
 from dissensus import errors
-from dissensus.ingest import (
-    ArrayExamples,
-    CallableModel,
-    ClassMap,
-    MappedModel,
-    TorchModel,
-    devices,
-    job,
-    timm_models,
-)
+from dissensus.ingest import ArrayExamples, CallableModel, ClassMap, MappedModel, TorchModel, timm_models
+from dissensus.ingest.streaming import devices, job
 from dissensus.ingest.streaming.batches import Reading, read_ahead, spans_of
 from dissensus.ingest.zoo.execution import Execution
 from sources import colour, network

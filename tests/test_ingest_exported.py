@@ -290,7 +290,7 @@ def test_options_that_do_not_go_with_the_source():
 
 
 def test_the_command_and_the_library_know_the_same_sources():
-    from dissensus.ingest import named_models
+    from dissensus.ingest.zoo import named_models
     from dissensus_cli import model_options
 
     assert tuple(named_models.SOURCES) == model_options.SOURCES

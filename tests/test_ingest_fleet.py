@@ -163,7 +163,7 @@ def test_ctrl_c_ends_all_processes_and_loses_nothing(tmp_path):
 
 
 def test_decode_processes_are_for_devices_that_wait(examples, monkeypatch):
-    from dissensus.ingest import job
+    from dissensus.ingest.streaming import job
 
     monkeypatch.setattr(os, "cpu_count", lambda: 17)
     monkeypatch.setattr(job, "_FEW", N)

@@ -31,8 +31,8 @@ from dissensus.ingest import (
     plan_ingest,
     timm_models,
 )
-from dissensus.ingest import planning as planning_module
-from dissensus.ingest import room as room_module
+from dissensus.ingest.streaming import planning as planning_module
+from dissensus.ingest.streaming import room as room_module
 from dissensus.ingest.streaming.plan_text import duration, told
 from dissensus.ingest.zoo.activations import activation_bytes
 from dissensus.ingest.zoo.outline import outline_of

@@ -31,8 +31,9 @@ from counted import (
     stored_bytes,
 )
 from dissensus import errors
-from dissensus.ingest import CallableModel, IngestPlan, LazyModel, TorchModel, timm_models, turns
-from dissensus.ingest import resident as resident_module
+from dissensus.ingest import CallableModel, IngestPlan, LazyModel, TorchModel, timm_models
+from dissensus.ingest.streaming import resident as resident_module
+from dissensus.ingest.streaming import turns
 from dissensus.ingest.streaming.batches import own
 from dissensus.ingest.streaming.encode import encode_there, to_rows
 from dissensus.ingest.streaming.failures import Failure, is_out_of_memory

@@ -28,8 +28,8 @@ def activation_bytes(module: nn.Module, batch_of_one: torch.Tensor) -> int | Non
     int or None
         None where the pass fails.
     """
-    live = _Live([*module.parameters(), *module.buffers(), batch_of_one])
     try:
+        live = _Live([*module.parameters(), *module.buffers(), batch_of_one])
         with torch.inference_mode(), live:
             module(batch_of_one)
     except Exception:  # runs code of any model
