@@ -657,6 +657,24 @@ def test_a_device_that_is_really_full(tmp_path, rows, make, monkeypatch):
     assert moved.verify().ok
 
 
+def test_a_disk_found_full_in_opening_a_model_is_told_by_those_that_follow(make, rows, monkeypatch):
+    """Nothing was loaded then, which must not be taken for the end of the list."""
+    writer = Job.writer
+
+    def full(self, source, *more):
+        if source.model_id == "b":
+            raise errors.StoreFull("no room left on the device")
+        return writer(self, source, *more)
+
+    monkeypatch.setattr(Job, "writer", full)
+    said = outcome(run(make("s"), [Model().source(m) for m in "abcd"], rows, resident=1))
+    assert said == {
+        "a": "done",
+        "b": "no room left on the device",
+        **dict.fromkeys("cd", "not started: no room left on the device"),
+    }
+
+
 # rows on their way to the store
 
 
@@ -778,7 +796,7 @@ def test_with_waiting_a_busy_model_comes_last(make, rows, monkeypatch):
     store = make("s")
     writer = store.writer("b", fingerprint={"a": "b"})
     threading.Timer(1.2, writer.close).start()
-    monkeypatch.setattr(turns, "_LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(turns, "LOOK_AGAIN_S", 0.1)
     report = run(store, [Model().source(m) for m in "abc"], rows)
     assert set(outcome(report).values()) == {"done"}
     assert rows.spans() == dict.fromkeys(BATCHES, 2)

@@ -165,11 +165,14 @@ def ingest(
       dissensus ingest my.zoo hf vit-finetuned/ --data val/ --class-map names.txt
       dissensus ingest my.zoo python zoo:models --data val/
     """
+    from dissensus.errors import ArgumentError
     from dissensus.ingest import infer, open_examples
     from dissensus.ingest.streaming.checks import choose_devices
     from dissensus.ingest.streaming.job import workers_for
 
     sink = Sink(fmt, out, force)
+    if compile and embeddings:
+        raise ArgumentError("--embeddings cannot be taken from compiled models; leave one of the two out")
     targets = choose_devices(device)  # what the user got wrong is said before a store is made
     names = None if classes is None else _lines(classes)
     if data.startswith("python:"):
@@ -197,12 +200,13 @@ def ingest(
         )
         settings: dict[str, Any] = {
             "batch_size": batch_size,
-            "resident": resident,
+            "resident": min(resident, -(-len(sources) // len(targets))),
             "workers": workers_for(examples, targets) if workers is None else workers,
             "precision": precision,
             "channels_last": channels_last,
             "embeddings": embeddings,
             "restart": restart,
+            "replace": replace,
         }
         planned = {**settings, "device": targets[0], "dtype": dtype, "codec": codec}
         place = _store(store, examples, dtype, codec) if store.exists() else store
@@ -218,7 +222,6 @@ def ingest(
             device=targets,
             compile=compile,
             wait=wait,
-            replace=replace,
             **settings,
         )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]

@@ -82,11 +82,14 @@ class DatasetExamples(DecodedExamples):
         n = _length(dataset)
         names = row_ids(n) if ids is None else named("ids", ids, n)
         self._images_alone = labels is not None
-        self._known = _targets(dataset, n) if labels is None else checked_labels(labels, n, None)
+        names_given = _class_names(getattr(dataset, "classes", None) if classes is None else classes)
+        known = (
+            _targets(dataset, n, names_given) if labels is None else checked_labels(labels, n, names_given)
+        )
+        self._known = known
         self._own: NDArray[np.int64] = np.full(n, -1)
         self._look(type(dataset).__name__, names, on_bad_image, progress)
         truth = self._own if self._known is None else self._known
-        names_given = _class_names(getattr(dataset, "classes", None) if classes is None else classes)
         self.labels = checked_labels(truth[self._kept], len(self), names_given)
         self.classes: list[str] = names_given or [str(c) for c in range(int(self.labels.max()) + 1)]
 
@@ -154,12 +157,12 @@ def _class_names(classes: Any) -> list[str] | None:
     return [", ".join(name) if isinstance(name, tuple) else str(name) for name in classes]
 
 
-def _targets(dataset: Any, n: int) -> NDArray[np.int64] | None:
+def _targets(dataset: Any, n: int, classes: Sequence[str] | None) -> NDArray[np.int64] | None:
     targets = getattr(dataset, "targets", None)
     if targets is None:
         return None
     try:
-        return checked_labels(targets, n, None)
+        return checked_labels(targets, n, classes)
     except ArgumentError as error:
         raise ArgumentError(f"dataset.targets cannot be the labels: {error}; pass labels=") from error
 

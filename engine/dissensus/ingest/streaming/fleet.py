@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -100,8 +101,15 @@ def _pass(work: Work, devices: Sequence[str], deaths: list[str]) -> dict[str, Mo
     try:
         for device in devices[: len(work.sources)]:
             ear, mouth = context.Pipe(duplex=False)
-            processes.append(context.Process(target=_serve, args=(work, device, counter, mouth)))
+            orders, there = context.Pipe(duplex=False)[::-1]
+            processes.append(context.Process(target=_serve, args=(there, device, counter, mouth)))
             processes[-1].start()
+            there.close()
+            with (
+                suppress(ConnectionError),
+                orders,
+            ):  # not by arguments: their pipe outlives a process that died
+                orders.send(work)
             mouth.close()  # the process has its own end: this one would hide its death
             ears[ear] = device
         _listen(ears, rows, deaths)
@@ -130,7 +138,7 @@ def _listen(ears: dict[Any, str], rows: dict[str, ModelRun], deaths: list[str]) 
                 deaths.append(f"{device}: {said.text}")
 
 
-def _serve(work: Work, device: str, counter: Counter, mouth: Connection) -> None:
+def _serve(orders: Connection, device: str, counter: Counter, mouth: Connection) -> None:
     """Main function of a process: run models as long as there are any, tell what became of each."""
     import torch
 
@@ -144,6 +152,7 @@ def _serve(work: Work, device: str, counter: Counter, mouth: Connection) -> None
         return None if number is None else work.sources[number]
 
     try:
+        work: Work = orders.recv()
         job = Job(Store(work.path), work.examples, torch.device(device), tag=device, **work.options)
         Turns(job, len(work.sources), draw, mouth.send).run()
     except KeyboardInterrupt:

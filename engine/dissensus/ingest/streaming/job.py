@@ -13,6 +13,7 @@ from dissensus.errors import ArgumentError, ModelExists, NoFeatures
 from dissensus.store.fingerprint import complete, require_same_fingerprint
 
 from ..zoo.execution import Execution
+from .batches import own
 from .checks import check_classes
 from .devices import Host, lane_of
 
@@ -103,7 +104,7 @@ class Job:
 
     def sample(self, predictor: Predictor) -> Any:
         """Return a model's batch of the first example, on the device."""
-        return self.lane.upload(predictor.prepare(self._first_image))
+        return self.lane.upload(predictor.prepare(own(self._first_image)))
 
     def watched(self, source: ModelSource, predictor: Predictor) -> Watched | None:
         """Return what takes a model's features as it runs; None where none are wanted, or there are none.

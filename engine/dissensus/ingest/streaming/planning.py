@@ -44,6 +44,7 @@ def plan_ingest(
     codec: str | None = None,
     embeddings: bool = False,
     restart: bool = False,
+    replace: bool = False,
     probe: bool = True,
     progress: bool = False,
 ) -> IngestPlan:
@@ -63,6 +64,8 @@ def plan_ingest(
         Embeddings are going to be stored too.
     restart
         As of `infer`: what is staged is dropped.
+    replace
+        As of `infer`: stored models may run anew, and are planned as if all did.
     probe
         Count what models cost, read and prepare a batch, and run some models, about 20 seconds in all,
         to tell memory and time. Without it only files and configurations are looked at.
@@ -94,7 +97,8 @@ def plan_ingest(
     check_count("workers", workers)
     execution, lane = Execution(precision, channels_last), lane_of(choose_device(device))
     place = _Place.of(store, examples, dtype, codec)
-    left = [source for source in sources if source.model_id not in place.stored]
+    stored = frozenset() if replace else place.stored
+    left = [source for source in sources if source.model_id not in stored]
     outlines = _outlines(left, probe, progress)
     left = in_order_of_preparation(left, outlines)
     ordered = [outlines[source.model_id] for source in left]
@@ -108,7 +112,7 @@ def plan_ingest(
         n_classes=place.geometry.n_classes,
         batch_size=batch_size,
         device=str(lane.device),
-        stored=[source.model_id for source in sources if source.model_id in place.stored],
+        stored=[source.model_id for source in sources if source.model_id in stored],
         staged=work.staged,
         outlines={one.model_id: one for one in ordered},
         groups=_groups(ordered),
@@ -168,7 +172,7 @@ class _Place:
     ) -> _Place:
         from dissensus.store.catalog import Store
 
-        if not isinstance(store, Store):
+        if isinstance(store, str | os.PathLike):
             if not Path(store).exists():
                 shape = len(examples), len(examples.classes)
                 geometry = fmt.Geometry.choose(*shape, dtype or "float16", codec or "raw")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..zoo.execution import Execution
 from ..zoo.outline import Outline
+from .batches import own
 from .checks import wrong_class_count
 from .failures import Failure
 
@@ -144,11 +145,11 @@ def _prepare(prepare: Callable[[Images], Any], images: Images) -> tuple[float, i
     """Return seconds and bytes of one prepared example; None where the images cannot be prepared."""
     n, n_all = min(8, len(images)), len(images)
     try:
-        batch, seconds = _timed(lambda: prepare(images[:n]))
+        batch, seconds = _timed(lambda: prepare(own(images[:n])))
         n_more = min(n_all, int(_ONE_S / max(seconds / n, 1e-9)))
         if n_more > n:
             n = n_more
-            batch, seconds = _timed(lambda: prepare(images[:n]))
+            batch, seconds = _timed(lambda: prepare(own(images[:n])))
     except Exception:  # runs the user's code; the model says so when its turn comes
         return None
     return seconds / n, _n_bytes(batch)
@@ -191,7 +192,7 @@ class _Runner:
 
     def __call__(self, n: int) -> Timed:
         """Prepare so many examples and run them on the device: a disturbed pass is followed by another."""
-        batch, prepare_s = _timed(lambda: self.predictor.prepare(self.images[:n]))
+        batch, prepare_s = _timed(lambda: self.predictor.prepare(own(self.images[:n])))
         there = self.lane.upload(batch)
         if n == 1:  # warming up
             self._seconds(there)

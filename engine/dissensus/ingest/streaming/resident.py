@@ -31,6 +31,10 @@ Rows: TypeAlias = "Callable[[], tuple[Encoded, NDArray[Any] | None]]"  # and emb
 Part: TypeAlias = "tuple[int, Rows, Clock]"
 
 
+class _Left(Exception):
+    """Ends a writer without a commit."""
+
+
 class Resident:
     """A loaded model and its open writer, for one round.
 
@@ -185,11 +189,12 @@ class Resident:
         if self._features is not None:
             self._features.__exit__(kind, error, trace)
         try:
-            if kind is None and self.failure is None:
+            with self._writer:  # closed whatever happens, its lock with it
+                if kind is not None or self.failure is not None:
+                    raise _Left
                 self._describe()
-                self._writer.__exit__(None, None, None)
-            else:
-                self._writer.__exit__(kind or RuntimeError, error, trace)
+        except _Left:
+            pass
         except Exception as late:
             self.fail(late)
         self._other_s += time.perf_counter() - begun
@@ -205,13 +210,13 @@ class Resident:
         if self._sample is None:
             return {}
         from ..zoo.activations import activation_bytes
-        from ..zoo.costs import count_gmacs
+        from ..zoo.costs import count_gmacs, weights_bytes
 
         sample, known = self._sample, self._predictor.metadata
         module: Any = getattr(self._predictor, "module", None)
         gmacs = None if "gmacs" in known else count_gmacs(module, sample)
-        activations = activation_bytes(module, sample)
-        peak = None if activations is None else known.get("weights_bytes", 0) + self._limit * activations
+        activations = activation_bytes(module, sample) if hasattr(module, "parameters") else None
+        peak = None if activations is None else weights_bytes(module) + self._limit * activations
         costs = {"gmacs": gmacs, "peak_memory_bytes": peak}
         return {name: value for name, value in costs.items() if value is not None}
 

@@ -44,7 +44,7 @@ def run_round(job: Job, residents: Sequence[Resident], label: str) -> None:
             if not _stream(job, residents, label):
                 _tell_full(residents, len(job.examples))
         except Exception as error:  # of reading: nobody has its batch
-            _fail(residents, error)
+            _fail([r for r in residents if r.first < len(job.examples)], error)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _stream(job: Job, residents: Sequence[Resident], label: str) -> bool:
             for group, batch in zip(groups, prepared, strict=True):
                 _run_batch(job, group.members, span, batch, backlog)
             bar.advance(span[1] - span[0], status=_status(residents))
-            if span[1] < n and not _goes_on(residents):
+            if span[1] < n and not _goes_on(residents, n):
                 return False
     return True
 
@@ -132,8 +132,8 @@ def _uploaded(job: Job, batch: Any) -> Any:
     return batch
 
 
-def _goes_on(residents: Sequence[Resident]) -> bool:
-    return any(r.failure is None for r in residents) and not any(r.is_full for r in residents)
+def _goes_on(residents: Sequence[Resident], n: int) -> bool:
+    return any(r.failure is None and r.first < n for r in residents) and not any(r.is_full for r in residents)
 
 
 def _tell_full(residents: Sequence[Resident], n: int) -> None:

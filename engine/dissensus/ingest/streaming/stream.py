@@ -131,7 +131,7 @@ def infer(
     check_positive("resident", resident)
     if workers is not None:
         check_count("workers", workers)
-        refuse_unguarded(workers)
+    refuse_unguarded()
     execution = Execution(precision, channels_last, compile)
     if embeddings and compile:
         raise ArgumentError("embeddings cannot be taken from compiled models; leave one of the two out")
@@ -161,6 +161,7 @@ def infer(
         channels_last=channels_last,
         embeddings=embeddings,
         restart=restart,
+        replace=replace,
     )
     ordered = in_order_of_preparation(sources, plan.outlines)
     rows = _run(store, ordered, examples, targets, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from ..zoo.models import ModelSource
 
 ROOM = 0.5  # share of the free memory that loaded models leave to batches and activations
-_LOOK_AGAIN_S = 1.0
+LOOK_AGAIN_S = 1.0
+_LONGEST_PAUSE_S = 30.0
 
 
 class Turns:
@@ -51,6 +53,7 @@ class Turns:
         self._alone: deque[ModelSource] = deque()  # too large beside others
         self._busy: list[ModelSource] = []
         self._n_told = 0
+        self._pause_s = 0.0
         self._crowded = False  # whether a model found no memory beside others
         self._left = False  # whether models of a round may still take memory
         self._full: str | None = None
@@ -61,14 +64,24 @@ class Turns:
             residents = self._load(self._next, self._job.resident) or self._load(self._next_alone, 1)
             if residents:
                 self._round(residents)
+            elif self._full is not None:  # found in opening what would have run
+                break
             elif self._busy:
-                time.sleep(_LOOK_AGAIN_S)
+                self._wait()
                 self._again.extend(self._busy)
                 self._busy.clear()
             else:
                 return
         while (source := self._next() or self._next_alone() or self._next_busy()) is not None:
             self._tell(ModelRun(source.model_id, "failed", f"not started: {self._full}"))
+
+    def _wait(self) -> None:
+        """Let rivals go on for a while, longer each time: models are loaded anew to be looked at."""
+        if self._job.progress and not self._pause_s:
+            names = ", ".join(source.model_id for source in self._busy)
+            print(f"waiting for what other processes are making: {names}", file=sys.stderr, flush=True)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S) or LOOK_AGAIN_S
+        time.sleep(self._pause_s)
 
     def _next(self) -> ModelSource | None:
         return self._again.popleft() if self._again else self._draw()
@@ -137,6 +150,7 @@ class Turns:
             loading = f"to load model {source.model_id!r}"
             status, error = "failed", (no_memory(loading, other) if short else Failure.of(other)).text
             self._full = error if isinstance(other, StoreFull) else None
+        self._left = True
         self._tell(ModelRun(source.model_id, status, error, time.perf_counter() - begun))
         return None
 

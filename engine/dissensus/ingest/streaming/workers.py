@@ -37,17 +37,17 @@ _END_S = 5.0
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-def refuse_unguarded(workers: int) -> None:
-    """Refuse a run that a worker begins while it imports the script that started it.
+def refuse_unguarded() -> None:
+    """Refuse a run that a process of ours begins while it imports the script that started it.
 
     Raises
     ------
     ArgumentError
     """
-    if workers and getattr(multiprocessing.current_process(), "_inheriting", False):
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ArgumentError(
-            f"workers={workers} start processes that import this script, which must not start the run again: "
-            'put what it does under `if __name__ == "__main__":`, or pass workers=0 (threads)'
+            "processes that decode or run models import this script, which must not start the run again: put "
+            'what it does under `if __name__ == "__main__":`, or pass workers=0 (threads) and one device'
         )
 
 
@@ -253,7 +253,7 @@ class _Nowhere:
     """A file that keeps nothing: large arrays are pickled for the refusal, not for their bytes."""
 
     def write(self, data: Any) -> int:
-        return len(data)
+        return memoryview(data).nbytes
 
 
 def _work(connection: Connection) -> None:

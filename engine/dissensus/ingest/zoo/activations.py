@@ -10,6 +10,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .costs import unchanged
+
 
 def activation_bytes(module: nn.Module, batch_of_one: torch.Tensor) -> int | None:
     """Return the most bytes of tensors that live at once during a pass of one example.
@@ -30,7 +32,7 @@ def activation_bytes(module: nn.Module, batch_of_one: torch.Tensor) -> int | Non
     """
     try:
         live = _Live([*module.parameters(), *module.buffers(), batch_of_one])
-        with torch.inference_mode(), live:
+        with torch.inference_mode(), unchanged(list(module.modules()), batch_of_one.device), live:
             module(batch_of_one)
     except Exception:  # runs code of any model
         return None

@@ -120,7 +120,14 @@ class ClassMap:
         if None not in (n_outputs, self.n_outputs) and n_outputs != self.n_outputs:
             raise wrong_length(self.n_outputs, n_outputs)
         found = [_column(output, names) for output in self.outputs]
-        check_range([column for column in found if column >= 0], n_outputs)
+        known = [column for column in found if column >= 0]
+        check_range(known, n_outputs)
+        if len({*known}) != len(known):
+            twice = next(column for column in known if known.count(column) > 1)
+            raise ArgumentError(
+                f"class map gives output {twice} of the model to several classes (by number and by name); "
+                "give each output to one class"
+            )
         return found
 
 

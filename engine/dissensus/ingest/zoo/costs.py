@@ -84,7 +84,7 @@ def count_gmacs(module: Callable[[Any], Any], batch_of_one: torch.Tensor) -> flo
         return None
     seen, counter = _Seen(), FlopCounterMode(display=False, custom_mapping=_custom_formulas())
     try:
-        with _unchanged(parts, batch_of_one.device), torch.inference_mode(), seen, counter:
+        with unchanged(parts, batch_of_one.device), torch.inference_mode(), seen, counter:
             module(batch_of_one)
     except Exception:  # runs code of any model
         return None
@@ -141,7 +141,7 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 
 @contextmanager
-def _unchanged(parts: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+def unchanged(parts: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
     """Give modules back their attributes and buffers, and torch its random state and settings."""
     plain = [part for part in parts if not isinstance(part, torch.jit.ScriptModule)]
     attributes = [dict(vars(part)) for part in plain]
