@@ -109,6 +109,9 @@ class DroppingWriter:
     def describe(self, **_: Any) -> None:
         """Keep nothing."""
 
+    def __enter__(self) -> DroppingWriter:
+        return self
+
     def __exit__(self, *_: object) -> None:
         """Commit nothing."""
 
