@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BUDGET_S = 20.0  # for all models together
 _ONE_S = 1.5  # for one model, and for one preprocessing
+_FEW = 8  # examples, of which a pass says little: starting threads takes as long as computing
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,8 @@ def _run_loaded(predictor: Predictor, images: Images, lane: Host, load_s: float)
     """Run one example, then as many as fit into the time for one model: one alone is slow."""
     run, n = _Runner(predictor, images, lane, load_s), 1
     begun, timed = time.perf_counter(), run(1)
-    while n < len(images) and time.perf_counter() - begun < _ONE_S / 2:
-        n = min(len(images), max(2 * n, int(_ONE_S / 3 / max(timed.example_s, 1e-9))))
+    while n < len(images) and (n < _FEW or time.perf_counter() - begun < _ONE_S / 2):
+        n = min(len(images), max(_FEW, 2 * n, int(_ONE_S / 3 / max(timed.example_s, 1e-9))))
         timed = run(n)
     return timed
 
