@@ -228,6 +228,7 @@ BLOCKS = {
     "demo": demo,
     "faults": faults,
     "pair-counts": pair_counts,
+    "ingest-speed": ingest_speed,
     "ingest-memory": ingest_memory,
     "storage": storage,
     "store-speed": store_speed,
