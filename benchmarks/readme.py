@@ -87,8 +87,9 @@ def _ingest_speed(result: dict) -> str:
         f"One model over images in memory, {result['classes']:,} classes ({where}; medians of turns in one",
         "run, equal predictions checked first). The bare loop gets logits to the host and keeps nothing:",
         "",
-        "| model | alone | bare loop | into the store | the store costs | of it once a call | device busy |",
-        "|---|---|---|---|---|---|---|",
+        "| model | alone | bare loop | into the store | the store costs | of it checksum, write, sync, commit | "
+        "once a call | device busy |",
+        "|---|---|---|---|---|---|---|---|",
         *(_loop_row(found) for found in result["loops"]),
         "",
         "Many models over JPEG files, each loaded from its checkpoint; timm's way is a pass a model, its",
@@ -105,9 +106,10 @@ def _loop_row(found: dict) -> str:
     seconds = [statistics.median(times) for times in found["times_s"].values()]
     alone, bare, _, stored = (f"{found['examples'] / s:,.0f}/s" for s in seconds)
     cost = _of_turns(found["ratios"]["the store"])
+    write = _of_turns(found["ratios"]["checksum, write, sync, commit"])
     model = f"{found['architecture']}, {found['side']} px"
     once, busy = found["fixed_s"]["median"], found["ratios"]["device busy"]["median"]
-    return f"| {model} | {alone} | {bare} | {stored} | {cost} | {1e3 * once:.0f} ms | {busy:.0%} |"
+    return f"| {model} | {alone} | {bare} | {stored} | {cost} | {write} | {1e3 * once:.0f} ms | {busy:.0%} |"
 
 
 def _peer_row(found: dict) -> str:
