@@ -87,8 +87,8 @@ def _ingest_speed(result: dict) -> str:
         f"One model over images in memory, {result['classes']:,} classes ({where}; medians of turns in one",
         "run, equal predictions checked first). The bare loop gets logits to the host and keeps nothing:",
         "",
-        "| model | alone | bare loop | into the store | the store costs | of it checksum, write, sync, commit | "
-        "once a call | device busy |",
+        "| model | alone | bare loop | into the store | the store costs | "
+        "of it checksum, write, sync, commit | once a call | device busy |",
         "|---|---|---|---|---|---|---|---|",
         *(_loop_row(found) for found in result["loops"]),
         "",
