@@ -100,17 +100,12 @@ def _pass(work: Work, devices: Sequence[str], deaths: list[str]) -> dict[str, Mo
     rows: dict[str, ModelRun] = {}
     try:
         for device in devices[: len(work.sources)]:
-            ear, mouth = context.Pipe(duplex=False)
-            orders, there = context.Pipe(duplex=False)[::-1]
-            processes.append(context.Process(target=_serve, args=(there, device, counter, mouth)))
+            ear, mouth = context.Pipe()
+            processes.append(context.Process(target=_serve, args=(device, counter, mouth)))
             processes[-1].start()
-            there.close()
-            with (
-                suppress(ConnectionError),
-                orders,
-            ):  # not by arguments: their pipe outlives a process that died
-                orders.send(work)
             mouth.close()  # the process has its own end: this one would hide its death
+            with suppress(ConnectionError):  # not by arguments: their pipe outlives a process that died
+                ear.send(work)
             ears[ear] = device
         _listen(ears, rows, deaths)
     finally:
@@ -138,7 +133,7 @@ def _listen(ears: dict[Any, str], rows: dict[str, ModelRun], deaths: list[str]) 
                 deaths.append(f"{device}: {said.text}")
 
 
-def _serve(orders: Connection, device: str, counter: Counter, mouth: Connection) -> None:
+def _serve(device: str, counter: Counter, mouth: Connection) -> None:
     """Main function of a process: run models as long as there are any, tell what became of each."""
     import torch
 
@@ -152,7 +147,7 @@ def _serve(orders: Connection, device: str, counter: Counter, mouth: Connection)
         return None if number is None else work.sources[number]
 
     try:
-        work: Work = orders.recv()
+        work: Work = mouth.recv()
         job = Job(Store(work.path), work.examples, torch.device(device), tag=device, **work.options)
         Turns(job, len(work.sources), draw, mouth.send).run()
     except KeyboardInterrupt:

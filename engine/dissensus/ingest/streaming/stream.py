@@ -138,31 +138,17 @@ def infer(
     targets = choose_devices(device)
     check_examples(store, examples)
     check_writable(store)
-    options: dict[str, Any] = {
+    planned: dict[str, Any] = {
         "batch_size": batch_size,
         "resident": min(resident, -(-len(sources) // len(targets))),
         "workers": workers_for(examples, targets) if workers is None else workers,
-        "execution": execution,
         "embeddings": embeddings,
         "restart": restart,
         "replace": replace,
-        "wait": wait,
-        "progress": progress,
     }
-    plan = check_room(
-        store,
-        sources,
-        examples,
-        batch_size=batch_size,
-        device=targets[0],
-        resident=options["resident"],
-        workers=options["workers"],
-        precision=precision,
-        channels_last=channels_last,
-        embeddings=embeddings,
-        restart=restart,
-        replace=replace,
-    )
+    layout = {"device": targets[0], "precision": precision, "channels_last": channels_last}
+    plan = check_room(store, sources, examples, **layout, **planned)
+    options = {**planned, "execution": execution, "wait": wait, "progress": progress}
     ordered = in_order_of_preparation(sources, plan.outlines)
     rows = _run(store, ordered, examples, targets, options)
     return InferReport([rows[source.model_id] for source in sources])

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from dissensus.errors import ArgumentError, DissensusError, ModelLoadError
+from dissensus.errors import DissensusError, ModelLoadError
 
 from .batching import BatchLimits
-from .callables import check_kind
 from .checkpoints import one_line
 from .digests import describe_callable, file_digest
+from .model_files import ModelFile
 from .outline import Outline, outline_of_file
 from .outputs import one_output, refuse_probabilities
 from .stated import UNKNOWN, InputSize, fit_preprocess, prepared_size
@@ -27,11 +27,9 @@ from .torch_models import ModulePredictor, TensorBatch, module_metadata
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from ..data.examples import Images
-
 
 @dataclass(frozen=True)
-class ExportedModel:
+class ExportedModel(ModelFile):
     """A TorchScript file (`torch.jit.save`) or a program of `torch.export.save` as a model source.
 
     What a program states of its input is kept: batches are split or filled up to its fixed number of
@@ -56,20 +54,6 @@ class ExportedModel:
     ArgumentError
         There is no such file, or `kind` is neither of the two.
     """
-
-    path: str | Path
-    _: KW_ONLY
-    model_id: str = ""
-    preprocess: Callable[[Images], Any] | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    kind: str | None = None
-
-    def __post_init__(self) -> None:
-        check_kind(self.kind or "logits")
-        if not Path(self.path).is_file():
-            raise ArgumentError(f"no such model file: {self.path}")
-        if not self.model_id:
-            object.__setattr__(self, "model_id", Path(self.path).stem)
 
     def load(self, device: torch.device) -> ModulePredictor:
         """Read the file and move the model to `device`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ import numpy as np
 from dissensus.errors import ArgumentError, MissingDependency, ModelLoadError, UnknownName
 
 from .batching import BatchLimits
-from .callables import OwnImages, check_kind
+from .callables import OwnImages
 from .checkpoints import one_line
 from .digests import describe_callable, file_digest, versions
+from .model_files import ModelFile
 from .outline import Outline, outline_of_file
 from .outputs import refuse_probabilities
 from .stated import EXAMPLE, UNKNOWN, InputSize, fit_preprocess, prepared_size, told
@@ -32,7 +33,7 @@ _LOCATION = re.compile(rb"\n\x08location\x12(?:([\x00-\x7f])|([\x80-\xff])([\x00
 
 
 @dataclass(frozen=True)
-class OnnxModel:
+class OnnxModel(ModelFile):
     """An ONNX classifier as a model source.
 
     Name, type, layout and size of the input are read from the model: a fixed number of examples is filled up
@@ -60,20 +61,8 @@ class OnnxModel:
         There is no such file, or `kind` is neither of the two.
     """
 
-    path: str | Path
     _: KW_ONLY
-    model_id: str = ""
-    preprocess: Callable[[Images], Any] | None = None
     output: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    kind: str | None = None
-
-    def __post_init__(self) -> None:
-        check_kind(self.kind or "logits")
-        if not Path(self.path).is_file():
-            raise ArgumentError(f"no such model file: {self.path}")
-        if not self.model_id:
-            object.__setattr__(self, "model_id", Path(self.path).stem)
 
     def load(self, device: torch.device) -> OnnxPredictor:
         """Open a session on `device`.
