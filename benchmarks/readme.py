@@ -82,7 +82,8 @@ def ingest_speed() -> str:
 
 
 def _ingest_speed(result: dict) -> str:
-    where = f"{result['machine']}, {result['device']}, {result['date']}, `python benchmarks/ingest_speed.py`"
+    command = f"`python benchmarks/ingest_speed.py --images {result['peers'][0]['images']}`"
+    where = f"{result['machine']}, {result['device']}, {result['date']}, {command}"
     lines = [
         f"One model over images in memory, {result['classes']:,} classes ({where}; medians of turns in one",
         "run, equal predictions checked first). The bare loop gets logits to the host and keeps nothing:",
