@@ -9,9 +9,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import dissensus as ds
 from faults.figures import HEADING
+
+# One commit, one verdict; new cases are searched for with `--hypothesis-profile=search`.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile("fixed")
 
 FIGURES = pytest.StashKey[list]()
 

@@ -527,7 +527,7 @@ def kind_of_scores(rows):
         return "one-hot"
     n_probabilities = sum(min(row) >= 0 and abs(math.fsum(row) - 1) <= tolerance for row in rows)
     if n_probabilities == len(rows):
-        return "probabilities" if all(abs(total - 1) <= 1e-3 for total in sums) else "renormalised"
+        return "probabilities" if all(abs(total - 1) <= 1e-3 + 1e-9 for total in sums) else "renormalised"
     luck = min(len(rows) / 2, max(3, 0.02 * len(rows))) if min(values) < 0 else 0
     if n_probabilities > luck:
         return "mixed"

@@ -78,6 +78,17 @@ def test_kinds_equal_the_oracle(data):
     assert whole.content == parts.content
 
 
+def test_three_decimals_that_sum_to_a_thousandth_more_are_probabilities(tmp_path):
+    """The sum is 1.001, or a last bit more than that, as its terms are added up."""
+    p = np.array([[249, 155, 229, 135, 233], [233, 135, 229, 155, 249]]) / 1000
+    assert (p.sum(axis=1) - 1 > 1e-3).any()
+    assert form(p) == naive.kind_of_scores(p.tolist()) == "probabilities"
+    np.save(tmp_path / "m.npy", p)
+    store = ds.create(tmp_path / "s.zoo", [0, 4], classes=list("abcde"))
+    (row,) = ds.import_predictions(store, tmp_path / "m.npy", rows="store", progress=False).rows
+    assert (row.status, row.kind) == ("done", "probabilities"), row.error
+
+
 def test_a_late_row_that_is_no_probability_is_named():
     p = softmax(np.random.default_rng(0).normal(size=(5000, 4)))
     p[4321] *= 1.5

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, NonFiniteLogits
 
-from .format import FLOOR, STEP, TINY
+from .format import FLOOR, STEP, SUM_TOLERANCE, TINY
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def log_probabilities(
         A value is negative or NaN, or a row does not sum to 1 within 1e-3.
     """
     p = np.asarray(probabilities, dtype=np.float64)
-    wrong = ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) <= 1e-3))
+    wrong = ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) <= SUM_TOLERANCE))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ArgumentError(

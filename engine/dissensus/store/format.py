@@ -52,6 +52,7 @@ ARCHIVE: Final = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "blocks
 FLOOR: Final = -65504.0  # lowest finite float16: centred logits are clamped here
 EMBEDDING_LIMIT: Final = 65504.0  # embeddings in float16 are clamped to it on both sides
 STEP: Final = 2.0**-24  # smallest float16: what lies below the row maximum stays below it at least by this
+SUM_TOLERANCE: Final = 1e-3 + 1e-9  # of a row of probabilities; three decimals often sum to 1.001
 TINY: Final = 2.0**-126  # lowest normal float32: probabilities are raised to it before the logarithm
 
 BLOCK_BYTES: Final = 1 << 20

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import NonFiniteLogits
+from dissensus.store.format import SUM_TOLERANCE
 
-EXACT = 1e-3  # of the sum of a row of probabilities: what the store itself takes as it is
 ROUNDED = 2e-2  # where they were kept with 16 bits: 1,000 roundings add up
 MOST_OFF = 0.5  # however many classes were rounded: less than half of a distribution says nothing
 MOST_DECIMALS = 6
@@ -147,7 +147,7 @@ class Survey:
         self.most_sum = max(self.most_sum, float(np.fmax.reduce(sums)))
         self._positive_sums.append(sums[positive])
         off = np.abs(sums - 1)
-        self.n_exact += int((positive & (off <= EXACT)).sum())
+        self.n_exact += int((positive & (off <= SUM_TOLERANCE)).sum())
         slack = 1e-9  # sums are no exact decimals
         self._n_sums += np.array([(positive & (off <= most + slack)).sum() for most in self._tolerances])
         off = np.where(np.isnan(off), -1, off)

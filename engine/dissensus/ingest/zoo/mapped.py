@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dissensus.errors import ArgumentError
-from dissensus.store.format import FLOOR
+from dissensus.store.format import FLOOR, SUM_TOLERANCE
 
 from .class_map import ClassMap, check_range, wrong_length
 from .execution import Execution
@@ -190,7 +190,7 @@ def _pick(values: torch.Tensor, columns: Sequence[int], kind: str) -> torch.Tens
 
 def _among(probabilities: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """Return the probabilities of some columns given that it is one of them; equal where all are 0."""
-    off = (probabilities.sum(1) - 1).abs() > 1e-3
+    off = (probabilities.sum(1) - 1).abs() > SUM_TOLERANCE
     if bool(off.any()):
         raise ArgumentError(
             f"{int(off.sum())} of {len(off)} rows of probabilities do not sum to 1; if these are logits say "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dissensus.errors import ArgumentError
+from dissensus.store.format import SUM_TOLERANCE
 
 _ROWS = 4  # looked at in each batch: this many rows of logits that sum to 1 are no accident
 
@@ -45,7 +46,7 @@ def refuse_probabilities(output: Any) -> None:
     if len(getattr(output, "shape", ())) != 2 or output.shape[1] < 2:
         return  # refused elsewhere, with the expected shape
     rows = output[:_ROWS]
-    if bool((rows >= 0).all()) and bool((abs(rows.sum(1) - 1) < 1e-3).all()):
+    if bool((rows >= 0).all()) and bool((abs(rows.sum(1) - 1) <= SUM_TOLERANCE).all()):
         raise ArgumentError(
             "the model's outputs look like probabilities: they lie between 0 and 1 and sum to 1; pass "
             "kind='probabilities' (--kind probabilities), or kind='logits' if they are logits all the same"
