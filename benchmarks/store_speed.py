@@ -8,7 +8,7 @@
 6. Bytes that a model takes.
 
 All contenders keep the same array and have to give it back before anything is timed; they run in turn in one
-process. A time is a median. Readers hand every block to the same consumer, whose time counts. Only the store
+process. A time is a median, of verifying of five times as many turns. Readers hand every block to the same consumer, whose time counts. Only the store
 and the floor sync what they write, the others leave that to the system; those that take seconds run once.
 
     python benchmarks/store_speed.py [--examples 50000] [--classes 1000] [--models 8] [--repeats 5]
@@ -91,7 +91,7 @@ def measure(root: Path, arguments: argparse.Namespace) -> tuple[dict[str, Times]
     (root / "one").mkdir()
     written, sizes = writing(root / "one", data, repeats)
     zoo = make_zoo(root, data, arguments.models)
-    times = {"write": written, **reading(zoo, repeats), **verifying(zoo.store, repeats)}
+    times = {"write": written, **reading(zoo, repeats), **verifying(zoo.store, 5 * repeats)}  # 30 ms a turn
     times["fresh process"] = listing(root / "listed.zoo", arguments.listed, repeats)
     shape = (arguments.predicted, arguments.examples, arguments.classes)
     times["fresh process"] |= predicting(root / "predicted.zoo", shape, repeats)

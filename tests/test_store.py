@@ -90,12 +90,35 @@ def test_encoding_equals_the_naive_one(rng):
     assert np.allclose(rows.lse, [naive.log_sum_exp([float(v) for v in row]) for row in z], rtol=1e-12)
 
 
-def test_crc32c_equals_the_naive_one(rng):
-    from dissensus.store.files import crc32c
+@pytest.mark.parametrize("n_bytes", [0, 1 << 30])
+def test_crc32c_equals_the_naive_one(rng, monkeypatch, n_bytes):
+    from dissensus.store import files
 
-    for n in (0, 1, 3, 64, 1000):
+    monkeypatch.setattr(files, "_checksum", files._checksum)
+    files.expect_bulk(n_bytes)
+    for n in (0, 1, 3, 64, 1000, 5001):
         data = rng.bytes(n)
-        assert crc32c(data) == naive.crc32c(data)
+        assert files.crc32c(data) == files.crc32c(data[n // 3 :], files.crc32c(data[: n // 3]))
+        assert files.crc32c(data) == files.crc32c(np.frombuffer(data, np.uint8)) == naive.crc32c(data)
+
+
+def test_what_checks_gigabytes_is_loaded_for_gigabytes_only(small_zoo):
+    """Loading it costs a command as much time as it saves in 2 GB."""
+    code = f"""
+import sys
+import dissensus as ds
+from dissensus.store import files
+assert ds.open({str(small_zoo.path)!r}).verify().ok
+list(ds.open({str(small_zoo.path)!r}).blocks())
+assert "awscrt" not in sys.modules
+files._BULK = 1
+assert ds.open({str(small_zoo.path)!r}).verify(quick=True).ok
+assert "awscrt" not in sys.modules
+list(ds.open({str(small_zoo.path)!r}).blocks())
+assert "awscrt" in sys.modules
+assert ds.open({str(small_zoo.path)!r}).verify().ok
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .buffers import Buffers
+from .files import expect_bulk
 from .logits import Logits
 from .splits import Rows
 
@@ -55,31 +56,46 @@ def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -
     if not len(logits) or not len(rows):
         return
     spans = [slice(*span) for span in _spans(logits[0], rows, step)]
+    expect_bulk(sum(one.n_bytes for one in logits) * len(rows) // len(logits[0]))
     buffers = Buffers(max(one.longest for one in logits), _BUDGET_BYTES)
+    stripes = [_Stripe(logits, rows[span], buffers) for span in spans]
     with ThreadPoolExecutor(_READERS, thread_name_prefix="dissensus-blocks") as pool:
-        ahead = deque(_fetch(pool, logits, rows[span], buffers) for span in spans[:_AHEAD])
-        for span, later in itertools.zip_longest(spans, spans[_AHEAD:]):
-            shares = [future.result() for future in ahead.popleft()]
-            if later:
-                ahead.append(_fetch(pool, logits, rows[later], buffers))
-            yield Block(span.start, span.stop, _in_order(shares, len(logits)))
+        for stripe in stripes[:_AHEAD]:
+            stripe.start(pool)
+        for place, span in enumerate(spans):
+            if place + _AHEAD < len(spans):
+                stripes[place + _AHEAD].start(pool)
+            yield Block(span.start, span.stop, stripes[place].finish())
 
 
-def _fetch(
-    pool: Executor, logits: Sequence[Logits], rows: Rows, buffers: Buffers
-) -> list[Future[list[NDArray[Any]]]]:
-    """Read a block of every model, in as many shares as there are threads: a task a model costs too much."""
-    shares = min(_READERS, len(logits))
+class _Stripe:
+    """A block of every model, read by whoever has time: the threads ahead, then the one that waits for it."""
 
-    def share(number: int) -> list[NDArray[Any]]:
-        return [one.fetch(rows, buffers) for one in logits[number::shares]]
+    def __init__(self, logits: Sequence[Logits], rows: Rows, buffers: Buffers) -> None:
+        self._logits, self._rows, self._buffers = logits, rows, buffers
+        self._left = deque(range(len(logits)))
+        self._found: dict[int, NDArray[Any]] = {}
+        self._helpers: list[Future[None]] = []
 
-    return [pool.submit(share, number) for number in range(shares)]
+    def start(self, pool: Executor) -> None:
+        """Let the threads of a pool read it."""
+        self._helpers = [pool.submit(self._read) for _ in range(_READERS)]
 
+    def finish(self) -> list[NDArray[Any]]:
+        """Read what is left, wait for what the threads have under way, and give all of it away."""
+        self._read()
+        for helper in self._helpers:
+            helper.result()
+        found, self._found = self._found, {}
+        return [found[place] for place in range(len(found))]
 
-def _in_order(shares: list[list[NDArray[Any]]], n: int) -> list[NDArray[Any]]:
-    """Put together what `_fetch` dealt out."""
-    return [shares[place % len(shares)][place // len(shares)] for place in range(n)]
+    def _read(self) -> None:
+        while self._left:
+            try:
+                place = self._left.popleft()
+            except IndexError:  # another thread took the last
+                return
+            self._found[place] = self._logits[place].fetch(self._rows, self._buffers)
 
 
 def _spans(first: Logits, rows: Rows, step: int | None) -> list[tuple[int, int]]:

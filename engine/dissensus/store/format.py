@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -200,6 +201,7 @@ def described(shard: str, geometry: Geometry) -> tuple[str, bytes]:
     return EMBEDDINGS_JSON, embeddings_json(geometry)
 
 
+@lru_cache(maxsize=64)
 def _shard_json(geometry: Geometry, column: str, encoding: str) -> bytes:
     rows, classes = geometry.block_rows, geometry.n_classes
     raw = [_codec("bytes", endian="little"), _codec("crc32c")]

@@ -72,7 +72,7 @@ class Shard:
         self.shape = (geometry.n_examples, geometry.n_classes)
         self._shard = files[self.name]
         self._places = geometry.places(self._shard.get("blocks_bytes"))
-        self._spans: list[tuple[int, int]] = [(int(at), int(size)) for at, size in self._places]
+        self._spans: list[list[int]] = self._places.tolist()
         self._check_description()
         self._fd, self._map = self._open()
         weakref.finalize(self, os.close, self._fd)
@@ -137,21 +137,22 @@ class Shard:
         NotReadable
         """
         offset, length = self._spans[block]
+        view = buffer.data
         try:
-            done = os.preadv(self._fd, [buffer[:length].data], offset)
+            done = os.preadv(self._fd, [view[:length]], offset)
         except OSError as error:
             raise NotReadable(
                 error.errno,
                 f"model {self._model_id!r}: block {block} of {self.name} cannot be read ({error.strerror}); "
                 "check the disk, then bring the model back from a copy",
             ) from error
-        data = buffer[: max(done - fmt.CRC_BYTES, 0)]
-        crc = crc32c(data)
-        if crc != self._committed[block] or buffer[len(data) : done].tobytes() != crc_bytes(crc):
+        n_bytes = max(done - fmt.CRC_BYTES, 0)
+        crc = crc32c(view[:n_bytes])
+        if crc != self._committed[block] or view[n_bytes:done] != crc_bytes(crc):
             with unless_replaced(self._folder, self._model_id, self._digest):  # opened between two
                 raise self._damage(block)
         self._verified[block] = True
-        return data
+        return buffer[:n_bytes]
 
     def _damage(self, block: int) -> CorruptionError:
         start, stop = self._geometry.rows(block)

@@ -13,6 +13,7 @@ from dissensus.errors import DissensusError, NotReadable
 
 from . import format as fmt
 from .columns import StoredColumn
+from .files import expect_bulk
 from .header import Header, read_header
 from .reader import StoredModel
 from .reading import read_checked
@@ -106,6 +107,7 @@ def verify_store(path: Path, *, quick: bool, advance: Advance | None = None) -> 
         _add(report, verify_column(folder, header["examples_hash"]), advance)
     folders = _folders(path / fmt.MODELS)
     geometry = fmt.Geometry.of_header(header)
+    expect_bulk(0 if quick else len(folders) * geometry.n_blocks * geometry.data_bytes)
     with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
         for checked in pool.map(
             lambda folder: verify_model(folder, geometry, header["examples_hash"], quick), folders
