@@ -197,9 +197,10 @@ def _verify_model(folder: Path, geometry: fmt.Geometry, examples_hash: str, quic
 
 def _strays(folder: Path, files: dict[str, dict[str, object]], model_id: str, place: str) -> list[Finding]:
     known = {*files, fmt.COMMIT_JSON}
+    root = len(str(folder)) + 1
     found = {  # os.walk passes over what goes away meanwhile
-        (Path(top) / name).relative_to(folder).as_posix()
-        for top, _, names in os.walk(folder)
+        f"{top[root:]}/{name}" if top[root:] else name
+        for top, _, names in os.walk(str(folder))
         for name in names
     }
     return [
