@@ -153,7 +153,7 @@ def store_speed() -> str:
     lines = [
         f"The store beside raw files and other formats, {size} a model, {result['models']} models read "
         f"({result['machine']}, {result['date']}, `python benchmarks/store_speed.py`; medians in one run, "
-        "equal contents checked first; only the store and the raw floor sync what they write):",
+        "equal contents checked first; other formats are not durable until synced):",
         "",
         "| | median | times ours |",
         "|---|---|---|",

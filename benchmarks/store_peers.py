@@ -192,6 +192,27 @@ def read_parquet(place: Path) -> Any:
     return np.stack(pandas.read_parquet(place / "m.parquet")["logits"])
 
 
+def synced(write: Callable[[Any, Data, Path], None]) -> Callable[[Any, Data, Path], None]:
+    """Have what another format writes survive a power cut, as the store's models do."""
+
+    def durably(opened: Any, data: Data, place: Path) -> None:
+        write(opened, data, place)
+        for path in (*place.rglob("*"), place):
+            fd = os.open(path, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+
+    return durably
+
+
+def write_npy(_: Any, data: Data, place: Path) -> None:
+    np.save(place / "m.npy", data.rows)
+
+
+def read_npy(place: Path) -> Any:
+    return np.load(place / "m.npy")
+
+
 WAYS: dict[str, Way] = {
     FLOOR: Way(write_raw, read_raw),
     "raw pwrite + fsync, written back early": Way(partial(write_raw, early=True), read_raw),
@@ -202,11 +223,13 @@ WAYS: dict[str, Way] = {
         partial(write_store, encoded=False), read_narrowed, partial(prepare_store, dtype="float32"), once=True
     ),
     "zarr-python, same sharded array": Way(write_sharded, read_zarr),
+    "zarr-python, same sharded array, synced": Way(synced(write_sharded), read_zarr),
     "zarr-python, plain chunks": Way(write_chunked, read_zarr),
-    "np.save": Way(
-        lambda _, data, place: np.save(place / "m.npy", data.rows), lambda place: np.load(place / "m.npy")
-    ),
+    "zarr-python, plain chunks, synced": Way(synced(write_chunked), read_zarr),
+    "np.save": Way(write_npy, read_npy),
+    "np.save, synced": Way(synced(write_npy), read_npy),
     "torch.save": Way(write_torch, read_torch, needs="torch"),
+    "torch.save, synced": Way(synced(write_torch), read_torch, needs="torch"),
     "np.savez_compressed": Way(
         lambda _, data, place: np.savez_compressed(place / "m.npz", data.rows),
         lambda place: np.load(place / "m.npz")["arr_0"],

@@ -9,8 +9,8 @@
 
 All contenders keep the same array and have to give it back before anything is timed; they run in turn in one
 process. A time is a median; verifying takes five times as many turns. Readers hand every block to the same
-consumer, whose time counts. Only the store and the floor sync what they write, the others leave that to the
-system; those that take seconds run once.
+consumer, whose time counts. Other formats leave syncing to the system: they are timed so, and synced as what
+the store and the floor write is. Those that take seconds run once.
 
     python benchmarks/store_speed.py [--examples 50000] [--classes 1000] [--models 8] [--repeats 5]
 
