@@ -13,7 +13,7 @@ import pytest
 
 import naive
 from dissensus.kernels import scores
-from dissensus.kernels.probabilities import codes_of, exponentials, values
+from dissensus.kernels.probabilities import codes_of
 
 KERNELS = {
     "probability_rows": lambda row: naive.softmax(row),
@@ -24,12 +24,7 @@ KERNELS = {
 
 def filled(name, centred):
     codes, out = codes_of(centred), np.full(centred.shape, np.nan, np.float32)
-    tables = {
-        "probability_rows": (exponentials(codes.dtype, 1.0),),
-        "log_probability_rows": (exponentials(codes.dtype, 1.0), values(codes.dtype)),
-        "centred_rows": (values(codes.dtype),),
-    }
-    getattr(scores, name)(codes, *tables[name], out)
+    getattr(scores, name)(codes, out)
     return out
 
 
@@ -42,7 +37,7 @@ def test_equal_to_loops(name, n_classes, dtype, rng):
     z[1, 0] = 0
     centred = (z - z.max(axis=1, keepdims=True)).astype(dtype)
     expected = [KERNELS[name]([float(v) for v in row]) for row in centred]
-    np.testing.assert_allclose(filled(name, centred), expected, rtol=3 * 2**-24, atol=1e-6 * 2**-24)
+    np.testing.assert_allclose(filled(name, centred), expected, rtol=4 * 2**-24, atol=1e-6 * 2**-24)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

@@ -151,13 +151,20 @@ def test_delta_narrows_with_the_level_and_the_examples():
 # Resampled counts
 
 
+def resampled(counts, draws, seed, *at_once):
+    """Tables of all rows: row, columns, and what was drawn."""
+    for row in range(len(counts.right) - 1):
+        for columns, drawn in resampled_tables(counts, row, draws, seed, *at_once):
+            yield row, columns, drawn
+
+
 @pytest.mark.parametrize("name", [EI, KAPPA, "phi", "relative_nfr", "q_statistic"])
 def test_bootstrap_equals_the_loops_on_the_same_draws(name):
     correct = zoo(4, 40)
     counts, measure = PairCounts.from_correct(correct), MEASURES[name]
     low, high = Interval("bootstrap", level=0.8, draws=60, seed=3).bounds([name], counts)[name]
     drawn = {}
-    for row, columns, tables in resampled_tables(counts, 60, 3):
+    for row, columns, tables in resampled(counts, 60, 3):
         for place, column in enumerate(range(columns.start, columns.stop)):
             drawn[row, column] = tables[:, place].T.astype(int).tolist()
     assert sorted(drawn) == [(i, j) for i in range(4) for j in range(i + 1, 4)]
@@ -170,7 +177,7 @@ def test_bootstrap_equals_the_loops_on_the_same_draws(name):
 
 def test_resampled_tables_are_multinomial():
     (counts,) = counts_of((120, 40, 30, 10))
-    ((_, _, drawn),) = resampled_tables(counts, 40_000, 0)
+    ((_, _, drawn),) = resampled(counts, 40_000, 0)
     drawn, shares = drawn[:, 0], np.array([0.6, 0.2, 0.15, 0.05])
     assert (drawn.sum(axis=0) == 200).all()
     np.testing.assert_allclose(drawn.mean(axis=1), 200 * shares, atol=0.15)
@@ -180,7 +187,7 @@ def test_resampled_tables_are_multinomial():
 
 def test_an_empty_cell_stays_empty():
     for counts, table in zip(counts_of(*TABLES), TABLES, strict=True):
-        ((_, _, drawn),) = resampled_tables(counts, 50, 0)
+        ((_, _, drawn),) = resampled(counts, 50, 0)
         assert (drawn[np.array(table) == 0] == 0).all(), table
 
 
@@ -190,7 +197,7 @@ def test_neither_chunks_nor_later_models_change_a_draw():
 
     def drawn(counts, at_once):
         table = {}
-        for row, columns, tables in resampled_tables(counts, 30, 5, at_once):
+        for row, columns, tables in resampled(counts, 30, 5, at_once):
             for place, column in enumerate(range(columns.start, columns.stop)):
                 table[row, column] = tables[:, place].tolist()
         return table
@@ -200,7 +207,7 @@ def test_neither_chunks_nor_later_models_change_a_draw():
     for at_once in (1, 30, 61, 95):
         assert drawn(counts, at_once) == whole
     assert drawn(few, 2**16).items() <= whole.items()
-    assert max(t.shape[1] for _, _, t in resampled_tables(counts, 30, 5, 61)) == 2
+    assert max(t.shape[1] for _, _, t in resampled(counts, 30, 5, 61)) == 2
 
 
 def test_seeds_repeat_and_differ():

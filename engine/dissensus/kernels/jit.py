@@ -23,12 +23,20 @@ def kernel(function: Function) -> Function:
     return _compiled(function, nogil=True)
 
 
+def summing_kernel(function: Function) -> Function:
+    """Compile a serial kernel whose sums may be taken in any order, many terms at once.
+
+    Products may be fused with sums. NaN and infinities stay what they are.
+    """
+    return _compiled(function, nogil=True, fastmath={"reassoc", "contract"})
+
+
 def parallel_kernel(function: Function) -> Function:
     """Compile a kernel with ``prange`` loops: the caller holds `PARALLEL`, and runs it at one level only."""
     return _compiled(function, nogil=True, parallel=True)
 
 
-def _compiled(function: Function, **options: bool) -> Function:
+def _compiled(function: Function, **options: Any) -> Function:
     try:
         return cast("Function", numba.njit(cache=True, **options)(function))
     except (

@@ -1,8 +1,9 @@
 """Stored rows of one model as the float32 rows that matrix products take.
 
 Rows are `codes_of` what the store holds, logit - row maximum: no softmax here can overflow. Sums over classes
-are float64, results are off by at most 3 float32 roundings. Tables are those of `probabilities`. Kernels are
-serial and release the GIL: threads of numba, waiting for more, would take the cores from the matrix products.
+are float64, results are off by at most 4 float32 roundings. Nothing is looked up: logits are made of the bits
+of float16 and exponentials by a polynomial, many classes at once. Kernels are serial and release the GIL:
+threads of numba, waiting for more, would take the cores from the matrix products.
 """
 
 from __future__ import annotations
@@ -11,56 +12,88 @@ import math
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
-from .jit import kernel
-from .probabilities import Codes, Table, exp_of, value_of
+from .jit import kernel, summing_kernel
+from .probabilities import Codes
 
 Rows = NDArray[np.float32]
 
+REBIAS = np.float32(2.0**112)  # float16's exponent, where float32 has its own, is too small by 127 - 15
+LOG2_E = np.float32(1.4426950408889634)
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # 9 bits: its products are exact
+TO_WHOLE = np.float32(1.5 * 2**23)  # added and taken away again, leaves the nearest whole number
+SMALLEST = np.float32(-87.0)  # exponentials of less are no normal numbers: 0
+# exp(r) = 1 + r + r**2 * (C0 + C1 r + ...) for |r| <= ln(2) / 2: expf of Moshier's Cephes library
+C0, C1, C2 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
+C3, C4, C5 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
 
-@kernel
-def probability_rows(codes: Codes, powers: Table, out: Rows) -> None:
-    """Write softmax of each row: (n, C) -> out (n, C). `powers` is from `exponentials`."""
+
+@summing_kernel
+def probability_rows(codes: Codes, out: Rows) -> None:
+    """Write softmax of each row: (n, C) -> out (n, C)."""
     for n in range(len(codes)):
-        scale = np.float32(1.0 / _powers(codes[n], powers, out[n]))
+        scale = np.float32(1.0 / _powers(codes[n], out[n]))
         for c in range(out.shape[1]):
             out[n, c] *= scale
 
 
-@kernel
-def log_probability_rows(codes: Codes, powers: Table, values: Table, out: Rows) -> None:
-    """Write log-softmax of each row: (n, C) -> out (n, C). Tables from `exponentials` at 1, and `values`."""
+@summing_kernel
+def log_probability_rows(codes: Codes, out: Rows) -> None:
+    """Write log-softmax of each row: (n, C) -> out (n, C)."""
     for n in range(len(codes)):
-        log_total = math.log(_powers(codes[n], powers, out[n]))
+        log_total = math.log(_powers(codes[n], out[n]))
         for c in range(out.shape[1]):
-            out[n, c] = np.float32(value_of(codes[n, c], values) - log_total)
+            out[n, c] = np.float32(np.float64(logit_of(codes[n, c])) - log_total)
 
 
-@kernel
-def _powers(codes: Any, powers: Table, out: Any) -> float:
-    """Write exp of one row, (C,) -> out (C,); return its sum, in four parts that need not wait."""
-    size = len(codes)
-    s0 = s1 = s2 = s3 = 0.0
-    for c in range(0, size - 3, 4):
-        x0, x1 = exp_of(codes[c], powers), exp_of(codes[c + 1], powers)
-        x2, x3 = exp_of(codes[c + 2], powers), exp_of(codes[c + 3], powers)
-        out[c], out[c + 1], out[c + 2], out[c + 3] = x0, x1, x2, x3
-        s0, s1, s2, s3 = s0 + x0, s1 + x1, s2 + x2, s3 + x3
-    for c in range(size // 4 * 4, size):
-        x0 = exp_of(codes[c], powers)
-        out[c] = x0
-        s0 += x0
-    return (s0 + s1) + (s2 + s3)
+@summing_kernel
+def _powers(codes: Any, out: Any) -> float:
+    """Write exp of one row, (C,) -> out (C,); return its sum."""
+    for c in range(len(codes)):
+        out[c] = exp_of(logit_of(codes[c]))
+    total = 0.0
+    for c in range(len(out)):
+        total += np.float64(out[c])
+    return total
 
 
-@kernel
-def centred_rows(codes: Codes, values: Table, out: Rows) -> None:
-    """Write each row minus its mean over classes: (n, C) -> out (n, C). `values` is from `values`."""
+@summing_kernel
+def centred_rows(codes: Codes, out: Rows) -> None:
+    """Write each row minus its mean over classes: (n, C) -> out (n, C)."""
     for n in range(len(codes)):
-        first, shift = value_of(codes[n, 0], values), 0.0
+        first, shift = np.float64(logit_of(codes[n, 0])), 0.0
         for c in range(out.shape[1]):  # shifted by the first: equal logits are exactly 0
-            shift += value_of(codes[n, c], values) - first
+            shift += np.float64(logit_of(codes[n, c])) - first
         mean = first + shift / out.shape[1]
         for c in range(out.shape[1]):
-            out[n, c] = np.float32(value_of(codes[n, c], values) - mean)
+            out[n, c] = np.float32(np.float64(logit_of(codes[n, c])) - mean)
+
+
+@kernel
+def exp_of(z: Any) -> Any:
+    """Exponential of a float32 number that is not positive, within 2 roundings; 0 below exp(-87)."""
+    whole = max(z, SMALLEST) * LOG2_E + TO_WHOLE - TO_WHOLE
+    r = max(z, SMALLEST) - whole * LN2_HIGH - whole * LN2_LOW
+    p = ((((C5 * r + C4) * r + C3) * r + C2) * r + C1) * r + C0
+    scale = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return (p * r * r + r + np.float32(1)) * scale if z >= SMALLEST else np.float32(0)
+
+
+def logit_of(code: Any) -> Any:
+    """Return the float32 logit, at most 0, of a float16's bits or of what is one already."""
+    return _of_bits(code) if isinstance(code, np.integer) else code
+
+
+@overload(logit_of)
+def _typed_logit(code):  # type: ignore[no-untyped-def]
+    if isinstance(code, types.Integer):
+        return lambda code: _of_bits(code)
+    return lambda code: code
+
+
+@kernel
+def _of_bits(code: Any) -> Any:
+    return -(np.int32(np.int32(code & np.uint16(0x7FFF)) << np.int32(13)).view(np.float32) * REBIAS)

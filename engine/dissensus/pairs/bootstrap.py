@@ -14,26 +14,26 @@ AT_ONCE = 2**16  # values of one cell in a chunk: four cells and what a formula 
 
 
 def resampled_tables(
-    counts: PairCounts, draws: int, seed: int, at_once: int = AT_ONCE
-) -> Iterator[tuple[int, slice, Floats]]:
-    """Draw tables of every pair i < j anew, as drawing n examples with replacement would.
+    counts: PairCounts, row: int, draws: int, seed: int, at_once: int = AT_ONCE
+) -> Iterator[tuple[slice, Floats]]:
+    """Draw tables of every pair row < j anew, as drawing n examples with replacement would.
 
     Parameters
     ----------
     counts : PairCounts
         Counts of M models.
+    row : int
+        First model of the pairs.
     draws : int
         Tables drawn for each pair.
     seed : int
-        Row i of the matrix has a stream of its own, (seed, i), used pair by pair: neither `at_once` nor
-        models that come after change what a pair gets.
+        Each row of the matrix has a stream of its own, (seed, row), used pair by pair: neither threads,
+        `at_once` nor models that come after change what a pair gets.
     at_once : int
         About how many tables to hold.
 
     Yields
     ------
-    row : int
-        First model of the pairs.
     columns : slice
         Second models, P of them.
     tables : (4, P, draws) float64
@@ -46,14 +46,13 @@ def resampled_tables(
     stays so: for kappa = 1 this interval has no width, where the delta method's has.
     """
     size, width = len(counts.right), max(1, at_once // draws)
-    for row in range(size - 1):
-        stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(row,)))
-        for start in range(row + 1, size, width):
-            columns = slice(start, min(start + width, size))
-            others = np.arange(columns.start, columns.stop)
-            shares = counts.tables(np.full_like(others, row), others).T / counts.n
-            drawn = stream.multinomial(counts.n, shares[:, None, :], size=(len(others), draws))
-            yield row, columns, np.moveaxis(drawn, -1, 0).astype(np.float64)
+    stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(row,)))
+    for start in range(row + 1, size, width):
+        columns = slice(start, min(start + width, size))
+        others = np.arange(columns.start, columns.stop)
+        shares = counts.tables(np.full_like(others, row), others).T / counts.n
+        drawn = stream.multinomial(counts.n, shares[:, None, :], size=(len(others), draws))
+        yield columns, np.moveaxis(drawn, -1, 0).astype(np.float64)
 
 
 def percentiles(values: Floats, level: float) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dissensus.errors import ArgumentError, UnknownName
+from dissensus.run.threads import in_order
 
 from .bootstrap import percentiles, resampled_tables
 from .counts import PairCounts
@@ -112,12 +113,17 @@ def _delta(interval: Interval, names: Sequence[str], counts: PairCounts) -> Boun
 
 def _bootstrap(interval: Interval, names: Sequence[str], counts: PairCounts) -> Bounds:
     bounds = _empty(names, counts)
-    for i, j, drawn in resampled_tables(counts, interval.draws, interval.seed):
-        for a, b, tables, chosen in _both_ways(i, j, drawn, names):
-            for name in chosen:
-                found = percentiles(MEASURES[name].formula(*tables), interval.level)
-                for matrix, values in zip(bounds[name], found, strict=True):
-                    matrix[a, b] = values
+
+    def fill(row: int) -> None:
+        for columns, drawn in resampled_tables(counts, row, interval.draws, interval.seed):
+            for a, b, tables, chosen in _both_ways(row, columns, drawn, names):
+                for name in chosen:
+                    found = percentiles(MEASURES[name].formula(*tables), interval.level)
+                    for matrix, values in zip(bounds[name], found, strict=True):
+                        matrix[a, b] = values
+
+    for _ in in_order(fill, range(len(counts.right) - 1)):
+        pass
     return _mirrored(bounds)
 
 

@@ -4,7 +4,7 @@ For a block of examples, the scores of all models are one (M, rows * C) float32 
 never held. Products are float32 over at most `DEPTH` columns, and added up in float64. With u = 2**-24 each
 entry, a sum Σ x_i x_j, is so off by at most (DEPTH + 8) u Σ |x_i| |x_j|, 2.5e-4 of it; in practice by some
 1e-6 of it, since roundings cancel and libraries add in short runs. What is `SHIFTED` is as exact as it was
-before its shift: 4 u of each score.
+before its shift: 5 u of each score.
 
 Probabilities are the softmax of what is stored, at temperature 1.
 """
@@ -12,7 +12,7 @@ Probabilities are the softmax of what is stored, at temperature 1.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
@@ -89,7 +89,7 @@ def score_sums(
     sums, truth = {name: np.zeros((size, size)) for name in products}, np.zeros(size)
     held = {kind: np.empty((size, step, n_classes), np.float32) for kind in sorted(kinds)}
     labels = store.truth.first[rows]
-    for start, scores in _blocks([model.logits() for model in models], store.dtype, rows, held):
+    for start, scores in _blocks([model.logits() for model in models], rows, held):
         for name, (left, right) in products.items():
             _add_products(sums[name], scores[left], scores[right])
         if with_truth:
@@ -100,11 +100,9 @@ def score_sums(
     return sums | dict(both if with_truth else ()) | {"n_classes": np.array(float(n_classes))}
 
 
-def _blocks(
-    logits: Sequence[Logits], dtype: str, rows: NDArray[np.intp], held: Scores
-) -> Iterator[tuple[int, Scores]]:
+def _blocks(logits: Sequence[Logits], rows: NDArray[np.intp], held: Scores) -> Iterator[tuple[int, Scores]]:
     """Fill what is held with the next rows of all models; yield where they start, and what is filled."""
-    fill, step = _filler(np.dtype(dtype)), next(iter(held.values())).shape[1]
+    step = next(iter(held.values())).shape[1]
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-scores") as pool:
         for block in read_blocks(logits, rows):
             for start in range(block.start, block.stop, step):
@@ -112,32 +110,29 @@ def _blocks(
                 centred = [stored[start - block.start : stop - block.start] for stored in block.centred]
                 scores = {kind: out[:, : stop - start] for kind, out in held.items()}
                 for kind, out in scores.items():
-                    list(pool.map(fill, repeat(kind), centred, out))
+                    list(pool.map(_fill, repeat(kind), *_shares(centred, out)))
                     if kind in SHIFTED:
                         out -= out.mean(axis=0)
                 yield start, scores
 
 
-def _filler(dtype: np.dtype[Any]) -> Callable[[str, NDArray[Any], NDArray[np.float32]], None]:
-    """Function of a kind, stored rows of one model and the (n, C) scores to fill."""
+def _shares(centred: list[NDArray[Any]], out: NDArray[np.float32]) -> tuple[list[Any], list[Any]]:
+    """Models and their scores dealt out to threads: a task a model costs more than its work."""
+    size = -(-len(centred) // (os.cpu_count() or 1))
+    starts = range(0, len(centred), size)
+    return [centred[s : s + size] for s in starts], [out[s : s + size] for s in starts]
+
+
+def _fill(kind: str, centred: list[NDArray[Any]], out: NDArray[np.float32]) -> None:
+    """Turn stored rows of some models into their (m, n, C) scores."""
     from dissensus.kernels import scores as kernel
-    from dissensus.kernels.probabilities import codes_of, exponentials, values
+    from dissensus.kernels.probabilities import codes_of
 
-    codes_dtype = codes_of(np.empty(0, dtype)).dtype
-    powers, z = exponentials(codes_dtype, 1.0), values(codes_dtype)
-
-    def fill(kind: str, centred: NDArray[Any], out: NDArray[np.float32]) -> None:
-        codes = codes_of(centred)
-        if kind == "logit":
-            kernel.centred_rows(codes, z, out)
-        elif kind == "log":
-            kernel.log_probability_rows(codes, powers, z, out)
-        else:
-            kernel.probability_rows(codes, powers, out)
+    kernels = {"logit": kernel.centred_rows, "log": kernel.log_probability_rows}
+    for stored, scores in zip(centred, out, strict=True):
+        kernels.get(kind, kernel.probability_rows)(codes_of(stored), scores)
         if kind == "root":
-            np.sqrt(out, out=out)
-
-    return fill
+            np.sqrt(scores, out=scores)
 
 
 def _add_products(total: Floats, left: NDArray[np.float32], right: NDArray[np.float32]) -> None:
