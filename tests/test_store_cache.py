@@ -50,6 +50,16 @@ def test_the_second_query_reads_no_model(zoo, monkeypatch):
     assert not zoo.top1().flags.writeable
 
 
+@pytest.mark.parametrize("name", ["a", "m005", "z"])
+def test_one_model_more_is_one_row_more_wherever_its_name_sorts(zoo, rng, name):
+    zoo.top1()
+    zoo.wanted[name] = rng.integers(0, 9, 100)
+    zoo.add(name, predictions=zoo.wanted[name])
+    assert np.array_equal(zoo.top1(), expected(zoo))
+    some = [name, "m00", "m01", "m02", "m03", "m04", "m05", "m06", "m07", "m08"]
+    assert np.array_equal(ds.open(zoo.path).top1(some), expected(zoo, some))
+
+
 def test_added_replaced_and_removed_models_are_seen(zoo, rng, monkeypatch):
     zoo.top1()
     zoo.wanted["m03"] = rng.integers(0, 9, 100)

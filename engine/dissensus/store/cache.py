@@ -99,7 +99,7 @@ class _Cached:
         found = np.array(places) >= 0
         if not found.any():
             return np.empty((len(digests), self._values.shape[1]), self._values.dtype), found
-        in_order = places == list(range(places[0], places[0] + len(places)))
+        in_order = found.all() and places == list(range(places[0], places[0] + len(places)))
         return self._values[places[0] : places[-1] + 1] if in_order else self._values[places], found
 
 
