@@ -30,9 +30,11 @@ import numpy as np
 
 import dissensus as ds
 from machine import machine_name, versions, write_result
+from measuring import forget, timed
 
 COMMAND, IMPORTS = "dissensus pairs --top 20", "of it, its imports"
-COUNTS, DELTA, DRAWS = "13 measures", "13 measures, delta intervals", "kappa, resampled intervals"
+COUNTS, DELTA, DRAWS = "all measures of answers", "all, delta intervals", "kappa, resampled intervals"
+KAPPA = "error_consistency"
 CAPA, CAPA_AGAIN, GEMM = "capa, first time", "capa, files in memory", "the matrix products"
 SECONDS = {COMMAND: 1.0, DELTA: 1.0, DRAWS: 60.0}  # what is aimed at
 SHARE = 0.6  # of the rate of matrix products, by CAPA from disk
@@ -93,7 +95,7 @@ def asked(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
         IMPORTS: [timed(lambda: run([sys.executable, "-c", imports])) for _ in range(arguments.repeats)],
         COUNTS: repeated(lambda: all_measures(store, counted), arguments.repeats),
         DELTA: repeated(lambda: all_measures(store, counted, ci="delta"), arguments.repeats),
-        DRAWS: [timed(lambda: all_measures(store, [counted[1]], ci="bootstrap", draws=arguments.draws))],
+        DRAWS: [timed(lambda: all_measures(store, [KAPPA], ci="bootstrap", draws=arguments.draws))],
     }
 
 
@@ -114,7 +116,7 @@ def require_kappa(store: ds.Store) -> None:
     from sklearn.metrics import cohen_kappa_score
 
     ids, correct = store.model_ids[:8], store.correct()[:8]
-    kappa = ds.pairwise(store, "error_consistency", models=ids)["error_consistency"]
+    kappa = ds.pairwise(store, KAPPA, models=ids)[KAPPA]
     for i in range(len(ids)):
         for j in range(i):
             peer = cohen_kappa_score(correct[i], correct[j])
@@ -189,15 +191,6 @@ def rate() -> float:
     return 2 * SIDE**3 / min(timed(lambda: x @ y) for _ in range(6))
 
 
-def forget(folder: Path) -> None:
-    """Drop all files below a folder from the page cache."""
-    for path in (p for p in folder.rglob("*") if p.is_file()):
-        fd = os.open(path, os.O_RDONLY)
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(fd)
-
-
 # what all of them need
 
 
@@ -207,12 +200,6 @@ def run(command: list[str]) -> None:
 
 def repeated(job: Callable[[], Any], repeats: int) -> list[float]:
     return [timed(job) for _ in range(repeats + 1)][1:]
-
-
-def timed(job: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    job()
-    return time.perf_counter() - start
 
 
 def targets(seconds: dict[str, float], arguments: argparse.Namespace) -> dict[str, dict[str, float]]:

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ import numpy as np
 
 import dissensus as ds
 from machine import machine_name, versions, write_result
+from measuring import files_of, forget, timed
 from store_peers import FLOOR, OURS, Data, ways
 from store_readers import READ_FLOOR, READERS, WARM_ONLY, Blocks, Zoo, make_zoo
 
@@ -158,15 +159,6 @@ def consume(blocks: Blocks) -> int:
     return total
 
 
-def forget(folder: Path) -> None:
-    """Drop all files below a folder from the page cache."""
-    for path in files_of(folder):
-        fd = os.open(path, os.O_RDONLY)
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(fd)
-
-
 def verifying(path: Path, repeats: int) -> dict[str, Times]:
     """Verify a store, and read its files."""
     jobs: dict[str, Callable[[], Any]] = {
@@ -194,10 +186,6 @@ def _read_file(path: Path) -> None:
     with open(path, "rb", buffering=0) as file:
         while file.readinto(buffer):
             pass
-
-
-def files_of(folder: Path) -> Sequence[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def listing(path: Path, n_models: int, repeats: int) -> Times:
@@ -238,12 +226,6 @@ def in_fresh_process(path: Path, query: str) -> float:
     )
     command = [sys.executable, "-c", code, str(path)]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-
-
-def timed(job: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    job()
-    return time.perf_counter() - start
 
 
 # what is printed

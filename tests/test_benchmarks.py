@@ -31,6 +31,18 @@ def test_the_benchmark_of_the_store_runs_small(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
 
 
+def test_the_benchmark_of_questions_runs_small(tmp_path):
+    sizes = ["--models", "9", "--examples", "400", "--classes", "20", "--scored", "4", "--draws", "20"]
+    command = [sys.executable, BENCHMARKS / "pair_queries.py", *sizes, "--repeats", "1", "--out", tmp_path]
+    done = subprocess.run([*command, "--dir", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-pair-queries.json")).read_text())
+    assert report["equal_results"]
+    assert all(seconds > 0 for seconds in report["median_s"].values())
+    assert len(report["targets"]) == 5
+    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
+
+
 def test_the_benchmark_of_streaming_runs_small(tmp_path):
     turns = ["--repeats", "1", "--peer-repeats", "1", "--threads", "1", "--timm-workers", "0"]
     options = [*turns, "--batch-size", "10", "--device", "cpu", "--dir", tmp_path, "--out", tmp_path]
