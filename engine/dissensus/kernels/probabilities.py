@@ -18,10 +18,11 @@ from numba import prange, types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from .jit import PARALLEL, parallel_kernel
+from .jit import PARALLEL, kernel, parallel_kernel
 
 ONE = 2**31  # fixed-point 1.0; 2**32 members fit an int64 sum
 NLL_ONE = 2**32  # fixed-point 1.0 of an example's negative log-likelihood, in nats
+REBIAS = np.float32(2.0**112)  # float16's exponent, where float32 has its own, is too small by 127 - 15
 TINIEST = 2.0**-1022  # probabilities of the truth are raised to this before the logarithm
 
 Codes = NDArray[Any]  # (n, C) uint16 bit patterns of float16 rows, or float32 rows
@@ -46,11 +47,6 @@ def exponentials(codes_dtype: np.dtype[Any], temperature: float) -> Table:
     return np.array([math.exp(v) for v in scaled.tolist()])
 
 
-def values(codes_dtype: np.dtype[Any]) -> Table:
-    """Table of z by float16 bit pattern; an empty one for float32 rows, which hold z themselves."""
-    return _values_of_codes() if codes_dtype == np.uint16 else np.empty(0)
-
-
 def _values_of_codes() -> Table:
     finite = np.minimum(np.arange(1 << 15), 0x7BFF).astype(np.uint16)  # infinities and NaN are never stored
     return -finite.view(np.float16).astype(np.float64)
@@ -68,16 +64,21 @@ def _typed_exp(code, table):  # type: ignore[no-untyped-def]
     return lambda code, table: math.exp(np.float64(code) / table[0])
 
 
-def value_of(code: Any, table: Any) -> Any:
-    """z of one code."""
-    return table[code & 0x7FFF] if isinstance(code, np.integer) else np.float64(code)
+def logit_of(code: Any) -> Any:
+    """Return the float32 z of one code, exactly."""
+    return _of_bits(code) if isinstance(code, np.integer) else code
 
 
-@overload(value_of)
-def _typed_value(code, table):  # type: ignore[no-untyped-def]
+@overload(logit_of)
+def _typed_logit(code):  # type: ignore[no-untyped-def]
     if isinstance(code, types.Integer):
-        return lambda code, table: table[code & 0x7FFF]
-    return lambda code, table: np.float64(code)
+        return lambda code: _of_bits(code)
+    return lambda code: code
+
+
+@kernel
+def _of_bits(code: Any) -> Any:
+    return -(np.int32(np.int32(code & np.uint16(0x7FFF)) << np.int32(13)).view(np.float32) * REBIAS)
 
 
 def fixed_point(
@@ -128,10 +129,10 @@ def nll_slopes(
     With softmax weights over all classes, and over the right ones S alone: E[z] - E_S[z], Var[z] - Var_S[z].
     The variance of one right class is 0 and the NLL convex; with several it need not be.
     """
-    table, value = exponentials(codes.dtype, temperature), values(codes.dtype)
+    table = exponentials(codes.dtype, temperature)
     first, second = np.empty(len(codes)), np.empty(len(codes))
     with PARALLEL:
-        _nll_slopes(codes, table, value, temperature, offsets, classes, first, second)
+        _nll_slopes(codes, table, temperature, offsets, classes, first, second)
     return first, second
 
 
@@ -139,7 +140,6 @@ def nll_slopes(
 def _nll_slopes(
     codes: Any,
     table: Any,
-    value: Any,
     temperature: float,
     offsets: Any,
     classes: Any,
@@ -151,23 +151,23 @@ def _nll_slopes(
         for c in range(codes.shape[1]):
             weight = exp_of(codes[n, c], table)
             total += weight
-            mean += weight * value_of(codes[n, c], value)
+            mean += weight * np.float64(logit_of(codes[n, c]))
         mean /= total
         spread = 0.0
         for c in range(codes.shape[1]):  # a second pass: E[z^2] - E[z]^2 would cancel
-            spread += exp_of(codes[n, c], table) * (value_of(codes[n, c], value) - mean) ** 2
+            spread += exp_of(codes[n, c], table) * (np.float64(logit_of(codes[n, c])) - mean) ** 2
         top = -np.inf
         for k in range(offsets[n], offsets[n + 1]):
-            top = max(top, value_of(codes[n, classes[k]], value))
+            top = max(top, np.float64(logit_of(codes[n, classes[k]])))
         some = shift = 0.0  # as distances from the best right class: all weights could underflow
         for k in range(offsets[n], offsets[n + 1]):
-            below = value_of(codes[n, classes[k]], value) - top
+            below = np.float64(logit_of(codes[n, classes[k]])) - top
             some += math.exp(below / temperature)
             shift += math.exp(below / temperature) * below
         right = top + shift / some
         spread_right = 0.0
         for k in range(offsets[n], offsets[n + 1]):
-            z = value_of(codes[n, classes[k]], value)
+            z = np.float64(logit_of(codes[n, classes[k]]))
             spread_right += math.exp((z - top) / temperature) * (z - right) ** 2
         first[n] = mean - right
         second[n] = spread / total - spread_right / some

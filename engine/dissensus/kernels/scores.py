@@ -12,16 +12,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 from numpy.typing import NDArray
 
 from .jit import kernel, summing_kernel
-from .probabilities import Codes
+from .probabilities import Codes, logit_of
 
 Rows = NDArray[np.float32]
 
-REBIAS = np.float32(2.0**112)  # float16's exponent, where float32 has its own, is too small by 127 - 15
 LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # 9 bits: its products are exact
 TO_WHOLE = np.float32(1.5 * 2**23)  # added and taken away again, leaves the nearest whole number
@@ -53,7 +50,7 @@ def log_probability_rows(codes: Codes, out: Rows) -> None:
 def _powers(codes: Any, out: Any) -> float:
     """Write exp of one row, (C,) -> out (C,); return its sum."""
     for c in range(len(codes)):
-        out[c] = exp_of(logit_of(codes[c]))
+        out[c] = exp32(logit_of(codes[c]))
     total = 0.0
     for c in range(len(out)):
         total += np.float64(out[c])
@@ -73,27 +70,10 @@ def centred_rows(codes: Codes, out: Rows) -> None:
 
 
 @kernel
-def exp_of(z: Any) -> Any:
+def exp32(z: Any) -> Any:
     """Exponential of a float32 number that is not positive, within 2 roundings; 0 below exp(-87)."""
     whole = max(z, SMALLEST) * LOG2_E + TO_WHOLE - TO_WHOLE
     r = max(z, SMALLEST) - whole * LN2_HIGH - whole * LN2_LOW
     p = ((((C5 * r + C4) * r + C3) * r + C2) * r + C1) * r + C0
     scale = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
     return (p * r * r + r + np.float32(1)) * scale if z >= SMALLEST else np.float32(0)
-
-
-def logit_of(code: Any) -> Any:
-    """Return the float32 logit, at most 0, of a float16's bits or of what is one already."""
-    return _of_bits(code) if isinstance(code, np.integer) else code
-
-
-@overload(logit_of)
-def _typed_logit(code):  # type: ignore[no-untyped-def]
-    if isinstance(code, types.Integer):
-        return lambda code: _of_bits(code)
-    return lambda code: code
-
-
-@kernel
-def _of_bits(code: Any) -> Any:
-    return -(np.int32(np.int32(code & np.uint16(0x7FFF)) << np.int32(13)).view(np.float32) * REBIAS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from dissensus.run.threads import in_order
 from .bootstrap import percentiles, resampled_tables
 from .counts import PairCounts
 from .delta import delta_interval
-from .measures import MEASURES, Floats
+from .measures import MEASURES, Floats, Formula
 
 PAIRS = 2**13  # pairs of a chunk: what a formula makes of them stays in L2
 CELLS = ("n11", "n10", "n01", "n00")
@@ -103,26 +103,18 @@ def _delta(interval: Interval, names: Sequence[str], counts: PairCounts) -> Boun
     rows, columns = np.triu_indices(len(counts.right), 1)
     for start in range(0, len(rows), PAIRS):
         i, j = rows[start : start + PAIRS], columns[start : start + PAIRS]
-        for a, b, tables, chosen in _both_ways(i, j, counts.tables(i, j), names):
-            for name in chosen:
-                found = delta_interval(MEASURES[name].formula, tables, interval.level)
-                for matrix, values in zip(bounds[name], found, strict=True):
-                    matrix[a, b] = values
+        _fill(bounds, i, j, counts.tables(i, j), lambda f, tables: delta_interval(f, tables, interval.level))
     return _mirrored(bounds)
 
 
 def _bootstrap(interval: Interval, names: Sequence[str], counts: PairCounts) -> Bounds:
     bounds = _empty(names, counts)
 
-    def fill(row: int) -> None:
+    def fill_row(row: int) -> None:
         for columns, drawn in resampled_tables(counts, row, interval.draws, interval.seed):
-            for a, b, tables, chosen in _both_ways(row, columns, drawn, names):
-                for name in chosen:
-                    found = percentiles(MEASURES[name].formula(*tables), interval.level)
-                    for matrix, values in zip(bounds[name], found, strict=True):
-                        matrix[a, b] = values
+            _fill(bounds, row, columns, drawn, lambda f, tables: percentiles(f(*tables), interval.level))
 
-    for _ in in_order(fill, range(len(counts.right) - 1)):
+    for _ in in_order(fill_row, range(len(counts.right) - 1)):
         pass
     return _mirrored(bounds)
 
@@ -133,6 +125,21 @@ METHODS = {"delta": _delta, "bootstrap": _bootstrap}
 def _empty(names: Sequence[str], counts: PairCounts) -> Bounds:
     shape = counts.both_right.shape
     return {name: (np.full(shape, np.nan), np.full(shape, np.nan)) for name in names}
+
+
+def _fill(
+    bounds: Bounds,
+    i: Any,
+    j: Any,
+    tables: Floats,
+    interval_of: Callable[[Formula, Floats], tuple[Floats, Floats]],
+) -> None:
+    """Write the intervals of some pairs, whose tables these are, for all measures."""
+    for a, b, turned, chosen in _both_ways(i, j, tables, list(bounds)):
+        for name in chosen:
+            found = interval_of(MEASURES[name].formula, turned)
+            for matrix, values in zip(bounds[name], found, strict=True):
+                matrix[a, b] = values
 
 
 def _both_ways(

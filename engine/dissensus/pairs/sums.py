@@ -11,7 +11,6 @@ Probabilities are the softmax of what is stored, at temperature 1.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 from dissensus.run.memory import available_bytes
+from dissensus.run.threads import available_threads
 from dissensus.store.blocks import read_blocks
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def score_sums(
 def _blocks(logits: Sequence[Logits], rows: NDArray[np.intp], held: Scores) -> Iterator[tuple[int, Scores]]:
     """Fill what is held with the next rows of all models; yield where they start, and what is filled."""
     step = next(iter(held.values())).shape[1]
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dissensus-scores") as pool:
+    with ThreadPoolExecutor(available_threads(), thread_name_prefix="dissensus-scores") as pool:
         for block in read_blocks(logits, rows):
             for start in range(block.start, block.stop, step):
                 stop = min(start + step, block.stop)
@@ -118,7 +118,7 @@ def _blocks(logits: Sequence[Logits], rows: NDArray[np.intp], held: Scores) -> I
 
 def _shares(centred: list[NDArray[Any]], out: NDArray[np.float32]) -> tuple[list[Any], list[Any]]:
     """Models and their scores dealt out to threads: a task a model costs more than its work."""
-    size = -(-len(centred) // (os.cpu_count() or 1))
+    size = -(-len(centred) // available_threads())
     starts = range(0, len(centred), size)
     return [centred[s : s + size] for s in starts], [out[s : s + size] for s in starts]
 

@@ -90,10 +90,10 @@ class _Stripe:
         return [found[place] for place in range(len(found))]
 
     def _read(self) -> None:
-        while self._left:
+        while True:
             try:
-                place = self._left.popleft()
-            except IndexError:  # another thread took the last
+                place = self._left.popleft()  # asking first would leave another thread time to take the last
+            except IndexError:
                 return
             self._found[place] = self._logits[place].fetch(self._rows, self._buffers)
 

@@ -199,9 +199,7 @@ def _strays(folder: Path, files: dict[str, dict[str, object]], model_id: str, pl
     known = {*files, fmt.COMMIT_JSON}
     root = len(str(folder)) + 1
     found = {  # os.walk passes over what goes away meanwhile
-        f"{top[root:]}/{name}" if top[root:] else name
-        for top, _, names in os.walk(str(folder))
-        for name in names
+        os.path.join(top, name)[root:] for top, _, names in os.walk(str(folder)) for name in names
     }
     return [
         Finding(model_id, f"{place}/{name} is not part of the commit", name, None, place)
