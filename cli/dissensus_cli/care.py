@@ -14,11 +14,16 @@ from .queries import STORE
 
 if TYPE_CHECKING:
     from dissensus.store.repair import RepairReport
+    from dissensus.store.verify import VerifyReport
 
 
 @click.command()
 @STORE
-@click.option("--quick", is_flag=True, help="Sizes and small records only; the blocks of logits stay unread.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Sizes of all files and checksums of small ones; the logits themselves stay unread.",
+)
 @output_options
 def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: bool) -> None:
     """Check every file of a store against what was committed; exit status 1 if anything is damaged.
@@ -39,7 +44,7 @@ def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: b
     rate = report.checked_bytes / max(report.seconds, 1e-9)
     summary = (
         f"{report.n_models} models, {report.checked_bytes / 1e6:,.1f} MB checked in {report.seconds:.2f} s "
-        f"({rate / 1e9:.2f} GB/s): {'sound' if report.ok else f'{len(report.findings)} problems'}"
+        f"({rate / 1e9:.2f} GB/s): {_state(report, store)}"
     )
     record = {
         "ok": report.ok,
@@ -55,6 +60,16 @@ def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: b
     else:
         sink.table(table, summary, record)
     sys.exit(0 if report.ok else 1)
+
+
+def _state(report: VerifyReport, store: Path) -> str:
+    """What a check found, in a few words, and what to do about it."""
+    if report.ok:
+        return "sizes and small files are sound, logits were not read" if report.quick else "sound"
+    unreadable = sum(finding.unreadable for finding in report.findings)
+    damaged = len(report.findings) - unreadable
+    told = [f"{damaged} problems; `dissensus repair {store}` mends or sets aside"] if damaged else []
+    return ", ".join([*told, *([f"{unreadable} that cannot be read"] if unreadable else [])])
 
 
 @click.command()

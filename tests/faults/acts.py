@@ -152,6 +152,24 @@ def lack_the_last_rename(path: Path) -> None:
     raise AssertionError("the writer ends with a rename")
 
 
+def lack_the_exchange(path: Path) -> None:
+    """Leave a replacement that is whole and has not taken its place."""
+    commit_logits(path)
+    with mock.patch.object(folders, "_rename_exchange", side_effect=OSError(28, os.strerror(28))):
+        try:
+            replace_model(path)
+        except StoreFull:
+            return
+    raise AssertionError("a replacement ends with an exchange")
+
+
+def remove_for_good(path: Path) -> None:
+    """Remove a model unless it is gone, then look after the store."""
+    if the_model(path):
+        remove(path)
+    repair(path)
+
+
 def repair(path: Path) -> None:
     ds.open(path, damaged="skip").repair()
 
@@ -309,6 +327,12 @@ ACTS = [
         commit_logits,
     ),
     Act("kill -9 in a remove", remove, no_model, commit_logits),
+    Act(
+        "kill -9 in a remove beside a killed replacement, then repair",
+        remove_for_good,
+        no_model,
+        lack_the_exchange,
+    ),
     Act("kill -9 in making a store", create, inner_store),
     Act("kill -9 in adding a label set", add_labels, the_labels),
     Act("kill -9 in adding a column", add_columns, the_group),

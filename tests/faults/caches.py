@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -39,6 +40,27 @@ def damaged(root: Path, effort: Effort) -> Figure:
     figure.demand("a cache was made", [] if sound else ["there is none"])
     for name, make in [*effort.pick(_damages(sound), 300), *_exchanges(foreign)]:
         figure.count(name, _problems(path, make(), sound))
+    return figure
+
+
+def grown(root: Path, effort: Effort) -> Figure:
+    """Add, replace and remove models beside a cache and ask for all predictions each time."""
+    figure = Figure("models added, replaced, removed beside a cache", "predictions are those of the models")
+    path = root / "s.zoo"
+    make_zoo(path, "own")
+    weights = {f"m{number}": f"own {number}" for number in range(FEWEST)}
+    rng, names = random.Random(effort.seed), ["a", *(f"m{n}~" for n in range(FEWEST)), "z", *weights]
+    for turn in range(effort.number(20, 300)):
+        name = rng.choice(names)
+        if name in weights and rng.random() < 0.5 and len(weights) > FEWEST:
+            ds.open(path).remove(name)
+            del weights[name]
+        else:
+            weights[name] = f"turn {turn}"
+            write_model(path, name, "labels", weights=weights[name], replace=True)
+        expected = [rows_of(weights[model], "labels", N_ROWS) for model in sorted(weights)]
+        right = np.array_equal(ds.open(path).top1(), expected)
+        figure.count(f"turn {turn}, {name!r}", [] if right else ["READ WRONG"])
     return figure
 
 

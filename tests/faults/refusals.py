@@ -10,7 +10,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from .stores import new_store, rows_of, tree_hash, write_model
 
 BOTH_SIDES = "refused with both sides named; not a byte on disk changes"
 READ_ONLY = "reads work; every writer fails at once with NotWritable; not a byte on disk changes"
+UNREADABLE = "said of that model alone, which stays as it is; the others are checked and mended"
 NOBODY = 65534
 N_ROWS = 200
 
@@ -102,6 +104,52 @@ def read_only_mount(root: Path, effort: Effort) -> Figure:
         subprocess.run(["mount", "-o", "remount,ro", str(device)], check=True)
         _count_only_reads(figure, device / "s.zoo", None)
     return figure
+
+
+def unreadable_files(root: Path, effort: Effort) -> Figure:
+    """Verify and repair, as a user who may not read one file of one model, a zoo with another damaged one."""
+    figure = Figure("a file that may not be read", UNREADABLE)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "s.zoo"
+        _with_a_model(path)
+        for name in ("shut", "broken"):
+            write_model(path, name)
+        (path / "models/broken" / fmt.MODEL_JSON).write_bytes(b"")
+        for folder in [Path(place), *(p for p in Path(place).rglob("*") if p.is_dir())]:
+            folder.chmod(0o777)
+        template = Path(shutil.copytree(path, Path(place) / "template.zoo"))
+        for name in sorted(p.relative_to(path).as_posix() for p in path.rglob("shut/**/*") if p.is_file()):
+            shutil.rmtree(path)
+            shutil.copytree(template, path)
+            (path / name).chmod(0)
+            ended = run(look_after, path, NOBODY if os.getuid() == 0 else None)
+            figure.count(
+                name, _wrong_with(ended.said or {}, path, Path(name)) if not ended.error else [str(ended)]
+            )
+    return figure
+
+
+def look_after(path: Path, user: int | None) -> dict[str, Any]:
+    """What a user without permission is told by verify and repair."""
+    if user is not None:
+        os.setuid(user)
+    store = ds.open(path, damaged="skip")
+    found = [(f.model, f.unreadable) for f in store.verify().findings]
+    actions = [(a.model, a.action) for a in store.repair().actions]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the model is left out
+        return {"found": found, "actions": actions, "models": ds.open(path, damaged="skip").model_ids}
+
+
+def _wrong_with(said: dict[str, Any], path: Path, file: Path) -> Iterator[str]:
+    if sorted(said["found"]) != [("broken", False), ("shut", True)]:
+        yield f"verify found {said['found']}"
+    if sorted(said["actions"]) != [("broken", "quarantined"), ("shut", "left")]:
+        yield f"repair did {said['actions']}"
+    if "there" not in said["models"] or "broken" in said["models"]:
+        yield f"models that answer: {said['models']}"
+    if not (path / file).exists():
+        yield "the file is gone"
 
 
 def _with_a_model(path: Path) -> None:

@@ -23,7 +23,7 @@ FLIPPED = "a flipped bit, in every file"
 DAMAGED = "files cut, deleted, longer, foreign"
 CACHE = "a damaged or foreign cache of predictions"
 RIVALS = "several processes at once"
-READ_ONLY = "a place that may only be read"
+READ_ONLY = "a place that may only be read, files that may not even be"
 STRANGERS = "another format, codec, example set or weights"
 
 GROUPS: dict[str, dict[str, Fault]] = {
@@ -39,14 +39,19 @@ GROUPS: dict[str, dict[str, Fault]] = {
     },
     FLIPPED: {"flips": partial(flips.damaged, damage="flips")},
     DAMAGED: {name: partial(flips.damaged, damage=name) for name in flips.DAMAGES if name != "flips"},
-    CACHE: {"cache": caches.damaged},
+    CACHE: {"cache": caches.damaged, "grown": caches.grown},
     RIVALS: {
         "one id": rivals.one_id,
         "one store": rivals.one_store,
         "many ids": rivals.many_ids,
         "lock": rivals.lock_of_the_killed,
+        "caches": rivals.caches,
     },
-    READ_ONLY: {"permission": refusals.no_permission, "mount": refusals.read_only_mount},
+    READ_ONLY: {
+        "permission": refusals.no_permission,
+        "mount": refusals.read_only_mount,
+        "unreadable": refusals.unreadable_files,
+    },
     STRANGERS: {"strangers": refusals.strangers},
 }
 FAULTS: dict[str, Fault] = {name: fault for faults in GROUPS.values() for name, fault in faults.items()}

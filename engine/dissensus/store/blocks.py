@@ -60,12 +60,16 @@ def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -
     buffers = Buffers(max(one.longest for one in logits), _BUDGET_BYTES)
     stripes = [_Stripe(logits, rows[span], buffers) for span in spans]
     with ThreadPoolExecutor(_READERS, thread_name_prefix="dissensus-blocks") as pool:
-        for stripe in stripes[:_AHEAD]:
-            stripe.start(pool)
-        for place, span in enumerate(spans):
-            if place + _AHEAD < len(spans):
-                stripes[place + _AHEAD].start(pool)
-            yield Block(span.start, span.stop, stripes[place].finish())
+        try:
+            for stripe in stripes[:_AHEAD]:
+                stripe.start(pool)
+            for place, span in enumerate(spans):
+                if place + _AHEAD < len(spans):
+                    stripes[place + _AHEAD].start(pool)
+                yield Block(span.start, span.stop, stripes[place].finish())
+        finally:  # who stops early, or for an error, waits for no more than what is under way
+            for stripe in stripes:
+                stripe.give_up()
 
 
 class _Stripe:
@@ -88,6 +92,10 @@ class _Stripe:
             helper.result()
         found, self._found = self._found, {}
         return [found[place] for place in range(len(found))]
+
+    def give_up(self) -> None:
+        """Leave what nobody has begun unread."""
+        self._left.clear()
 
     def _read(self) -> None:
         while True:

@@ -19,12 +19,13 @@ from dissensus.errors import DissensusError
 
 from . import format as fmt
 from .files import crc32c, write_file
+from .locks import alone
 from .reader import StoredModel
 from .reading import open_map
 from .sealed import seal, unseal
 from .tables import arrow_bytes, read_arrow
 
-TOP1, TOP1_JSON = "top1.arrow", "top1.json"
+TOP1, TOP1_JSON, LOCK = "top1.arrow", "top1.json", ".lock"
 FEWEST = 8  # models below which reading them is as quick
 STALE = 1 / 16  # share of missing rows from which on the file is made anew
 
@@ -104,7 +105,7 @@ class _Cached:
 
 
 def _write(folder: Path, digests: Sequence[str], rows: NDArray[Any]) -> None:
-    """Replace the cache; where it cannot be written there is none."""
+    """Replace the cache; where it cannot be written, or another process is at it, leave it."""
     values = pa.py_buffer(np.ascontiguousarray(rows))
     kind = pa.binary(rows.shape[1] * rows.itemsize)
     column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, values])
@@ -112,5 +113,6 @@ def _write(folder: Path, digests: Sequence[str], rows: NDArray[Any]) -> None:
     record = {"digests": list(digests), "bytes": len(data), "sum": f"{crc32c(data):08x}"}
     with contextlib.suppress(OSError, DissensusError):
         folder.mkdir(exist_ok=True)
-        write_file(folder / TOP1, data, durable=False)
-        write_file(folder / TOP1_JSON, seal(record), durable=False)
+        with alone(folder / LOCK, "another process makes the cache"):  # two would write into one file
+            write_file(folder / TOP1, data, durable=False)
+            write_file(folder / TOP1_JSON, seal(record), durable=False)

@@ -29,7 +29,7 @@ from .models import Models, again
 from .reader import StoredModel
 from .rows import WriterContext, plain_array
 from .splits import Rows
-from .staging import is_replaced, model_lock
+from .staging import finished_record, model_lock
 from .tables import table_of_rows
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
@@ -349,10 +349,8 @@ class Store(Labelled):
         lock = model_lock(self.path, checked_name(model_id, "a model id"))
         try:
             folder = self._models.folder_of(model_id)
-            if is_replaced(
-                staging / folder.name, folder
-            ):  # what a killed replacement left must not come back
-                bury(staging / folder.name, staging)
+            if finished_record(staging / folder.name) is not None:  # of a killed replacement: the old or the
+                bury(staging / folder.name, staging)  # new one, neither of which must come back by a repair
             bury(folder, staging)
         finally:
             lock.release()
@@ -428,6 +426,7 @@ class Store(Labelled):
             "block_rows": self.block_rows,
             "size_bytes": self.size_bytes(),
             "unfinished": self.staged(),
+            "quarantined": self.quarantined(),
             "format_version": self.format_version,
             "attributes": self.attributes,
         }
@@ -446,6 +445,11 @@ class Store(Labelled):
             with contextlib.suppress(FileNotFoundError):  # a model removed meanwhile
                 sizes += file.stat().st_size
         return sizes
+
+    def quarantined(self) -> list[str]:
+        """What `repair` has set aside, by its folder below ``quarantine/``; nothing reads or deletes it."""
+        place = self.path / fmt.QUARANTINE
+        return sorted(p.name for p in place.iterdir()) if place.is_dir() else []
 
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""

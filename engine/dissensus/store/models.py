@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from dissensus.errors import ArgumentError, CorruptionError, DissensusError, ModelReplaced, UnknownName
+from dissensus.errors import (
+    ArgumentError,
+    CorruptionError,
+    DissensusError,
+    ModelReplaced,
+    NotReadable,
+    UnknownName,
+)
 
 from . import format as fmt
 from .identity import checked_name
@@ -18,7 +25,7 @@ from .reader import StoredModel
 
 ATTEMPTS = 20
 Query = TypeVar("Query", bound=Callable[..., Any])
-WITHOUT_IT = "run `dissensus repair` to set it aside, or open with damaged='skip' to work without it"
+WITHOUT = "open with damaged='skip' to work without it"
 
 
 def again(query: Query) -> Query:
@@ -91,11 +98,15 @@ class Models:
         for name in self._folders():
             try:
                 model = self._open(name)
-            except CorruptionError as error:
+            except (CorruptionError, NotReadable) as error:
                 if not (self._root / name).exists():
                     continue  # removed since the listing
+                if self._damaged == "error" and isinstance(error, NotReadable):
+                    raise NotReadable(error.errno, f"{error}; or {WITHOUT}") from error
                 if self._damaged == "error":
-                    raise CorruptionError(f"{error}; {WITHOUT_IT}") from error
+                    raise CorruptionError(
+                        f"{error}; run `dissensus repair` to set it aside, or {WITHOUT}"
+                    ) from error
                 warnings.warn(f"left out: {error}", stacklevel=4)
             else:
                 models[model.model_id] = model

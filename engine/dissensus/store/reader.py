@@ -18,7 +18,7 @@ from . import format as fmt
 from .embeddings import Embeddings
 from .header import require_fields, require_known_version
 from .logits import Logits
-from .reading import read_checked
+from .reading import read_checked, reading
 from .replaced import unless_replaced
 from .sealed import unseal_with_digest
 from .tables import numbers, read_arrow
@@ -109,10 +109,9 @@ class StoredModel:
         for name, expected in self.files.items():
             try:
                 size = os.stat(f"{folder}/{name}").st_size  # pathlib takes half the time of opening
-            except OSError as error:
-                raise CorruptionError(
-                    f"model {self.model_id!r}: {name} is missing ({error.strerror})"
-                ) from error
+            except OSError:
+                with reading(self.folder / name, f"model {self.model_id!r}", name):
+                    raise
             if size != expected["bytes"]:
                 raise CorruptionError(
                     f"model {self.model_id!r}: {name} has {size} bytes, {expected['bytes']} were committed"
@@ -128,7 +127,7 @@ class StoredModel:
             The folder holds another model by now.
         """
         with self._unless_replaced():
-            return read_checked(self.folder / name, self.files[name], f"model {self.model_id!r}")
+            return read_checked(self.folder / name, self.files[name], f"model {self.model_id!r}", name)
 
     def _unless_replaced(self) -> contextlib.AbstractContextManager[None]:
         return unless_replaced(self.folder, self.model_id, self.digest)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dissensus.errors import CorruptionError, NotReadable
+from dissensus.errors import CorruptionError, DissensusError, NotReadable
 
 from .files import crc32c
+
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 
 
 def open_for_reading(path: Path) -> int:
@@ -52,34 +55,48 @@ def _raise_limit(error: OSError) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def read_whole(path: Path, what: str) -> bytes:
-    """Bytes of a file that must be there.
+@contextlib.contextmanager
+def reading(path: Path, what: str, name: str = "") -> Iterator[None]:
+    """Translate the system's refusals while reading a file that must be there.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what, name : str
+        Whose it is, and what it is called there; by default its own name.
 
     Raises
     ------
     CorruptionError
-        It is missing.
+        There is no such file: it is missing, or something else has its name.
     NotReadable
         This user may not read it, or the device fails: what it holds is unknown.
     """
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise CorruptionError(f"{what}: {path.name} cannot be read ({error.strerror})") from error
+        yield
     except OSError as error:
+        if isinstance(error, DissensusError):
+            raise
+        if error.errno in _NO_FILE:
+            raise CorruptionError(f"{what}: {name or path.name} cannot be read ({error.strerror})") from error
         raise NotReadable(
             error.errno,
             f"{what}: {path} cannot be read ({error.strerror}); check its permissions and the disk",
         ) from error
 
 
-def read_checked(path: Path, expected: Mapping[str, Any], what: str) -> bytes:
+def read_whole(path: Path, what: str, name: str = "") -> bytes:
+    """Bytes of a file that must be there; errors as those of `reading`."""
+    with reading(path, what, name):
+        return path.read_bytes()
+
+
+def read_checked(path: Path, expected: Mapping[str, Any], what: str, name: str = "") -> bytes:
     """Read a file whose size and checksum were recorded; refuse it damaged or missing."""
-    data = read_whole(path, what)
+    data, name = read_whole(path, what, name), name or path.name
     if len(data) != expected["bytes"]:
-        raise CorruptionError(
-            f"{what}: {path.name} has {len(data)} bytes, {expected['bytes']} were committed"
-        )
+        raise CorruptionError(f"{what}: {name} has {len(data)} bytes, {expected['bytes']} were committed")
     if f"{crc32c(data):08x}" != expected["crc32c"]:
-        raise CorruptionError(f"{what}: {path.name} fails its checksum")
+        raise CorruptionError(f"{what}: {name} fails its checksum")
     return data

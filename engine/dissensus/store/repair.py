@@ -62,8 +62,9 @@ def repair_store(path: Path, *, clear_staging: bool) -> RepairReport:
         path / fmt.STAGING / ".repair.lock", f"another repair of {path} is under way; wait for it"
     )
     try:
+        found = _damaged(path)
         with writing(path):
-            actions = [action for finding in _damaged(path) for action in _mend(store, finding)]
+            actions = [action for finding in found for action in _mend(store, finding)]
             actions += sweep_staging(path, store.geometry, store.examples_hash, clear_staging)
         return RepairReport(actions, verify_store(path, quick=False).ok)
     finally:
@@ -265,7 +266,9 @@ def _quarantine(path: Path, folder: str, findings: list[Finding], salvage: dict[
     files = salvage.get("sound_files")
     kept += f"; sound files: {', '.join(map(str, files)) or 'none'}" if isinstance(files, list) else ""
     moved = place.relative_to(path).as_posix()
-    return Action(name, "quarantined", f"{findings[0].problem}; moved to {moved}{kept}")
+    again = "add the column" if findings[0].folder.startswith(fmt.COLUMNS) else "ingest or import the model"
+    detail = f"{findings[0].problem}; moved to {moved}{kept}; to have it back, {again} again as before"
+    return Action(name, "quarantined", detail)
 
 
 def _ranges(rows: list[list[int]]) -> str:
