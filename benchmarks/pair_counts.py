@@ -3,7 +3,8 @@
 Every contender first has to give the same counts. Then they run in alternation in one process, each timed run
 straight after an untimed one of the same contender, so that none pays for the caches and pages another left.
 Times are medians, of arrays in memory. `K @ K.T` is the floor to beat: NumPy computes only one triangle
-of it (SYRK), as our kernel does. The general product (GEMM) takes a copy of K as its other side.
+of it (SYRK), as our kernel does. The general product (GEMM) takes a copy of K as its other side. The
+popcount roof is as many ANDs, popcounts and sums of words, of rows that never leave the first cache.
 
     python benchmarks/pair_counts.py [--models 512] [--examples 50000] [--repeats 21] [--threads 2]
 
@@ -24,6 +25,8 @@ from machine import machine_name, versions, write_result
 
 Contenders = dict[str, Callable[[], Any]]
 OURS, FLOOR, GENERAL = "dissensus counts", "float32 K @ K.T", "float32 GEMM"
+ROOF = "popcount roof"
+L1_WORDS = 256  # of a row: 12 rows take 24 KB
 HAMMING = "scipy pdist hamming"
 
 
@@ -72,6 +75,7 @@ def prepare(n_models: int, n_examples: int) -> tuple[Contenders, dict[str, str]]
     packed, K = pack(correct), correct.astype(np.float32)
     copy = K.copy()
     contenders: Contenders = {
+        ROOF: popcount_roof(n_models * (n_models + 1) // 2 * packed.shape[1]),
         OURS: lambda: both_right(packed),
         FLOOR: lambda: K @ K.T,
         GENERAL: lambda: K @ copy.T,
@@ -96,6 +100,27 @@ def prepare(n_models: int, n_examples: int) -> tuple[Contenders, dict[str, str]]
         np.testing.assert_array_equal(apart, table.n10 + table.n01, err_msg=HAMMING)
         peers["scipy"] = scipy.__version__
     return contenders, peers
+
+
+def popcount_roof(n_words: int) -> Callable[[], Any]:
+    """Pairs of words counted as fast as the machine can: the same register blocks, without memory."""
+    import numba
+    import numpy as np
+
+    from dissensus.kernels.counts import ROWS, both_right_rectangle
+    from dissensus.kernels.jit import parallel_kernel
+
+    @parallel_kernel
+    def run(a: Any, b: Any, rounds: int, out: Any) -> None:
+        for thread in numba.prange(len(out)):
+            for turn in range(rounds):
+                both_right_rectangle(a[turn % 2], b, out[thread])  # other rows each time: nothing is hoisted
+
+    threads = numba.get_num_threads()
+    words = np.random.default_rng(1).integers(0, 2**63, (3, ROWS, L1_WORDS), np.uint64)
+    out = np.zeros((threads, ROWS, ROWS), np.int64)
+    rounds = n_words // (ROWS * ROWS * L1_WORDS * threads)
+    return lambda: run(words[:2], words[2], rounds, out)
 
 
 def measure(contenders: Contenders, repeats: int) -> dict[str, list[float]]:
