@@ -47,6 +47,41 @@ def pair_counts() -> str:
     )
 
 
+def pair_queries() -> str:
+    """How long questions about all pairs take, beside what was aimed at."""
+    result = newest("pair-queries")
+    size = f"{result['models']:,} models x {result['examples']:,} examples"
+    scored = f"{result['scored']:,} models x {result['examples']:,} x {result['classes']:,} logits"
+    what = {
+        "dissensus pairs --top 20": f"`dissensus pairs STORE --top 20` in a new process, {size}",
+        "of it, its imports": "of it, its imports",
+        "all measures of answers": f"all measures of right and wrong answers, {size}",
+        "all, delta intervals": 'the same with intervals, `ci="delta"`',
+        "kappa, resampled intervals": f"kappa, intervals from {result['draws']:,} multinomial draws a pair",
+        "capa, first time": f"CAPA from files on disk, {scored}",
+        "capa, files in memory": "the same, files in memory",
+        "the matrix products": "its float32 matrix products alone, at the machine's best rate",
+    }
+    rows = []
+    for name, told in what.items():
+        target = result["targets"].get(name)
+        share = name.startswith("capa")
+        aim = "" if target is None else f"{target['aim']:g} of the rate" if share else f"{target['aim']:g} s"
+        found = f" ({target['found']:.2f} of the rate)" if share else ""
+        rows.append(f"| {told} | {result['median_s'][name]:,.2f} s{found} | {aim} |")
+    return "\n".join(
+        [
+            f"Questions about all pairs ({result['machine']}, {result['date']}, "
+            "`python benchmarks/pair_queries.py`; kappa was found equal to scikit-learn's to 1e-12 and "
+            "CAPA to its definition first):",
+            "",
+            "| | median | aimed at |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
 def ingest_memory() -> str:
     result = newest("ingest-memory")
     by_models: dict[int, list[dict]] = {}
@@ -231,6 +266,7 @@ BLOCKS = {
     "demo": demo,
     "faults": faults,
     "pair-counts": pair_counts,
+    "pair-queries": pair_queries,
     "ingest-speed": ingest_speed,
     "ingest-memory": ingest_memory,
     "storage": storage,
