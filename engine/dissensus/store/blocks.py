@@ -59,13 +59,18 @@ def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -
     expect_bulk(sum(one.n_bytes for one in logits) * len(rows) // len(logits[0]))
     buffers = Buffers(max(one.longest for one in logits), _BUDGET_BYTES)
     stripes = [_Stripe(logits, rows[span], buffers) for span in spans]
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="dissensus-blocks") as pool:
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="dissensus-blocks")
+    try:
         for stripe in stripes[:_AHEAD]:
             stripe.start(pool)
         for place, span in enumerate(spans):
             if place + _AHEAD < len(spans):
                 stripes[place + _AHEAD].start(pool)
             yield Block(span.start, span.stop, stripes[place].finish())
+    finally:  # whoever has enough, or met damage, waits for what is under way and for nothing else
+        for stripe in stripes:
+            stripe.drop()
+        pool.shutdown(cancel_futures=True)
 
 
 class _Stripe:
@@ -88,6 +93,10 @@ class _Stripe:
             helper.result()
         found, self._found = self._found, {}
         return [found[place] for place in range(len(found))]
+
+    def drop(self) -> None:
+        """Let nobody begin with what is left."""
+        self._left.clear()
 
     def _read(self) -> None:
         while True:

@@ -19,6 +19,7 @@ from dissensus.errors import DissensusError
 
 from . import format as fmt
 from .files import crc32c, write_file
+from .folders import clear_temporaries
 from .reader import StoredModel
 from .reading import open_map
 from .sealed import seal, unseal
@@ -112,5 +113,6 @@ def _write(folder: Path, digests: Sequence[str], rows: NDArray[Any]) -> None:
     record = {"digests": list(digests), "bytes": len(data), "sum": f"{crc32c(data):08x}"}
     with contextlib.suppress(OSError, DissensusError):
         folder.mkdir(exist_ok=True)
+        clear_temporaries(folder)  # a killed process leaves as much as a cache holds
         write_file(folder / TOP1, data, durable=False)
         write_file(folder / TOP1_JSON, seal(record), durable=False)

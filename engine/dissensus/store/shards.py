@@ -22,7 +22,7 @@ from . import format as fmt
 from .buffers import Buffer, Buffers, own_buffer
 from .codecs import BY_NAME
 from .files import crc32c, crc_bytes
-from .reading import map_of, open_for_reading
+from .reading import map_of, open_sized, reading
 from .replaced import unless_replaced
 
 if TYPE_CHECKING:
@@ -100,17 +100,11 @@ class Shard:
 
     def _open(self) -> tuple[int, mmap.mmap]:
         """File descriptor and map of the shard, its size checked."""
-        path, expected = self._folder / self.name, int(self._shard["bytes"])
-        what = f"model {self._model_id!r}: {self.name}"
+        path, what = self._folder / self.name, f"model {self._model_id!r}"
+        fd = open_sized(path, int(self._shard["bytes"]), what, self.name)
         try:
-            fd = open_for_reading(path)
-        except FileNotFoundError as error:
-            raise CorruptionError(f"{what} cannot be read ({error})") from error
-        try:
-            size = os.fstat(fd).st_size
-            if size != expected:
-                raise CorruptionError(f"{what} has {size} bytes, not {expected}")
-            return fd, map_of(fd)
+            with reading(path, what, self.name):
+                return fd, map_of(fd)
         except BaseException:
             os.close(fd)
             raise
@@ -199,19 +193,8 @@ class Shard:
         start, stop = self._geometry.rows(block)
         return held[1][: stop - start]
 
-    def verify(self, start: int, stop: int) -> None:
-        """Read the blocks with rows start:stop and compute their checksums, unless that was done before.
-
-        Raises
-        ------
-        CorruptionError, NotReadable
-        """
-        for block in range(start // self.block_rows, -(-stop // self.block_rows)):
-            if not self._verified[block]:
-                self._check(block, own_buffer(self.longest))
-
     def fetch(self, rows: NDArray[np.intp], buffers: Buffers) -> NDArray[Any]:
-        """Return `take` of these rows, their blocks verified.
+        """Return `take` of these rows; blocks that hold none of them are not looked at.
 
         Rows side by side in a block not yet verified are left in the buffer they were read into: mapping them
         would cost as much again.
@@ -225,7 +208,6 @@ class Shard:
                 data = self._codec.decode(self._check(block, buffer), self._geometry)
                 data.flags.writeable = False
                 return data[first - start : last + 1 - start]
-        self.verify(first, last + 1)
         return self.take(rows)
 
     def stored(self, start: int, stop: int) -> NDArray[Any]:
