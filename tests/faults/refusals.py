@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,44 @@ def read_only_mount(root: Path, effort: Effort) -> Figure:
         subprocess.run(["mount", "-o", "remount,ro", str(device)], check=True)
         _count_only_reads(figure, device / "s.zoo", None)
     return figure
+
+
+def unreadable(root: Path, effort: Effort) -> Figure:
+    """Take from a user the right to read one file of a model, each in turn."""
+    promise = "the model is named as not readable and left as it is; all others are checked and read"
+    figure = Figure("a file of a model without read permission", promise)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "s.zoo"
+        _with_a_model(path)
+        write_model(path, "m")
+        for entry in (Path(place), path, *path.rglob("*")):
+            entry.chmod(0o777 if entry.is_dir() else 0o666)
+        for file in sorted(p for p in (path / "models/m").rglob("*") if p.is_file()):
+            file.chmod(0)
+            ended = run(look_and_repair, path, NOBODY if os.getuid() == 0 else None)
+            name = file.relative_to(path / "models/m").as_posix()
+            right = ended.said == {"found": [("m", True)], "done": [("m", "left")], "others": ["there"]}
+            figure.count(name, [] if right else [f"ended with {ended}"])
+            file.chmod(0o666)
+        figure.demand("in the end", [] if ds.open(path).verify().ok else ["the store is damaged"])
+    return figure
+
+
+def look_and_repair(path: Path, user: int | None) -> dict[str, Any]:
+    """What another user finds wrong, what becomes of it by repair, and the models that can be read."""
+    from dissensus.store import repair  # before it may be out of reach
+
+    assert repair
+    store = ds.open(path, damaged="skip")
+    assert store.verify().ok
+    if user is not None:
+        os.setuid(user)
+    found = sorted({(finding.model, finding.unreadable) for finding in store.verify().findings})
+    done = [(action.model, action.action) for action in store.repair().actions]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        others = [m for m in ds.open(path, damaged="skip").model_ids if m != "m"]
+    return {"found": found, "done": done, "others": others}
 
 
 def _with_a_model(path: Path) -> None:
