@@ -261,9 +261,13 @@ def test_copies_between_different_examples_are_refused(rich_zoo, tmp_path):
         rich_zoo.copy(other.path)
     damaged = rich_zoo.model("model-2").folder / fmt.SHARD
     flip(damaged, 10)
-    with pytest.raises(errors.CorruptionError, match="model 'model-2': block 0"):
+    (rich_zoo.model("p").folder / fmt.DERIVED).unlink()
+    told = "c.zoo has 5 of the 7 models; not copied: model 'model-2': block 0 .*; model 'p': derived.arrow .*"
+    with pytest.raises(errors.CorruptionError, match=told):
         rich_zoo.copy(tmp_path / "c.zoo")
-    assert ds.open(tmp_path / "c.zoo").model_ids == ["hard/labels", "model-0", "model-1"]
+    whole = ["hard/labels", "model-0", "model-1", "model-3", "model-4"]
+    assert ds.open(tmp_path / "c.zoo").model_ids == whole
+    assert ds.open(tmp_path / "c.zoo").verify().ok
 
 
 # versions

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 @click.option(
     "--quick",
     is_flag=True,
-    help="Sizes of all files and checksums of small ones; the logits themselves stay unread.",
+    help="All names and sizes, checksums of small files; flipped bits in logits are not found.",
 )
 @output_options
 def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: bool) -> None:
     """Check every file of a store against what was committed; exit status 1 if anything is damaged.
+
+    All checksums are computed, in parallel. A model that may not be read is named, and the others checked.
 
     \b
     Example:
@@ -44,7 +46,7 @@ def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: b
     rate = report.checked_bytes / max(report.seconds, 1e-9)
     summary = (
         f"{report.n_models} models, {report.checked_bytes / 1e6:,.1f} MB checked in {report.seconds:.2f} s "
-        f"({rate / 1e9:.2f} GB/s): {_state(report, store)}"
+        f"({rate / 1e9:.2f} GB/s): {_verdict(store, report)}"
     )
     record = {
         "ok": report.ok,
@@ -62,14 +64,17 @@ def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: b
     sys.exit(0 if report.ok else 1)
 
 
-def _state(report: VerifyReport, store: Path) -> str:
-    """What a check found, in a few words, and what to do about it."""
+def _verdict(store: Path, report: VerifyReport) -> str:
+    """What was found, and the command that goes on from there."""
     if report.ok:
         return "sizes and small files are sound, logits were not read" if report.quick else "sound"
-    unreadable = sum(finding.unreadable for finding in report.findings)
-    damaged = len(report.findings) - unreadable
-    told = [f"{damaged} problems; `dissensus repair {store}` mends or sets aside"] if damaged else []
-    return ", ".join([*told, *([f"{unreadable} that cannot be read"] if unreadable else [])])
+    n, hidden = len(report.findings), sum(f.unreadable for f in report.findings)
+    some = [f"{n} problem{'s' * (n != 1)}"]
+    if hidden:
+        some.append(f"{hidden} not readable: check permissions and the disk")
+    if hidden < n:
+        some.append(f"`dissensus repair {store}` mends what can be proven right and sets the rest aside")
+    return "; ".join(some)
 
 
 @click.command()
@@ -128,6 +133,8 @@ def _told(report: RepairReport) -> str:
     lines = [f"{a.action}: {a.model or 'the store'}\n  {a.detail}" for a in report.actions]
     counts = Counter(action.action for action in report.actions)
     done = ", ".join(f"{n} {name}" for name, n in counts.items()) or "nothing to repair"
+    if not report.ok:
+        state += ": `dissensus verify` names what is left"
     return "\n".join([*lines, f"{done}; {state}", ""])
 
 
@@ -149,7 +156,8 @@ def copy(store: Path, target: Path, models: tuple[str, ...], codec: str | None, 
     """Copy models with examples, labels and columns into a store TARGET, every byte verified on the way.
 
     TARGET is made, or completed if it is a store of the same examples: a killed copy goes on with the same
-    command, and two zoos over one data set become one. --codec archive packs logits without loss.
+    command, and two zoos over one data set become one. --codec archive packs logits without loss. Damaged
+    models are named at the end, exit status 1, and all others copied.
 
     \b
     Examples:
@@ -160,10 +168,13 @@ def copy(store: Path, target: Path, models: tuple[str, ...], codec: str | None, 
     from dissensus.run.progress import Progress
 
     opened = ds.open(store)
-    chosen = opened.resolve(models or None)
-    with Progress(len(chosen), "models copied") as bar:
+    with Progress(len(models) or opened.n_models, "models copied") as bar:
         done = opened.copy(
-            target, chosen, codec=codec, dtype=dtype, advance=lambda model: bar.advance(1, status=model)
+            target,
+            models or None,
+            codec=codec,
+            dtype=dtype,
+            advance=lambda model: bar.advance(1, status=model),
         )
     click.echo(f"{target}: {len(done.model_ids)} models, {done.size_bytes() / 1e6:,.1f} MB")
 

@@ -7,18 +7,21 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import dissensus as ds
 from dissensus.store import format as fmt
-from dissensus.store.cache import FEWEST
+from dissensus.store.cache import FEWEST, TOP1, TOP1_JSON
 
 from .figures import Effort, Figure
 from .flips import Case, Damage, Files, appendages, deletions, flips, truncations
+from .processes import CONTEXT, Child
 from .stores import new_store, rows_of, write_model
 
 N_ROWS = 40
+REBUILDERS = 3
 FAULT = "a damaged or foreign cache of predictions"
 PROMISE = "predictions are those of the models; a sound cache is made anew"
 
@@ -43,25 +46,60 @@ def damaged(root: Path, effort: Effort) -> Figure:
     return figure
 
 
-def grown(root: Path, effort: Effort) -> Figure:
-    """Add, replace and remove models beside a cache and ask for all predictions each time."""
-    figure = Figure("models added, replaced, removed beside a cache", "predictions are those of the models")
-    path = root / "s.zoo"
+def one_more(root: Path, effort: Effort) -> Figure:
+    """Beside a cache add models whose ids sort in front of all others, between and behind them."""
+    figure = Figure("a model that sorts anywhere, added beside a cache", "every model's row is its own")
+    path, weights = root / "s.zoo", {f"m{number}": f"own {number}" for number in range(FEWEST)}
     make_zoo(path, "own")
-    weights = {f"m{number}": f"own {number}" for number in range(FEWEST)}
-    rng, names = random.Random(effort.seed), ["a", *(f"m{n}~" for n in range(FEWEST)), "z", *weights]
-    for turn in range(effort.number(20, 300)):
-        name = rng.choice(names)
-        if name in weights and rng.random() < 0.5 and len(weights) > FEWEST:
-            ds.open(path).remove(name)
-            del weights[name]
-        else:
-            weights[name] = f"turn {turn}"
-            write_model(path, name, "labels", weights=weights[name], replace=True)
-        expected = [rows_of(weights[model], "labels", N_ROWS) for model in sorted(weights)]
-        right = np.array_equal(ds.open(path).top1(), expected)
-        figure.count(f"turn {turn}, {name!r}", [] if right else ["READ WRONG"])
+    for name in ("a", "A", "0", "m00", "m3-5", "z", "é"):
+        write_model(path, name, "labels", weights=name)
+        weights[name] = name
+        figure.count(name, [*_wrong_rows(path, weights), *_wrong_rows(path, weights)])
     return figure
+
+
+def _wrong_rows(path: Path, weights: dict[str, str]) -> Iterator[str]:
+    """Models whose predictions are not their own, asked for all at once, and for nearly all."""
+    store = ds.open(path)
+    for models in (store.model_ids, store.model_ids[:-1], store.model_ids[1:]):
+        for model_id, row in zip(models, store.top1(models), strict=True):
+            if not np.array_equal(row, rows_of(weights[model_id], "labels", N_ROWS)):
+                yield f"{model_id} is READ WRONG"
+
+
+def rebuilders(root: Path, effort: Effort) -> Figure:
+    """Let processes make caches at once, some of which are made for other models than others."""
+    figure = Figure("3 makers of one cache", "every query answers as the models do, kept answers stay so")
+    for number in range(effort.number(2, 20)):
+        path = root / f"{number}.zoo"
+        make_zoo(path, "own")
+        together = CONTEXT.Barrier(REBUILDERS)
+        children = [Child(rebuild_together, together, path, maker) for maker in range(REBUILDERS)]
+        for child in children:
+            ended = child.outcome()
+            problems = ended.said if ended.said is not None else [f"ended with {ended}"]
+            figure.count(f"round {number}", problems)
+        left = {p.name for p in (path / fmt.CACHE).iterdir()} - {TOP1, TOP1_JSON}
+        figure.demand(f"round {number}, in the end", [f"{name} is left" for name in left])
+    return figure
+
+
+def rebuild_together(together: Any, path: Path, maker: int) -> list[str]:
+    """Throw the cache away and ask for predictions, again and again, one maker with a model of its own."""
+    expected = {f"m{n}": rows_of(f"own {n}", "labels", N_ROWS) for n in range(FEWEST)}
+    kept: list[Any] = []
+    problems: list[str] = []
+    together.wait()
+    for _ in range(30):
+        (path / fmt.CACHE / TOP1_JSON).unlink(missing_ok=True)
+        kept.append(ds.open(path).top1([*expected]))
+        kept.append(ds.open(path).top1()[-FEWEST:])
+        if maker == 0:
+            write_model(path, "a", "labels", weights="a", replace=True)
+    for matrix in kept:  # mapped ones among them: looked at once all others have written
+        if not np.array_equal(matrix, list(expected.values())):
+            problems.append("a kept answer is READ WRONG")
+    return problems
 
 
 def _files(path: Path) -> Files:

@@ -15,7 +15,17 @@ from typing import Any
 
 import dissensus as ds
 
-from .acts import Act, commit_logits, other_weights, restart_with_other_weights, the_model
+from .acts import (
+    ACTS,
+    Act,
+    commit_logits,
+    other_weights,
+    repair,
+    replace_by_two_renames,
+    replace_model,
+    restart_with_other_weights,
+    the_model,
+)
 from .figures import Effort, Figure
 from .processes import Outcome, run
 from .steps import at_step, kill
@@ -76,6 +86,34 @@ def at_every_step(root: Path, effort: Effort, act: Act) -> Figure:
         problems = [] if ended.killed else [f"not killed: {ended}"]
         figure.count(f"step {step} of {stage.n_steps}", chain(problems, stage.check(path, ended)))
     return figure
+
+
+def removed_after(root: Path, effort: Effort) -> Figure:
+    """Kill a replacement at each of its steps, remove the model, repair: neither of the two comes back."""
+    fault = "kill -9 in a replacement, then remove and repair"
+    figure = Figure(fault, "a removed model does not come back, nor does what was to replace it")
+    for act in [act for act in ACTS if act.do in (replace_model, replace_by_two_renames)]:
+        stage = Stage(root / act.do.__name__, act)
+        for step in effort.pick(range(1, stage.n_steps + 1), 6):
+            path = stage.copy()
+            run(at_step, step, kill, act.do, path)
+            figure.count(f"{act.do.__name__}, step {step} of {stage.n_steps}", _ghosts(path, stage.kept))
+            shutil.rmtree(path)
+    return figure
+
+
+def _ghosts(path: Path, kept: Any) -> Iterator[str]:
+    """What is wrong once model m is removed and the store repaired, whatever was left of it."""
+    if model_content(path, "m") is None:  # between two renames: the next command puts one of them back
+        ds.open(path).repair()
+    ds.open(path).remove("m")
+    ended = run(repair, path)
+    yield from [f"repair ended with {ended}"] if ended.error else []
+    if model_content(path, "m") is not None:
+        yield "the removed model came back"
+    if model_content(path, "there") != kept:
+        yield "another model changed"
+    yield from damage(path) + locks(path)
 
 
 def twice(root: Path, effort: Effort) -> Figure:

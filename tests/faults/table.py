@@ -27,7 +27,8 @@ READ_ONLY = "a place that may only be read, files that may not even be"
 STRANGERS = "another format, codec, example set or weights"
 
 GROUPS: dict[str, dict[str, Fault]] = {
-    KILLED: {act.fault: partial(kills.at_every_step, act=act) for act in ACTS} | {"twice": kills.twice},
+    KILLED: {act.fault: partial(kills.at_every_step, act=act) for act in ACTS}
+    | {"twice": kills.twice, "removed": kills.removed_after},
     STORM: {"storm": storm.random_kills},
     POWER: {"power": power.power_cuts},
     FULL: {
@@ -39,18 +40,18 @@ GROUPS: dict[str, dict[str, Fault]] = {
     },
     FLIPPED: {"flips": partial(flips.damaged, damage="flips")},
     DAMAGED: {name: partial(flips.damaged, damage=name) for name in flips.DAMAGES if name != "flips"},
-    CACHE: {"cache": caches.damaged, "grown": caches.grown},
+    CACHE: {"cache": caches.damaged, "in front": caches.one_more},
     RIVALS: {
         "one id": rivals.one_id,
         "one store": rivals.one_store,
         "many ids": rivals.many_ids,
         "lock": rivals.lock_of_the_killed,
-        "caches": rivals.caches,
+        "rebuilders": caches.rebuilders,
     },
     READ_ONLY: {
         "permission": refusals.no_permission,
         "mount": refusals.read_only_mount,
-        "unreadable": refusals.unreadable_files,
+        "unreadable": refusals.unreadable,
     },
     STRANGERS: {"strangers": refusals.strangers},
 }

@@ -59,17 +59,18 @@ def read_blocks(logits: Sequence[Logits], rows: Rows, step: int | None = None) -
     expect_bulk(sum(one.n_bytes for one in logits) * len(rows) // len(logits[0]))
     buffers = Buffers(max(one.longest for one in logits), _BUDGET_BYTES)
     stripes = [_Stripe(logits, rows[span], buffers) for span in spans]
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="dissensus-blocks") as pool:
-        try:
-            for stripe in stripes[:_AHEAD]:
-                stripe.start(pool)
-            for place, span in enumerate(spans):
-                if place + _AHEAD < len(spans):
-                    stripes[place + _AHEAD].start(pool)
-                yield Block(span.start, span.stop, stripes[place].finish())
-        finally:  # who stops early, or for an error, waits for no more than what is under way
-            for stripe in stripes:
-                stripe.give_up()
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="dissensus-blocks")
+    try:
+        for stripe in stripes[:_AHEAD]:
+            stripe.start(pool)
+        for place, span in enumerate(spans):
+            if place + _AHEAD < len(spans):
+                stripes[place + _AHEAD].start(pool)
+            yield Block(span.start, span.stop, stripes[place].finish())
+    finally:  # whoever has enough, or met damage, waits for what is under way and for nothing else
+        for stripe in stripes:
+            stripe.drop()
+        pool.shutdown(cancel_futures=True)
 
 
 class _Stripe:
@@ -93,8 +94,8 @@ class _Stripe:
         found, self._found = self._found, {}
         return [found[place] for place in range(len(found))]
 
-    def give_up(self) -> None:
-        """Leave what nobody has begun unread."""
+    def drop(self) -> None:
+        """Let nobody begin with what is left."""
         self._left.clear()
 
     def _read(self) -> None:

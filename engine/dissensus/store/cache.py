@@ -19,7 +19,7 @@ from dissensus.errors import DissensusError
 
 from . import format as fmt
 from .files import crc32c, write_file
-from .locks import alone
+from .folders import clear_temporaries
 from .reader import StoredModel
 from .reading import open_map
 from .sealed import seal, unseal
@@ -113,6 +113,6 @@ def _write(folder: Path, digests: Sequence[str], rows: NDArray[Any]) -> None:
     record = {"digests": list(digests), "bytes": len(data), "sum": f"{crc32c(data):08x}"}
     with contextlib.suppress(OSError, DissensusError):
         folder.mkdir(exist_ok=True)
-        with alone(folder / LOCK, "another process makes the cache"):  # two would write into one file
-            write_file(folder / TOP1, data, durable=False)
-            write_file(folder / TOP1_JSON, seal(record), durable=False)
+        clear_temporaries(folder)  # a killed process leaves as much as a cache holds
+        write_file(folder / TOP1, data, durable=False)
+        write_file(folder / TOP1_JSON, seal(record), durable=False)

@@ -15,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import ArgumentError, UnknownName, WrongClassCount
+from dissensus.errors import ArgumentError, DissensusError, UnknownName, WrongClassCount
 
 from . import format as fmt
 from .blocks import Block, read_blocks
 from .cache import top1_matrix
 from .embeddings import Embeddings
+from .files import writing
 from .folders import bury
 from .identity import checked_name, checked_path
 from .labelled import Labelled
@@ -29,7 +30,7 @@ from .models import Models, again
 from .reader import StoredModel
 from .rows import WriterContext, plain_array
 from .splits import Rows
-from .staging import finished_record, model_lock
+from .staging import clear_killed_replacement, model_lock
 from .tables import table_of_rows
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
@@ -67,6 +68,11 @@ class Store(Labelled):
     def __repr__(self) -> str:
         shape = f"{self.n_examples} examples, {self.n_classes} classes"
         return f"Store({str(self.path)!r}: {len(self._models)} models, {shape})"
+
+    @property
+    def n_models(self) -> int:
+        """Number of models in the store, damaged ones too."""
+        return len(self._models)
 
     @property
     def model_ids(self) -> list[str]:
@@ -349,8 +355,8 @@ class Store(Labelled):
         lock = model_lock(self.path, checked_name(model_id, "a model id"))
         try:
             folder = self._models.folder_of(model_id)
-            if finished_record(staging / folder.name) is not None:  # of a killed replacement: the old or the
-                bury(staging / folder.name, staging)  # new one, neither of which must come back by a repair
+            with writing(folder):
+                clear_killed_replacement(folder, staging)
             bury(folder, staging)
         finally:
             lock.release()
@@ -365,6 +371,8 @@ class Store(Labelled):
         advance: Callable[[str], None] | None = None,
     ) -> Store:
         """Copy models, with examples, labels and columns, into a store of their own; a killed copy resumes.
+
+        A model that is damaged or cannot be read stops none of the others: it is named once these are there.
 
         Parameters
         ----------
@@ -386,11 +394,18 @@ class Store(Labelled):
 
         Raises
         ------
-        ArgumentError, ExamplesMismatch, FingerprintMismatch, UnknownName, CorruptionError, StoreFull
+        ArgumentError, ExamplesMismatch, FingerprintMismatch, UnknownName, StoreFull
+        CorruptionError, NotReadable
+            Naming the models that were not copied.
         """
         from .copying import copy_store
 
-        return copy_store(self, checked_path(path), self._chosen(models), codec, dtype, advance)
+        return copy_store(self, checked_path(path), self._to_copy(models), codec, dtype, advance)
+
+    def _to_copy(self, models: Sequence[str] | None) -> list[tuple[str, StoredModel | DissensusError]]:
+        """Models with their ids, and why one cannot be opened, unless damaged ones are to be left out."""
+        skipped = models is None and self._models.skips
+        return list(self._models.all().items() if skipped else self._models.each(models))
 
     def repair(self, *, clear_staging: bool = False) -> RepairReport:
         """Verify everything, mend what can be proven right, and set aside what cannot.
@@ -442,7 +457,7 @@ class Store(Labelled):
         )
         sizes = 0
         for file in itertools.chain(own, below):
-            with contextlib.suppress(FileNotFoundError):  # a model removed meanwhile
+            with contextlib.suppress(OSError):  # a model removed meanwhile, or one that may not be read
                 sizes += file.stat().st_size
         return sizes
 
@@ -456,13 +471,22 @@ class Store(Labelled):
         staging = self.path / fmt.STAGING
         return sorted(p.name for p in staging.glob("*") if p.is_dir() and not p.name.startswith("."))
 
+    def quarantined(self) -> list[str]:
+        """Folders in ``quarantine/``: each a model, column or stray file that `repair` set aside.
+
+        Their ``salvage.json`` tells what is sound in them; whoever needs nothing of it deletes them.
+        """
+        place = self.path / fmt.QUARANTINE
+        return sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+
     def verify(self, *, quick: bool = False, advance: Callable[[int], None] | None = None) -> VerifyReport:
         """Check every file of the store; see `VerifyReport`.
 
         Parameters
         ----------
         quick : bool
-            Only sizes and small records, not the blocks of logits.
+            Names and sizes of all files, and checksums of the small ones; bits that flipped in logits or
+            embeddings are not found.
         advance : callable, optional
             Told how many more bytes have been checked.
         """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError, ExamplesMismatch, ModelExists
+from dissensus.errors import (
+    ArgumentError,
+    CorruptionError,
+    DissensusError,
+    ExamplesMismatch,
+    IncompatibleFormat,
+    ModelExists,
+    NotReadable,
+)
 
 from . import format as fmt
 from .blocks import read_blocks
@@ -25,11 +34,14 @@ if TYPE_CHECKING:
     from .catalog import Store
     from .writer import ModelWriter
 
+CANNOT_BE_READ = (CorruptionError, NotReadable, IncompatibleFormat)
+NAMED = 8  # models whose damage is told in full
+
 
 def copy_store(
     source: Store,
     path: Path,
-    models: Sequence[StoredModel],
+    models: Sequence[tuple[str, StoredModel | DissensusError]],
     codec: str | None,
     dtype: str | None,
     advance: Callable[[str], None] | None,
@@ -58,11 +70,32 @@ def copy_store(
             raise ExamplesMismatch(
                 f"{title!r} holds other values in {target.path}; remove it there or in {source.path} first"
             )
-    for model in models:
-        _copy_model(model, target)
+    failed: dict[str, DissensusError] = {}
+    for model_id, model in models:
+        try:
+            _copy_model(model, target)
+        except CANNOT_BE_READ as error:
+            failed[model_id] = error
         if advance is not None:
-            advance(model.model_id)
+            advance(model_id)
+    if failed:
+        raise _left_behind(source.path, target.path, len(models), failed)
     return target
+
+
+def _left_behind(
+    source: Path, target: Path, n_models: int, failed: Mapping[str, DissensusError]
+) -> DissensusError:
+    """What to say of models that could not be copied, once all others are."""
+    reasons = [str(error) for error in failed.values()]
+    reasons[NAMED:] = [f"… ({len(reasons)} in all)"] if len(reasons) > NAMED else []
+    text = (
+        f"{target} has {n_models - len(failed)} of the {n_models} models; not copied: {'; '.join(reasons)}. "
+        f"Run `dissensus verify {source}`; once they are stored again the same command copies the rest"
+    )
+    if all(isinstance(error, NotReadable) for error in failed.values()):
+        return NotReadable(errno.EIO, text)
+    return CorruptionError(text)
 
 
 def _same(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
@@ -102,7 +135,9 @@ def _require_same_shape(source: Store, target: Store, codec: str, dtype: str) ->
         )
 
 
-def _copy_model(model: StoredModel, target: Store) -> None:
+def _copy_model(model: StoredModel | DissensusError, target: Store) -> None:
+    if isinstance(model, DissensusError):
+        raise model
     given, dim = given_part(model.fingerprint, model.embedding_dim), model.embedding_dim
     origin = {"committed_at": model.committed_at, **model.provenance}
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 LIBC = ctypes.CDLL(None, use_errno=True)
 _BULK = 256 << 20  # bytes; two processors save in 2 GB what loading takes, and a process often goes on
 _START_WRITE = 2  # SYNC_FILE_RANGE_WRITE
+TEMPORARY = ".tmp"  # how the names of files in the making end; they begin with a dot
 
 
 _checksum: Callable[[Any, int], int] = crc32c_package.crc32c
@@ -111,19 +114,30 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one in the making, or what a killed writer left of it."""
+    return name.startswith(".") and name.endswith(TEMPORARY)
+
+
 def write_file(path: Path, data: bytes, *, durable: bool = True) -> dict[str, Any]:
     """Write a whole file under a temporary name, sync and rename it; return its size and checksum.
 
     What is not `durable` is not synced: a cache, whose checksum tells.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    # a name of its own: of two writers of one file, none changes what the other has put in place
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
     with writing(path):
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
+            fcntl.flock(fd, fcntl.LOCK_EX)  # until it has its name: tells a sweep that somebody is at work
             write_at(fd, data, 0)
             if durable:
                 os.fsync(fd)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
         finally:
             os.close(fd)
-        os.replace(temporary, path)
     return {"bytes": len(data), "crc32c": f"{crc32c(data):08x}"}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .files import LIBC, sync_folder, writing
+from .files import LIBC, is_temporary, sync_folder, writing
 from .locks import held
 
 YOUNGEST_S = 60.0  # age below which a folder is taken to be in the making
@@ -119,6 +119,22 @@ def clear_abandoned(entry: Path) -> bool:
         if free:
             shutil.rmtree(entry, ignore_errors=True)
         return free
+
+
+def clear_temporaries(folder: Path) -> list[str]:
+    """Delete the files that killed writers left in a folder; return their names.
+
+    A file in the making is held, but for the moment between its making and its locking: it must be older.
+    """
+    cleared = []
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if is_temporary(entry.name))
+    for name in names:
+        with contextlib.suppress(FileNotFoundError), held(folder / name) as free:
+            if free and time.time() - (folder / name).stat().st_mtime >= YOUNGEST_S:
+                (folder / name).unlink()
+                cleared.append(name)
+    return cleared
 
 
 def _take_place(temporary: Path, path: Path) -> None:

@@ -12,6 +12,7 @@ from dissensus.errors import CorruptionError, IncompatibleFormat, NotAStore
 from . import format as fmt
 from .files import sync_folder, write_file, writing
 from .identity import checked_path
+from .reading import reading
 from .sealed import seal, unseal
 
 Header = dict[str, Any]
@@ -34,7 +35,9 @@ def read_header(path: Path) -> tuple[Header, int]:
     IncompatibleFormat
         Naming the version found and those this library reads.
     """
-    if not (path / fmt.STORE_JSON).is_file():
+    with reading(path / fmt.STORE_JSON, f"store {path}"):
+        found = (path / fmt.STORE_JSON).is_file()
+    if not found:
         what = "does not exist" if not path.exists() else f"holds no {fmt.STORE_JSON}"
         raise NotAStore(
             f"{path} is not a Dissensus store: it {what}; "

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,6 +22,7 @@ from dissensus.errors import (
 from . import format as fmt
 from .identity import checked_name
 from .reader import StoredModel
+from .reading import reading
 
 ATTEMPTS = 20
 Query = TypeVar("Query", bound=Callable[..., Any])
@@ -61,11 +62,16 @@ class Models:
         self._damaged = damaged
         self._opened: dict[str, tuple[tuple[int, int], StoredModel]] = {}
 
+    @property
+    def skips(self) -> bool:
+        """Whether damaged models are left out."""
+        return self._damaged == "skip"
+
     def __len__(self) -> int:
         return len(self._folders())
 
     def _folders(self) -> list[str]:
-        with os.scandir(self._root) as entries:
+        with reading(self._root, "models of the store"), os.scandir(self._root) as entries:
             return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
 
     def _open(self, name: str) -> StoredModel:
@@ -91,8 +97,8 @@ class Models:
 
         Raises
         ------
-        CorruptionError
-            A model is damaged, unless these are skipped.
+        CorruptionError, NotReadable
+            A model is damaged, or may not be read, unless these are skipped.
         """
         models: dict[str, StoredModel] = {}
         for name in self._folders():
@@ -101,16 +107,32 @@ class Models:
             except (CorruptionError, NotReadable) as error:
                 if not (self._root / name).exists():
                     continue  # removed since the listing
-                if self._damaged == "error" and isinstance(error, NotReadable):
-                    raise NotReadable(error.errno, f"{error}; or {WITHOUT}") from error
-                if self._damaged == "error":
-                    raise CorruptionError(
-                        f"{error}; run `dissensus repair` to set it aside, or {WITHOUT}"
-                    ) from error
-                warnings.warn(f"left out: {error}", stacklevel=4)
+                if self._damaged == "skip":
+                    warnings.warn(f"left out: {error}", stacklevel=4)
+                elif isinstance(error, NotReadable):
+                    raise
+                else:
+                    raise CorruptionError(f"{error}; {WITHOUT_IT}") from error
             else:
                 models[model.model_id] = model
         return dict(sorted(models.items()))
+
+    def each(self, model_ids: Iterable[str] | None) -> Iterator[tuple[str, StoredModel | DissensusError]]:
+        """Given models, or all of them, each with its id (else its folder) or with why it cannot be opened.
+
+        Raises
+        ------
+        ArgumentError, UnknownName
+        """
+        wanted = None if model_ids is None else {self.folder_of(m).name: m for m in _once_each(model_ids)}
+        for name in self._folders() if wanted is None else wanted:
+            try:
+                model = self._open(name)
+            except DissensusError as error:
+                if (self._root / name).exists():  # else removed since the listing
+                    yield (wanted or {}).get(name, name), error
+            else:
+                yield model.model_id, model
 
     def one(self, model_id: str) -> StoredModel:
         """Open one model.
@@ -128,16 +150,7 @@ class Models:
         ------
         ArgumentError, UnknownName, CorruptionError
         """
-        if isinstance(model_ids, str) or not isinstance(model_ids, Iterable):
-            raise ArgumentError(
-                f"models must be a list of model ids, got {model_ids!r}; pass [{model_ids!r}]"
-            )
-        models = [self.one(m) for m in model_ids]
-        ids = [model.model_id for model in models]
-        twice = sorted({m for m in ids if ids.count(m) > 1}) if len(set(ids)) < len(ids) else []
-        if twice:
-            raise ArgumentError(f"models names {', '.join(twice)} more than once; name each model once")
-        return models
+        return [self.one(model_id) for model_id in _once_each(model_ids)]
 
     def folder_of(self, model_id: str) -> Path:
         """Folder of a model that is there, damaged or not.
@@ -159,3 +172,14 @@ class Models:
             with contextlib.suppress(DissensusError):
                 ids.append(self._open(name).model_id)
         return sorted(ids)
+
+
+def _once_each(model_ids: Iterable[str]) -> list[str]:
+    """Refuse what is no list of ids, and an id that comes twice."""
+    if isinstance(model_ids, str) or not isinstance(model_ids, Iterable):
+        raise ArgumentError(f"models must be a list of model ids, got {model_ids!r}; pass [{model_ids!r}]")
+    ids = [checked_name(model_id, "a model id") for model_id in model_ids]
+    twice = sorted({m for m in ids if ids.count(m) > 1}) if len(set(ids)) < len(ids) else []
+    if twice:
+        raise ArgumentError(f"models names {', '.join(twice)} more than once; name each model once")
+    return ids

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from .header import require_fields, require_known_version
 from .logits import Logits
 from .reading import read_checked, reading
 from .replaced import unless_replaced
-from .sealed import unseal_with_digest
+from .sealed import parse_object, unseal_with_digest
 from .tables import numbers, read_arrow
 
 _FIELDS = ("model_id", "kind", "fingerprint", "committed_at", "files", "shape")
@@ -109,9 +108,9 @@ class StoredModel:
         for name, expected in self.files.items():
             try:
                 size = os.stat(f"{folder}/{name}").st_size  # pathlib takes half the time of opening
-            except OSError:
+            except OSError as error:
                 with reading(self.folder / name, f"model {self.model_id!r}", name):
-                    raise
+                    raise error
             if size != expected["bytes"]:
                 raise CorruptionError(
                     f"model {self.model_id!r}: {name} has {size} bytes, {expected['bytes']} were committed"
@@ -128,6 +127,15 @@ class StoredModel:
         """
         with self._unless_replaced():
             return read_checked(self.folder / name, self.files[name], f"model {self.model_id!r}", name)
+
+    def parsed(self, name: str) -> dict[str, Any]:
+        """One of its JSON files, verified.
+
+        Raises
+        ------
+        CorruptionError, NotReadable, ModelReplaced
+        """
+        return parse_object(self.read_file(name), f"model {self.model_id!r}: {name}")
 
     def _unless_replaced(self) -> contextlib.AbstractContextManager[None]:
         return unless_replaced(self.folder, self.model_id, self.digest)
@@ -146,7 +154,7 @@ class StoredModel:
     @property
     def metadata(self) -> dict[str, Any]:
         """Metadata given when it was stored."""
-        return dict(json.loads(self.read_file(fmt.MODEL_JSON)))
+        return self.parsed(fmt.MODEL_JSON)
 
     def describe(self) -> dict[str, Any]:
         """Where it comes from, as plain JSON: fingerprint, software, times, metadata, size."""

@@ -7,6 +7,7 @@ import errno
 import mmap
 import os
 import resource
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,54 @@ from dissensus.errors import CorruptionError, DissensusError, NotReadable
 
 from .files import crc32c
 
-_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+_OUT_OF_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}  # the store made none of these
+
+
+@contextlib.contextmanager
+def reading(path: Path, what: str, name: str = "") -> Iterator[None]:
+    """Translate the system's refusals while reading: damage told from what only cannot be read now.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what, name : str
+        Whose it is, and what it is called there; by default its last name.
+
+    Raises
+    ------
+    CorruptionError
+        It is missing, or something else than a file.
+    NotReadable
+        This user may not read it, or the device fails: what it holds is unknown.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DissensusError):
+            raise
+        if error.errno in _OUT_OF_PLACE:
+            raise CorruptionError(f"{what}: {name or path.name} cannot be read ({error.strerror})") from error
+        raise NotReadable(
+            error.errno,
+            f"{what}: {path} cannot be read ({error.strerror}); check its permissions and the disk",
+        ) from error
+
+
+def open_sized(path: Path, n_bytes: int, what: str, name: str) -> int:
+    """File descriptor of a file that must have this size; arguments and errors as of `reading`."""
+    with reading(path, what, name):
+        fd = open_for_reading(path)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise CorruptionError(f"{what}: {name} is no file")
+            if status.st_size != n_bytes:
+                raise CorruptionError(f"{what}: {name} has {status.st_size} bytes, not {n_bytes}")
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
 
 
 def open_for_reading(path: Path) -> int:
@@ -55,45 +103,14 @@ def _raise_limit(error: OSError) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-@contextlib.contextmanager
-def reading(path: Path, what: str, name: str = "") -> Iterator[None]:
-    """Translate the system's refusals while reading a file that must be there.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    what, name : str
-        Whose it is, and what it is called there; by default its own name.
-
-    Raises
-    ------
-    CorruptionError
-        There is no such file: it is missing, or something else has its name.
-    NotReadable
-        This user may not read it, or the device fails: what it holds is unknown.
-    """
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, DissensusError):
-            raise
-        if error.errno in _NO_FILE:
-            raise CorruptionError(f"{what}: {name or path.name} cannot be read ({error.strerror})") from error
-        raise NotReadable(
-            error.errno,
-            f"{what}: {path} cannot be read ({error.strerror}); check its permissions and the disk",
-        ) from error
-
-
 def read_whole(path: Path, what: str, name: str = "") -> bytes:
-    """Bytes of a file that must be there; errors as those of `reading`."""
+    """Bytes of a file that must be there; arguments and errors as of `reading`."""
     with reading(path, what, name):
         return path.read_bytes()
 
 
 def read_checked(path: Path, expected: Mapping[str, Any], what: str, name: str = "") -> bytes:
-    """Read a file whose size and checksum were recorded; refuse it damaged or missing."""
+    """Read a file whose size and checksum were recorded; refuse it damaged or missing, as `reading` does."""
     data, name = read_whole(path, what, name), name or path.name
     if len(data) != expected["bytes"]:
         raise CorruptionError(f"{what}: {name} has {len(data)} bytes, {expected['bytes']} were committed")

@@ -11,10 +11,10 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from dissensus.errors import CorruptionError, IncompatibleFormat, WriterBusy
+from dissensus.errors import CorruptionError, DissensusError, IncompatibleFormat, NotWritable, WriterBusy
 
 from . import format as fmt
-from .files import crc32c, crc_bytes, sync_folder, write_at, write_file, writing
+from .files import crc32c, crc_bytes, is_temporary, sync_folder, write_at, write_file, writing
 from .header import read_header
 from .locks import FileLock
 from .reader import StoredModel
@@ -55,17 +55,16 @@ def repair_store(path: Path, *, clear_staging: bool) -> RepairReport:
     """
     header, _ = read_header(path)
     store = _Store(path, fmt.Geometry.of_header(header), header["examples_hash"])
-    with writing(path):
+    with writing(path / fmt.STAGING):
         for name in (fmt.MODELS, fmt.STAGING):
             (path / name).mkdir(exist_ok=True)
     lock = FileLock(
         path / fmt.STAGING / ".repair.lock", f"another repair of {path} is under way; wait for it"
     )
     try:
-        found = _damaged(path)
-        with writing(path):
-            actions = [action for finding in found for action in _mend(store, finding)]
-            actions += sweep_staging(path, store.geometry, store.examples_hash, clear_staging)
+        with writing(path / fmt.STAGING):  # first: a replacement that was killed may put the old model back
+            swept = sweep_staging(path, store.geometry, store.examples_hash, clear_staging)
+        actions = [action for finding in _damaged(path) for action in _mend(store, finding)] + swept
         return RepairReport(actions, verify_store(path, quick=False).ok)
     finally:
         lock.release()
@@ -90,10 +89,21 @@ def _damaged(path: Path) -> list[Finding]:
 
 
 def _mend(store: _Store, finding: Finding) -> list[Action]:
+    """Mend or set aside what a finding tells of; what this user may not write is left, the rest goes on."""
+    try:
+        with writing(store.path / finding.folder / finding.file):
+            return _mended(store, finding)
+    except NotWritable as error:
+        return [Action(finding.model or finding.folder, "left", f"{finding.problem}; {error}")]
+
+
+def _mended(store: _Store, finding: Finding) -> list[Action]:
     if finding.folder.startswith(f"{fmt.MODELS}/"):
         return _mend_model(store, finding)
     if finding.folder:
         return _set_column_aside(store, finding)
+    if finding.unreadable:
+        return [Action("", "left", finding.problem)]
     if finding.file != f"{fmt.MODELS}/{fmt.ZARR_JSON}":
         return [Action("", "beyond repair", f"{finding.problem}; it {BEYOND}")]
     write_file(store.path / finding.file, fmt.group_json())
@@ -102,8 +112,9 @@ def _mend(store: _Store, finding: Finding) -> list[Action]:
 
 def _set_column_aside(store: _Store, finding: Finding) -> list[Action]:
     findings, _ = verify_column(store.path / finding.folder, store.examples_hash)
-    if any(f.unreadable for f in findings):
-        return [Action(finding.folder, "left", findings[0].problem)]
+    unreadable = [f.problem for f in findings if f.unreadable]
+    if unreadable:
+        return [Action(finding.folder, "left", unreadable[0])]
     return [_quarantine(store.path, finding.folder, findings, {})] if findings else []
 
 
@@ -126,8 +137,9 @@ def _mend_alone(store: _Store, place: str) -> list[Action]:
     findings, _ = verify_model(folder, store.geometry, store.examples_hash, quick=False)
     if not findings:  # replaced or removed since
         return []
-    if any(f.unreadable for f in findings):
-        return [Action(findings[0].model, "left", findings[0].problem)]
+    unreadable = [f for f in findings if f.unreadable]
+    if unreadable:  # nothing is known of it, so nothing is done
+        return [Action(unreadable[0].model, "left", unreadable[0].problem)]
     try:
         model = StoredModel(folder, store.geometry, store.examples_hash, sizes=False)
     except CorruptionError:
@@ -148,7 +160,9 @@ def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
     rebuilt = {fmt.ZARR_JSON: fmt.group_json(model_id=model.model_id)}
     rebuilt |= dict(fmt.described(name, geometry) for name, geometry in model.geometries.items())
     target = model.folder / finding.file
-    if finding.file not in {*model.files, fmt.COMMIT_JSON}:
+    if is_temporary(target.name):
+        target.unlink(missing_ok=True)
+    elif finding.file not in {*model.files, fmt.COMMIT_JSON}:
         _set_stray_aside(path, target, model)
     elif finding.file in rebuilt:
         data = rebuilt[finding.file]
@@ -199,7 +213,7 @@ def _salvage(model: StoredModel) -> dict[str, object]:
             continue
         try:
             read_checked(model.folder / name, expected, "")
-        except CorruptionError:
+        except DissensusError:
             continue
         sound.append(name)
     keys = {fmt.SHARD: "sound_rows", fmt.EMBEDDINGS_SHARD: "sound_embeddings"}
@@ -266,9 +280,12 @@ def _quarantine(path: Path, folder: str, findings: list[Finding], salvage: dict[
     files = salvage.get("sound_files")
     kept += f"; sound files: {', '.join(map(str, files)) or 'none'}" if isinstance(files, list) else ""
     moved = place.relative_to(path).as_posix()
-    again = "add the column" if findings[0].folder.startswith(fmt.COLUMNS) else "ingest or import the model"
-    detail = f"{findings[0].problem}; moved to {moved}{kept}; to have it back, {again} again as before"
-    return Action(name, "quarantined", detail)
+    again = (
+        "import or ingest the model again with the command it came by"
+        if folder.startswith(fmt.MODELS)
+        else "add the labels or columns again"
+    )
+    return Action(name, "quarantined", f"{findings[0].problem}; moved to {moved}{kept}; {again}")
 
 
 def _ranges(rows: list[list[int]]) -> str:

@@ -56,13 +56,35 @@ def unseal_with_digest(path: Path, what: str) -> tuple[dict[str, Any], str]:
     CorruptionError
     """
     raw = read_whole(path, what)
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise CorruptionError(f"{what}: {path.name} is not valid JSON ({error})") from error
-    if not isinstance(document, dict) or not _is_sound(raw):
+    document = parse_object(raw, f"{what}: {path.name}")
+    if not _is_sound(raw):
         raise CorruptionError(f"{what}: {path.name} fails its checksum")
     return document, hashlib.sha256(raw).hexdigest()
+
+
+def parse_object(raw: bytes, what: str) -> dict[str, Any]:
+    """Mapping that JSON holds, no name twice in it: readers would differ in which value they take.
+
+    Raises
+    ------
+    CorruptionError
+        It is no JSON, no object, or names something twice.
+    """
+    try:
+        document = json.loads(raw, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
+        raise CorruptionError(f"{what} is not valid JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise CorruptionError(f"{what} is not valid JSON (no object)")
+    return document
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is named twice")
+    return found
 
 
 def _is_sound(raw: bytes) -> bool:

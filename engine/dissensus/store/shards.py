@@ -22,7 +22,7 @@ from . import format as fmt
 from .buffers import Buffer, Buffers, own_buffer
 from .codecs import BY_NAME
 from .files import crc32c, crc_bytes
-from .reading import map_of, open_for_reading, reading
+from .reading import map_of, open_sized, reading
 from .replaced import unless_replaced
 
 if TYPE_CHECKING:
@@ -100,18 +100,14 @@ class Shard:
 
     def _open(self) -> tuple[int, mmap.mmap]:
         """File descriptor and map of the shard, its size checked."""
-        path, expected = self._folder / self.name, int(self._shard["bytes"])
-        what = f"model {self._model_id!r}"
-        with reading(path, what, self.name):
-            fd = open_for_reading(path)
-            try:
-                size = os.fstat(fd).st_size
-                if size != expected:
-                    raise CorruptionError(f"{what}: {self.name} has {size} bytes, not {expected}")
+        path, what = self._folder / self.name, f"model {self._model_id!r}"
+        fd = open_sized(path, int(self._shard["bytes"]), what, self.name)
+        try:
+            with reading(path, what, self.name):
                 return fd, map_of(fd)
-            except BaseException:
-                os.close(fd)
-                raise
+        except BaseException:
+            os.close(fd)
+            raise
 
     def _check_index(self) -> None:
         index = self._places.tobytes()
@@ -198,7 +194,7 @@ class Shard:
         return held[1][: stop - start]
 
     def fetch(self, rows: NDArray[np.intp], buffers: Buffers) -> NDArray[Any]:
-        """Return `take` of these rows, their blocks verified.
+        """Return `take` of these rows; blocks that hold none of them are not looked at.
 
         Rows side by side in a block not yet verified are left in the buffer they were read into: mapping them
         would cost as much again.

@@ -14,7 +14,7 @@ from typing import Any
 from dissensus.errors import DissensusError, ModelExists, NotWritable
 
 from . import format as fmt
-from .files import sync_folder, write_file, writing
+from .files import is_temporary, sync_folder, write_file, writing
 from .fingerprint import require_same_fingerprint
 from .folders import bury, restore_replaced, take_over
 from .locks import FileLock
@@ -190,9 +190,16 @@ class Staging:
 
 
 def clear_parts(folder: Path) -> None:
-    """Delete what a writer needed and a finished model does not."""
+    """Delete what a writer needed and a finished model does not; whoever calls holds the model's lock."""
     for name in PARTS:
         (folder / name).unlink(missing_ok=True)
+    clear_unnamed(folder)
+
+
+def clear_unnamed(folder: Path) -> None:
+    """Delete the files in the making that killed writers left in a model's folder, under its lock."""
+    for left in [path for path in folder.rglob(".*") if is_temporary(path.name)]:
+        left.unlink(missing_ok=True)
 
 
 def publish(folder: Path, final: Path) -> None:
@@ -239,6 +246,16 @@ def staged_rows(root: Path, model_id: str, geometry: fmt.Geometry, kind: str = "
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
+
+
+def clear_killed_replacement(final: Path, staging: Path) -> None:
+    """Delete both models that a killed replacement may have left: they belong to the one that is in place.
+
+    Whoever removes that one calls this first, under its lock: neither must come back in its place.
+    """
+    restore_replaced(final, staging)
+    if finished_record(staging / final.name) is not None:
+        bury(staging / final.name, staging)
 
 
 def is_replaced(folder: Path, final: Path) -> bool:

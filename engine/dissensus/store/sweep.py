@@ -6,15 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dissensus.errors import WriterBusy
+from dissensus.errors import NotWritable, WriterBusy
 
 from . import format as fmt
 from .files import writing
-from .folders import GRAVE, MAKING, REPLACED, bury, clear_abandoned, restore_replaced
+from .folders import (
+    GRAVE,
+    MAKING,
+    REPLACED,
+    bury,
+    clear_abandoned,
+    clear_temporaries,
+    restore_replaced,
+)
 from .locks import FileLock
 from .sealed import sha256_of
 from .staging import FINGERPRINT, clear_parts, finished_record, folder_lock, is_replaced, publish
 from .verify import verify_model
+
+RESUMED = "the same command resumes it, `dissensus repair --clear-staging` drops it"
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,14 @@ def sweep_staging(path: Path, geometry: fmt.Geometry, examples_hash: str, clear:
             actions += _clear_remains(entry)
         elif entry.suffix == ".lock" and entry.is_file():
             actions += _clear_lock(entry)
-    return actions
+    return actions + _clear_unnamed(path)
+
+
+def _clear_unnamed(path: Path) -> list[Action]:
+    """Delete files that killed writers left in the making, where no model's lock guards them."""
+    places = [path / name for name in ("", fmt.MODELS, fmt.CACHE) if (path / name).is_dir()]
+    left = [name for place in places for name in clear_temporaries(place)]
+    return [Action("", "cleared", f"{name}: remains of an interrupted command") for name in left]
 
 
 def _model_of(name: str) -> str:
@@ -96,6 +113,8 @@ def _settle(
         with writing(folder):
             restore_replaced(path / fmt.MODELS / folder.name, folder.parent)
         return [_settled(path, folder, geometry, examples_hash, clear)] if folder.is_dir() else []
+    except NotWritable as error:
+        return [Action(folder.name, "left", str(error))]
     finally:
         lock.release()
 
@@ -113,9 +132,15 @@ def _settled(path: Path, folder: Path, geometry: fmt.Geometry, examples_hash: st
     if clear or not (record or (folder / FINGERPRINT).exists()):
         bury(folder, folder.parent)
         return Action(folder.name, "cleared", "an unfinished model was dropped")
-    return Action(folder.name, "left", "unfinished; the same command resumes it, clear_staging drops it")
+    if record is not None and "replaces" in record:
+        return Action(record["model_id"], "left", f"what it was to replace is gone; {RESUMED}")
+    return Action(folder.name, "left", f"unfinished; {RESUMED}")
 
 
 def _may_take_place(record: dict[str, Any], final: Path) -> bool:
-    """Whether a finished model was made to stand where nothing is, or in the place of what stands there."""
-    return not final.exists() or record.get("replaces") == sha256_of(final / fmt.COMMIT_JSON)
+    """Whether a finished model was made to stand where nothing is, or in the place of what stands there.
+
+    What was to replace a model that was removed since stays away with it.
+    """
+    there = sha256_of(final / fmt.COMMIT_JSON) if final.exists() else None
+    return bool(record.get("replaces") == there)

@@ -1,0 +1,382 @@
+"""Hostile circumstances: files made by two at once, files that cannot be read, names told twice, ghosts."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dissensus as ds
+from dissensus import errors
+from dissensus.store import blocks, files, folders, staging
+from dissensus.store import format as fmt
+from dissensus.store.files import crc32c, write_file
+from dissensus.store.sealed import seal
+from dissensus_cli.main import main
+
+
+@pytest.fixture
+def zoo(tmp_path, rng):
+    store = ds.create(tmp_path / "s.zoo", rng.integers(0, 3, 9001), classes=list("abc"))
+    store.rows = rng.normal(size=(9001, 3)).astype("f4")
+    store.add("m", logits=store.rows)
+    store.add("other", logits=2 * store.rows)
+    return store
+
+
+def flip(path, where=0):
+    data = bytearray(path.read_bytes())
+    data[where] ^= 1
+    path.write_bytes(data)
+
+
+def temporaries(path):
+    return sorted(p.name for p in path.rglob("*") if p.name.endswith(files.TEMPORARY))
+
+
+# files in the making
+
+
+def test_two_writers_of_a_file_share_no_bytes(tmp_path, monkeypatch):
+    """One writes while the other is about to rename: what is in place is one of the two, and stays it."""
+    target, real = tmp_path / "cache", os.replace
+
+    def replace(source, place):
+        monkeypatch.setattr(os, "replace", real)
+        write_file(target, b"second, longer", durable=False)
+        mapped = target.read_bytes()
+        assert mapped == b"second, longer"
+        real(source, place)
+
+    monkeypatch.setattr(os, "replace", replace)
+    write_file(target, b"first", durable=False)
+    assert target.read_bytes() == b"first"
+    assert temporaries(tmp_path) == []
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def full(fd):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(errors.StoreFull):
+        write_file(tmp_path / "x.json", b"{}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_files_of_dead_writers_are_swept(zoo, monkeypatch):
+    """Old and not held: one that is held, or young, is somebody's."""
+    (zoo.path / fmt.CACHE).mkdir()
+    dead, young, root = (
+        zoo.path / fmt.CACHE / f".top1.arrow.1{files.TEMPORARY}",
+        zoo.path / fmt.CACHE / f".top1.arrow.2{files.TEMPORARY}",
+        zoo.path / f".store.json.3{files.TEMPORARY}",
+    )
+    for path in (dead, young, root):
+        path.write_bytes(b"half")
+    for path in (dead, root):
+        os.utime(path, (0, 0))
+    real = os.replace
+
+    def replace(source, place):  # a live writer that takes longer than a sweep waits
+        monkeypatch.setattr(os, "replace", real)
+        os.utime(source, (0, 0))
+        assert [a.action for a in zoo.repair().actions] == ["cleared", "cleared"]
+        real(source, place)
+
+    monkeypatch.setattr(os, "replace", replace)
+    write_file(zoo.path / fmt.CACHE / "live", b"whole", durable=False)
+    assert (zoo.path / fmt.CACHE / "live").read_bytes() == b"whole"
+    assert temporaries(zoo.path) == [young.name]
+    os.utime(young, (time.time() - folders.YOUNGEST_S - 1,) * 2)
+    assert folders.clear_temporaries(zoo.path / fmt.CACHE) == [young.name]
+
+
+def test_a_resumed_model_takes_no_file_in_the_making_with_it(zoo):
+    with zoo.writer("new", fingerprint={}) as w:
+        (w._staging.folder / f".commit.json.1{files.TEMPORARY}").write_bytes(b"half")
+        w.append(zoo.rows)
+    left = zoo.model("m").folder / f".zarr.json.1{files.TEMPORARY}"
+    left.write_bytes(b"half")
+    assert [f.model for f in zoo.verify().findings] == ["m"]
+    assert zoo.repair().ok
+    assert temporaries(zoo.path) == []
+
+
+# what cannot be read
+
+
+def in_place(shard, what):
+    """Put something else where a shard is; return the type of finding it is."""
+    if what == "loop":
+        shard.unlink()
+        shard.symlink_to(shard.name)
+    elif what == "folder":
+        shard.unlink()
+        shard.mkdir()
+    else:
+        for entry in shard.parent.iterdir():
+            entry.unlink()
+        shard.parent.rmdir()
+        shard.parent.write_text("x")
+
+
+@pytest.mark.parametrize("what", ["loop", "folder", "file above"])
+def test_what_is_no_shard_is_damage_by_name(zoo, what):
+    in_place(zoo.model("m").folder / fmt.SHARD, what)
+    with pytest.raises(errors.CorruptionError, match=r"model 'm': logits/c\.0\.0"):
+        ds.open(zoo.path).logits("m")
+    report = zoo.verify()
+    assert {f.model for f in report.findings} == {"m"}
+    assert not any(f.unreadable for f in report.findings)
+    assert "logits/c.0.0" in {f.file for f in report.findings}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_shard_that_cannot_be_opened_stops_no_other_model(zoo, monkeypatch, number):
+    shard, real = str(zoo.model("m").folder / fmt.SHARD), os.open
+
+    def refused(path, *arguments, **options):
+        if str(path) == shard:
+            raise OSError(number, os.strerror(number))
+        return real(path, *arguments, **options)
+
+    flip(zoo.model("other").folder / fmt.DERIVED, 300)
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(errors.NotReadable, match=r"model 'm': .*c\.0\.0 cannot be read"):
+        zoo.logits("m")
+    report = zoo.verify()
+    assert [(f.model, f.file, f.unreadable) for f in report.findings] == [
+        ("m", fmt.SHARD, True), ("other", fmt.DERIVED, False),
+    ]  # fmt: skip
+    done = zoo.repair()
+    assert {(a.model, a.action) for a in done.actions} == {("m", "left"), ("other", "quarantined")}
+    assert not done.ok
+    assert "cannot be read" in next(a.detail for a in done.actions if a.model == "m")
+    monkeypatch.undo()
+    assert zoo.verify().ok
+
+
+def test_a_model_that_may_not_be_read_is_left_out_with_a_warning(zoo, monkeypatch):
+    real, folder = os.stat, str(zoo.model("m").folder)
+
+    def refused(path, *arguments, **options):
+        if str(path) == f"{folder}/{fmt.SHARD}":
+            raise OSError(errno.EACCES, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(errors.NotReadable, match="check its permissions"):
+        assert ds.open(zoo.path).model_ids
+    with pytest.warns(UserWarning, match="left out: model 'm': .* cannot be read"):
+        assert ds.open(zoo.path, damaged="skip").model_ids == ["other"]
+
+
+def test_verify_and_copy_as_another_user(zoo):
+    """The command line names the model it may not read, does the rest, and ends with status 1."""
+    code = """
+        import os, sys
+        import dissensus as ds
+        from dissensus_cli.main import main
+
+        def run(*words):
+            try:
+                main([*words])
+            except SystemExit as end:
+                print(end.code, flush=True)
+
+        path = sys.argv[1]
+        ds.open(path).copy(path + ".first", ["m"])  # everything is imported while it may be
+        run("verify", path)
+        if os.getuid() == 0:
+            os.setuid(65534)
+        print("now")
+        run("verify", path)
+        run("copy", path, path + ".copy")
+    """
+    with tempfile.TemporaryDirectory() as root:
+        os.chmod(root, 0o777)
+        path = Path(root) / "s.zoo"
+        zoo.add("third", logits=3 * zoo.rows)
+        zoo.copy(path)
+        for entry in [path, *path.rglob("*")]:
+            entry.chmod(0o777 if entry.is_dir() else 0o666)
+        (path / "models/m" / fmt.SHARD).chmod(0)
+        (path / "models/third" / fmt.ZARR_JSON).write_text("{}")
+        command = [sys.executable, "-c", textwrap.dedent(code), str(path)]
+        done = subprocess.run(command, stdout=-1, stderr=subprocess.STDOUT, text=True, check=True)
+        told = done.stdout.partition("now\n")[2]
+        assert "2 problems; 1 not readable: check permissions and the disk; `dissensus repair" in told
+        assert re.search(r"copy has 1 of the 3 models; not copied: .*/m/.* cannot be read .*'third'", told), (
+            told
+        )
+        assert told.count("\n1\n") == 2, told
+        assert "Traceback" not in told
+        assert ds.open(f"{path}.copy").model_ids == ["other"]
+
+
+# names told twice
+
+
+@pytest.mark.parametrize("name", [fmt.STORE_JSON, fmt.COMMIT_JSON])
+def test_a_name_that_comes_twice_in_a_record_is_damage(zoo, name):
+    path = zoo.path / name if name == fmt.STORE_JSON else zoo.model("m").folder / name
+    twice = json.loads(path.read_text())
+    del twice["crc32c"]
+    first = next(iter(sorted(twice)))
+    body = fmt.canonical_json(twice).replace(b"{\n", f'{{\n  "{first}": 0,\n'.encode(), 1)
+    path.write_bytes(body[:-3] + f',\n  "crc32c": "{crc32c(body):08x}"\n}}\n'.encode())
+    with pytest.raises(errors.CorruptionError, match=f"{name} is not valid JSON .*'{first}' is named twice"):
+        assert ds.open(zoo.path).model_ids
+    assert not zoo.verify().ok
+
+
+@pytest.mark.parametrize("name", [fmt.MODEL_JSON, fmt.ZARR_JSON])
+def test_a_name_that_comes_twice_in_a_models_file_is_damage(zoo, name):
+    """Written and committed by another program, so that sizes and checksums are right."""
+    folder = zoo.model("m").folder
+    data = b'{"a": 1, "b": {"x": 1, "x": 2}}'
+    (folder / name).write_bytes(data)
+    record = json.loads((folder / fmt.COMMIT_JSON).read_text())
+    record["files"][name] = {"bytes": len(data), "crc32c": f"{crc32c(data):08x}"}
+    (folder / fmt.COMMIT_JSON).write_bytes(seal(record))
+    (finding,) = zoo.verify().findings
+    assert (finding.model, finding.file) == ("m", name)
+    assert "'x' is named twice" in finding.problem
+
+
+# reading what is asked for
+
+
+def test_blocks_without_a_wanted_row_are_not_looked_at(zoo):
+    flip(zoo.model("m").folder / fmt.SHARD, zoo.geometry.data_bytes + 4 + 10)  # block 1 of 3
+    logits = ds.open(zoo.path).logits("m")
+    (block,) = blocks.read_blocks([logits], np.array([0, 9000]), 2)
+    centred = zoo.rows - zoo.rows.max(1, keepdims=True)
+    np.testing.assert_allclose(block.centred[0], centred[[0, 9000]], atol=0.02)
+    with pytest.raises(errors.CorruptionError, match="block 1"):
+        list(blocks.read_blocks([logits], np.array([0, 5000]), 2))
+
+
+def test_closing_early_waits_for_the_blocks_under_way_only(zoo, monkeypatch):
+    logits, begun = zoo.logits("m"), []
+    real = type(logits).fetch
+
+    def slow(self, rows, buffers):
+        begun.append(rows[0])
+        time.sleep(0.002)
+        return real(self, rows, buffers)
+
+    monkeypatch.setattr(type(logits), "fetch", slow)
+    reading = blocks.read_blocks([logits] * 400, np.arange(9001))
+    next(reading)
+    before = len(begun)
+    reading.close()
+    assert before < 800
+    assert len(begun) <= before + blocks._READERS
+
+
+# ghosts
+
+
+def stop_at(monkeypatch, module, name):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, name, killed)
+
+
+def killed_replacement(zoo, monkeypatch, where):
+    with monkeypatch.context() as patch:
+        stop_at(patch, *where)
+        with pytest.raises(KeyboardInterrupt):
+            zoo.add("m", logits=-zoo.rows, replace=True)
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("where", ["publish", "take_over", "bury"])
+def test_a_killed_replacement_goes_with_what_it_was_to_replace(zoo, monkeypatch, where, exchange):
+    if not exchange:
+        monkeypatch.setattr(folders, "_rename_exchange", lambda one, other: False)
+    killed_replacement(zoo, monkeypatch, (staging, where))
+    zoo.remove("m")
+    assert zoo.repair().ok
+    assert zoo.model_ids == ["other"]
+    assert zoo.staged() == []
+
+
+def test_a_replacement_outlives_its_model_only_as_staging(zoo, monkeypatch):
+    """Its model was removed by a program that left it there."""
+    killed_replacement(zoo, monkeypatch, (staging, "publish"))
+    folders.bury(zoo.path / fmt.MODELS / "m", zoo.path / fmt.STAGING)
+    (action,) = zoo.repair().actions
+    assert (action.model, action.action) == ("m", "left")
+    assert "what it was to replace is gone" in action.detail
+    assert zoo.model_ids == ["other"]
+    zoo.add("m", logits=-zoo.rows)  # the same rows: what is staged is theirs
+    np.testing.assert_allclose(zoo.logits("m")[:], -zoo.rows, atol=0.02)
+    assert zoo.verify().ok
+
+
+def test_repair_puts_a_whole_replacement_in_the_place_of_a_damaged_model(zoo, monkeypatch):
+    killed_replacement(zoo, monkeypatch, (staging, "publish"))
+    flip(zoo.model("m").folder / fmt.SHARD, 10)
+    report = zoo.repair()
+    assert report.ok
+    assert [(a.model, a.action) for a in report.actions] == [("m", "finished")]
+    np.testing.assert_allclose(zoo.logits("m")[:], -zoo.rows, atol=0.02)
+
+
+def test_remove_waits_for_no_live_replacement_and_touches_none(zoo):
+    with zoo.writer("m", fingerprint={"weights": "2"}, replace=True) as w:
+        w.append(-zoo.rows)
+        with pytest.raises(errors.WriterBusy):
+            zoo.remove("m")
+    np.testing.assert_allclose(zoo.logits("m")[:], -zoo.rows, atol=0.02)
+
+
+# what is said
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back afterwards
+
+    def _run(*words, status=0):
+        ended = None
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            ended = end.code
+        told = capsys.readouterr()
+        assert (ended or 0) == status, told
+        return told.out
+
+    return _run
+
+
+def test_damage_is_named_with_its_folder_and_the_way_on(zoo, run):
+    flip(zoo.model("m").folder / fmt.ARRAY_JSON, 5)
+    flip(zoo.model("other").folder / fmt.SHARD, 5)
+    told = run("verify", zoo.path, status=1)
+    assert "model 'm': logits/zarr.json" in told
+    assert f"2 problems; `dissensus repair {zoo.path}` mends what can be proven right" in told
+    assert "flipped bits in logits are not found" in " ".join(run("verify", "--help").split())
+    told = run("repair", zoo.path)
+    assert "import or ingest the model again with the command it came by" in told
+    (aside,) = zoo.quarantined()
+    assert aside.startswith("other~")
+    assert f"quarantined     {aside}" in run("info", zoo.path)
+    assert json.loads(run("info", zoo.path, "--format", "json"))["quarantined"] == [aside]
+    assert "sizes and small files are sound, logits were not read" in run("verify", "--quick", zoo.path)
