@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import numpy as np
 import pytest
@@ -11,12 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dissensus as ds
-from dissensus import errors
 from dissensus.store import cache
 from dissensus.store import format as fmt
-from dissensus.store.blocks import read_blocks
-from dissensus.store.locks import alone
-from dissensus.store.logits import Logits
 
 
 @pytest.fixture
@@ -143,47 +138,6 @@ def test_blocks_end_where_the_files_own_do(tmp_path, rng):
     )
     given_step = list(blocks.read_blocks([store.logits("m")], rows, 700))
     assert [b.stop - b.start for b in given_step] == [700] * 3 + [len(rows) - 2100]
-
-
-def test_who_stops_early_waits_for_no_more_than_what_is_under_way(tmp_path, rng, monkeypatch):
-    store = ds.create(tmp_path / "s.zoo", rng.integers(0, 3, 9000), classes=list("abc"))
-    store.add("m", logits=rng.normal(size=(9000, 3)))
-    read, real = [], Logits.fetch
-
-    def fetch(self, rows, buffers):
-        time.sleep(0.002)
-        read.append(rows[0])
-        return real(self, rows, buffers)
-
-    monkeypatch.setattr(Logits, "fetch", fetch)
-    reading = read_blocks([store.logits("m") for _ in range(100)], np.arange(9000))
-    assert next(reading).start == 0
-    reading.close()
-    assert 100 <= len(read) < 150  # three blocks are 300
-
-
-def test_blocks_between_the_rows_asked_for_are_not_read(tmp_path, rng):
-    store = ds.create(tmp_path / "s.zoo", rng.integers(0, 3, 9001), classes=list("abc"))
-    store.add("m", logits=rng.normal(size=(9001, 3)))
-    shard = store.model("m").folder / fmt.SHARD
-    data = bytearray(shard.read_bytes())
-    data[store.geometry.data_bytes + 10] ^= 1  # of the second of three blocks
-    shard.write_bytes(data)
-    ends = np.array([0, 9000])
-    read = [block.centred[0] for block in read_blocks([store.logits("m")], ends, step=2)]
-    np.testing.assert_array_equal(read[0], np.concatenate([store.logits("m").stored(r, r + 1) for r in ends]))
-    with pytest.raises(errors.CorruptionError, match="block 1"):
-        list(read_blocks([store.logits("m")], np.array([0, 5000]), step=2))
-
-
-def test_one_process_makes_the_cache_at_a_time(zoo):
-    folder = zoo.path / fmt.CACHE
-    folder.mkdir(exist_ok=True)
-    with alone(folder / cache.LOCK, "busy"):
-        np.testing.assert_array_equal(zoo.top1(), expected(zoo))
-        assert sorted(p.name for p in folder.iterdir()) == [cache.LOCK]
-    np.testing.assert_array_equal(zoo.top1(), expected(zoo))
-    assert sorted(p.name for p in folder.iterdir()) == [cache.TOP1, cache.TOP1_JSON]
 
 
 def test_xarray_is_lazy_and_whole(small_zoo):

@@ -255,16 +255,6 @@ def test_a_removed_model_does_not_come_back(zoo, monkeypatch):
     assert zoo.model_ids == []
 
 
-def test_a_killed_replacement_of_a_removed_model_does_not_come_in_its_place(zoo, monkeypatch):
-    stop_at(monkeypatch, staging, "take_over")
-    with pytest.raises(KeyboardInterrupt):
-        zoo.add("m", logits=-zoo.rows, replace=True)
-    monkeypatch.undo()
-    zoo.remove("m")
-    assert [action.action for action in zoo.repair().actions] == []
-    assert zoo.model_ids == zoo.staged() == []
-
-
 def killed_between_two_renames(zoo, monkeypatch):
     """What a kill after the first of two renames leaves: the old model aside, the new one whole."""
     stop_at(monkeypatch, staging, "take_over")

@@ -30,7 +30,6 @@ from .stores import new_store, rows_of, tree_hash, write_model
 
 BOTH_SIDES = "refused with both sides named; not a byte on disk changes"
 READ_ONLY = "reads work; every writer fails at once with NotWritable; not a byte on disk changes"
-UNREADABLE = "said of that model alone, which stays as it is; the others are checked and mended"
 NOBODY = 65534
 N_ROWS = 200
 

@@ -9,15 +9,11 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import dissensus as ds
-from dissensus.store.cache import FEWEST
 
-from .caches import make_zoo
 from .figures import Effort, Figure
 from .processes import CONTEXT, Child, Outcome, run
-from .stores import damage, locks, model_content, new_store, rows_of, stage_model, write_model
+from .stores import damage, locks, model_content, new_store, stage_model, write_model
 
 RIVALS = 4
 REFUSALS = {"WriterBusy", "ModelExists"}
@@ -123,37 +119,6 @@ def lock_of_the_killed(root: Path, effort: Effort) -> Figure:
         figure.count(f"round {number}", problems + damage(path) + locks(path))
         ds.open(path).remove("m")
     return figure
-
-
-def caches(root: Path, effort: Effort) -> Figure:
-    """Let four processes each add a model and make the cache of all of them, again and again."""
-    figure = Figure("4 makers of one cache", "predictions are those of the models, and stay so in memory")
-    path = root / "s.zoo"
-    make_zoo(path, "own")
-    for number in range(effort.number(6, 60)):
-        ended = _at_once(query_together, [(path, f"{number}-{process}") for process in range(RIVALS)])
-        problems = [f"ended with {e}" for e in ended if e.error]
-        figure.count(f"round {number}", problems + [said for e in ended for said in e.said or []])
-        for model_id in set(ds.open(path).model_ids) - {f"m{n}" for n in range(FEWEST)}:
-            ds.open(path).remove(model_id)
-    return figure
-
-
-def query_together(together: Barrier, path: Path, name: str) -> list[str]:
-    """Add a model and ask for all predictions; tell which are wrong, then or once the others are done too."""
-    n_rows = ds.open(path).n_examples
-    write_model(path, name, "labels", weights=name)
-    together.wait()
-    store = ds.open(path)
-    models = store.model_ids
-    mapped = store.top1(models)
-    expected = [rows_of(f"own {m[1:]}" if m.startswith("m") else m, "labels", n_rows) for m in models]
-    first = np.array_equal(mapped, expected)
-    together.wait()
-    return [
-        *([] if first else ["READ WRONG"]),
-        *([] if np.array_equal(mapped, expected) else ["CHANGED LATER"]),
-    ]
 
 
 def hold(path: Path, ready: Any) -> None:

@@ -23,7 +23,7 @@ FLIPPED = "a flipped bit, in every file"
 DAMAGED = "files cut, deleted, longer, foreign"
 CACHE = "a damaged or foreign cache of predictions"
 RIVALS = "several processes at once"
-READ_ONLY = "a place that may only be read, files that may not even be"
+READ_ONLY = "a place that may only be read"
 STRANGERS = "another format, codec, example set or weights"
 
 GROUPS: dict[str, dict[str, Fault]] = {

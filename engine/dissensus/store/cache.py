@@ -25,7 +25,7 @@ from .reading import open_map
 from .sealed import seal, unseal
 from .tables import arrow_bytes, read_arrow
 
-TOP1, TOP1_JSON, LOCK = "top1.arrow", "top1.json", ".lock"
+TOP1, TOP1_JSON = "top1.arrow", "top1.json"
 FEWEST = 8  # models below which reading them is as quick
 STALE = 1 / 16  # share of missing rows from which on the file is made anew
 
@@ -105,7 +105,7 @@ class _Cached:
 
 
 def _write(folder: Path, digests: Sequence[str], rows: NDArray[Any]) -> None:
-    """Replace the cache; where it cannot be written, or another process is at it, leave it."""
+    """Replace the cache; where it cannot be written there is none."""
     values = pa.py_buffer(np.ascontiguousarray(rows))
     kind = pa.binary(rows.shape[1] * rows.itemsize)
     column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, values])

@@ -461,11 +461,6 @@ class Store(Labelled):
                 sizes += file.stat().st_size
         return sizes
 
-    def quarantined(self) -> list[str]:
-        """What `repair` has set aside, by its folder below ``quarantine/``; nothing reads or deletes it."""
-        place = self.path / fmt.QUARANTINE
-        return sorted(p.name for p in place.iterdir()) if place.is_dir() else []
-
     def staged(self) -> list[str]:
         """Folders of models whose writing was not finished; the same ingest command resumes them."""
         staging = self.path / fmt.STAGING

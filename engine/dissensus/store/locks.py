@@ -54,22 +54,6 @@ class FileLock:
 
 
 @contextlib.contextmanager
-def alone(path: Path, busy: str) -> Iterator[None]:
-    """Hold a lock file meanwhile.
-
-    Raises
-    ------
-    WriterBusy
-        Another process holds it.
-    """
-    lock = FileLock(path, busy)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
 def held(entry: Path) -> Iterator[bool]:
     """Hold a folder that nobody else holds; gives False where somebody does."""
     try:

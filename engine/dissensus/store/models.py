@@ -26,7 +26,7 @@ from .reading import reading
 
 ATTEMPTS = 20
 Query = TypeVar("Query", bound=Callable[..., Any])
-WITHOUT = "open with damaged='skip' to work without it"
+WITHOUT_IT = "run `dissensus repair` to set it aside, or open with damaged='skip' to work without it"
 
 
 def again(query: Query) -> Query:
