@@ -1,0 +1,293 @@
+"""A clustered heat map of one measure over all pairs, readable at ten models and at five hundred."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.errors import ArgumentError, MissingDependency
+from dissensus.pairs.measures import MEASURES, Measure
+
+from .order import Tree, average_linkage, distances
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dissensus.pairs import Pairs
+
+Floats = NDArray[np.float64]
+DPI = 160
+POINT = 1 / 72  # inches
+MOST_MODELS = 5_000
+MOST_VALUES = 12  # models up to which each cell has its value in it
+LARGEST = 14.0  # inches of the matrix
+FONT = 8.0
+LONGEST_NAME = 36
+CLIPPED = 2_000  # pairs from which the colours leave out half a percent at both ends
+GREY = "0.82"
+FORMATS = ("png", "svg")
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "dissensus", "text.parse_math": False}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in inches, from the number of models and the length of their names.
+
+    Attributes
+    ----------
+    side : float
+        Of the square matrix.
+    names : float
+        Room for names, at the left and below.
+    tree : float
+        Height of the dendrogram.
+    every : int
+        Each how many-th model is named.
+    """
+
+    side: float
+    names: float
+    tree: float
+    every: int
+
+    @classmethod
+    def of(cls, n_models: int, longest: int) -> Layout:
+        """Lay out so many models, the longest label of so many characters."""
+        wanted = 0.62 if n_models <= MOST_VALUES else 0.25
+        pixels = min(wanted * DPI, LARGEST * DPI / n_models)
+        cell = (int(pixels) if pixels >= 1 else pixels) / DPI  # whole pixels: all cells are equally wide
+        side = max(3.2, cell * n_models)
+        every = int(np.ceil(1.15 * FONT * POINT / (side / n_models)))
+        names = max(1.0, 0.62 * FONT * POINT * longest + 0.2)
+        return cls(side, names, float(np.clip(0.1 * side, 0.4, 1.2)), every)
+
+    @property
+    def width(self) -> float:
+        """Of the whole figure."""
+        return self.names + self.side + 1.3
+
+    @property
+    def height(self) -> float:
+        """Of the whole figure."""
+        return self.names + self.side + self.tree + 1.25
+
+    def axes(self, figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:
+        """Add axes at a place given in inches."""
+        return figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
+
+
+def require_plots() -> None:
+    """Refuse to draw without the packages it takes.
+
+    Raises
+    ------
+    MissingDependency
+    """
+    try:
+        import matplotlib
+        import scipy  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(
+            f"heat maps need matplotlib and scipy, {error.name} is not installed; "
+            "run: pip install 'dissensus[plots]'"
+        ) from error
+    del matplotlib
+
+
+def heatmap(pairs: Pairs, measure: str | None = None, *, title: str | None = None) -> Figure:
+    """Draw one measure of all pairs as a matrix, models ordered so that alike ones are neighbours.
+
+    Bright is more different, whichever end of the measure that is; grey are the diagonal and undefined pairs.
+    Rows are the first model of a pair, labelled with their accuracy. With many pairs, half a percent at each
+    end share the last colour (the colour bar then ends in a point).
+
+    Parameters
+    ----------
+    pairs : Pairs
+        What `pairwise` returned, of at most 5,000 models.
+    measure : str, optional
+        Which of its measures; the first by default.
+    title : str, optional
+        Said above; by default the number of models and examples, split and expression.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        To show or to save; its order is by average linkage of how different models are.
+
+    Raises
+    ------
+    MissingDependency
+        matplotlib or scipy is not installed.
+    UnknownName
+        The measure was not computed.
+    ArgumentError
+        Too many models.
+
+    Examples
+    --------
+    >>> ds.heatmap(ds.pairwise(store, "error_consistency")).savefig("kappa.png")  # doctest: +SKIP
+    """
+    require_plots()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    name = pairs.measures[0] if measure is None else measure
+    values, declared, size = pairs[name], MEASURES[name], len(pairs.model_ids)
+    if size > MOST_MODELS:
+        raise ArgumentError(f"a heat map shows at most {MOST_MODELS:,} models, these are {size:,}: name some")
+    tree = average_linkage(distances(values, declared))
+    rows = [f"{_shown(pairs.model_ids[i])}  {pairs.accuracy[i]:.3f}" for i in tree.order]
+    columns = [_shown(pairs.model_ids[i]) for i in tree.order]
+    layout = Layout.of(size, max(map(len, rows)))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(layout.width, layout.height), dpi=DPI)
+        _write(figure, layout, declared, title or _title(pairs))
+        _draw_tree(figure, layout, tree)
+        _draw_matrix(figure, layout, values[np.ix_(tree.order, tree.order)], declared, (rows, columns))
+    return figure
+
+
+def rendered(figure: Figure, fmt: str) -> bytes:
+    """Bytes of a picture, the same for the same figure.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What `heatmap` returned.
+    fmt : {"png", "svg"}
+        Form.
+    """
+    from matplotlib import rc_context
+
+    if fmt not in FORMATS:
+        raise ArgumentError(f"pictures are {' or '.join(FORMATS)}; got {fmt!r}")
+    sink = io.BytesIO()
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks
+        figure.savefig(sink, format=fmt, metadata={"Date": None} if fmt == "svg" else {"Software": None})
+    return sink.getvalue()
+
+
+def _title(pairs: Pairs) -> str:
+    split, where = (pairs.notes.get(name) for name in ("split", "where"))
+    text = f"{len(pairs.model_ids):,} models on {pairs.counts.n:,} examples"
+    text += "" if split is None else f" of split {split!r}"
+    return text if where is None else f"{text} where {where}"
+
+
+def _shown(name: str) -> str:
+    """A name in one line, its middle left out where it is long."""
+    name = " ".join(name.split())
+    if len(name) <= LONGEST_NAME:
+        return name
+    half = (LONGEST_NAME - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
+def _write(figure: Figure, layout: Layout, measure: Measure, title: str) -> None:
+    """Measure and title above; what the picture does not say by itself below."""
+    left, top = 0.15 / layout.width, 1 - 0.12 / layout.height
+    characters = int((layout.width - 0.3) / (0.56 * 9 * POINT))
+    text = textwrap.shorten(title, 2 * characters, placeholder=" …")
+    figure.text(left, top, measure.name.replace("_", " "), size=13, weight="bold", va="top")
+    figure.text(left, top - 0.28 / layout.height, textwrap.fill(text, characters), size=9, va="top")
+    notes = ["ordered by average linkage", "grey: a model with itself, or undefined"]
+    if layout.every > 1:
+        notes.insert(0, f"1 of {layout.every} models is named")
+    if not measure.symmetric:
+        notes.insert(0, "rows: first model, columns: second")
+    width = int((layout.width - 0.3) / (0.56 * 7 * POINT))
+    note = textwrap.fill("; ".join(notes), width)
+    figure.text(left, 0.08 / layout.height, note, size=7, va="bottom", color="0.35")
+
+
+def _draw_tree(figure: Figure, layout: Layout, tree: Tree) -> None:
+    from matplotlib.collections import LineCollection
+
+    axes = layout.axes(figure, layout.names, layout.names + 0.35 + layout.side, layout.side, layout.tree)
+    axes.add_collection(LineCollection(list(tree.segments()), colors="0.35", linewidths=0.6))
+    axes.set_xlim(-0.5, len(tree.order) - 0.5)
+    axes.set_ylim(0, 1.03 * max(tree.merges[:, 2].max(), 1e-12))
+    axes.set_axis_off()
+
+
+def _draw_matrix(
+    figure: Figure, layout: Layout, values: Floats, measure: Measure, names: tuple[list[str], list[str]]
+) -> None:
+    from matplotlib import colormaps
+    from matplotlib.colors import Normalize
+
+    shown = values.copy()
+    np.fill_diagonal(shown, np.nan)
+    low, high, extend = _limits(shown)
+    colours = colormaps["viridis" if measure.more_different == "high" else "viridis_r"].with_extremes(
+        bad=GREY
+    )
+    axes = layout.axes(figure, layout.names, layout.names + 0.3, layout.side, layout.side)
+    image = axes.imshow(
+        shown, cmap=colours, norm=Normalize(low, high), interpolation="nearest", aspect="auto"
+    )
+    _name(axes, layout.every, names)
+    if len(values) <= MOST_VALUES:
+        _write_values(axes, image, shown)
+    beside = layout.axes(
+        figure, layout.names + layout.side + 0.2, layout.names + 0.3, 0.2, min(layout.side, 5.0)
+    )
+    bar = figure.colorbar(image, cax=beside, extend=extend)
+    end = "higher" if measure.more_different == "high" else "lower"
+    bar.set_label(f"{measure.name.replace('_', ' ')} ({end}: more different)", size=FONT)
+    bar.ax.tick_params(labelsize=FONT)
+    bar.outline.set_visible(False)
+
+
+def _limits(shown: Floats) -> tuple[float, float, str]:
+    """Values of the first and the last colour, and which of them stand for more."""
+    known = shown[~np.isnan(shown)]
+    if not len(known):
+        return 0.0, 1.0, "neither"
+    low, high = float(known.min()), float(known.max())
+    if low == high:
+        return low - 0.5, high + 0.5, "neither"
+    if len(known) < 2 * CLIPPED:
+        return low, high, "neither"
+    inner_low, inner_high = map(float, np.percentile(known, [0.5, 99.5]))
+    if inner_low == inner_high:
+        return low, high, "neither"
+    ends = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}
+    return inner_low, inner_high, ends[inner_low > low, inner_high < high]
+
+
+def _name(axes: Any, every: int, names: tuple[Sequence[str], Sequence[str]]) -> None:
+    """Names at the left and below, as many as there is room for."""
+    places = np.arange(0, len(names[0]), every)
+    axes.set_yticks(places, [names[0][i] for i in places], size=FONT)
+    axes.set_xticks(places, [names[1][i] for i in places], size=FONT, rotation=90)
+    axes.tick_params(length=2 if every > 1 else 0, width=0.5, pad=2)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _write_values(axes: Any, image: Any, shown: Floats) -> None:
+    for (row, column), value in np.ndenumerate(shown):
+        if row == column:
+            continue
+        text = (
+            "–"
+            if np.isnan(value)
+            else f"{value:.2f}"
+            if abs(value) >= 0.0995 or value == 0
+            else f"{value:.3f}"
+        )
+        red, green, blue, _ = image.cmap(image.norm(value)) if not np.isnan(value) else (1, 1, 1, 1)
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+        axes.text(column, row, text, size=FONT, ha="center", va="center", color="white" if dark else "black")
