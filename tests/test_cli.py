@@ -135,7 +135,7 @@ def test_queries_under_another_label_set(twice_labelled):
         ("models", "6 models, accuracy on all examples under labels 'real' (200 examples counted)\n"),
         (
             "pairs",
-            "15 pairs of 6 models on 200 examples under labels 'real', by error inconsistency, largest first\n",
+            "15 pairs of 6 models on 200 examples under labels 'real', by error inconsistency, largest",
         ),
         ("matrix", "error inconsistency of 6 models on 200 examples under labels 'real'\n"),
         ("ensemble", "on split 'fit' under labels 'real' (100 examples counted)"),

@@ -2,8 +2,8 @@
 
 `counts` holds one 2x2 table a pair, `labels` and `sums` what more is summed over predicted classes and
 probabilities; `measures`, `label_measures` and `probability_measures` declare what is made of these; `asked`
-checks a question, `query` answers it and `result` is what it returns; `groups` does so by groups of examples, `duplicates` groups models.
-Loads no numba before the first count.
+checks a question, `query` answers it and `result` is what it returns; `groups` does so by groups of examples,
+and `duplicates` makes groups of models. Loads no numba before the first count.
 """
 
 from . import label_measures, probability_measures  # noqa: F401 (they declare their measures)

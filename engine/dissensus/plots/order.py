@@ -49,15 +49,16 @@ class Tree:
 def distances(values: Floats, measure: Measure) -> Floats:
     """How different two models are by a measure, (M, M): 0 or more, symmetric, 0 on the diagonal.
 
-    The more different end is far, counted from the most alike pair. A measure with an order counts by the
-    mean of both; where it is undefined the mean of all others stands in.
+    The more different end is far, counted from a tenth of the range before the most alike pair: where counting
+    begins changes no average linkage. A measure with an order counts by the mean of both; where it is
+    undefined the mean of all others stands in.
     """
     far = values if measure.more_different == "high" else -values
     both = (far + far.T) / 2
     np.fill_diagonal(both, np.nan)
     known = both[~np.isnan(both)]
-    filled = np.where(np.isnan(both), known.mean() if len(known) else 0.0, both)
-    filled -= known.min() if len(known) else 0.0
+    low, high, mean = (known.min(), known.max(), known.mean()) if len(known) else (0.0, 0.0, 0.0)
+    filled = np.where(np.isnan(both), mean, both) - low + (0.1 * (high - low) or 1.0)
     np.fill_diagonal(filled, 0)
     return filled
 

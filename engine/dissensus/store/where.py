@@ -1,6 +1,7 @@
 """Which examples an expression over their columns chooses: a small grammar, evaluated by Arrow.
 
-    expression  expression and expression, … or …, not expression, (expression), a comparison, a true/false column
+    expression  expression and expression, … or …, not expression, (expression), a comparison, or a column
+                of true and false
     comparison  term == term (also != < <= > >=, chained: 0.2 < blur <= 0.5)
                 column in (value, …), column not in (value, …), value in column-of-sets
     term        a column (in backquotes where it is no plain word), or a value

@@ -44,8 +44,8 @@ class Layout:
     ----------
     side : float
         Of the square matrix.
-    names : float
-        Room for names, at the left and below.
+    left, below : float
+        Room for the names of rows and of columns.
     tree : float
         Height of the dendrogram.
     every : int
@@ -53,30 +53,37 @@ class Layout:
     """
 
     side: float
-    names: float
+    left: float
+    below: float
     tree: float
     every: int
 
     @classmethod
-    def of(cls, n_models: int, longest: int) -> Layout:
-        """Lay out so many models, the longest label of so many characters."""
+    def of(cls, rows: Sequence[str], columns: Sequence[str]) -> Layout:
+        """Lay out rows and columns of these names."""
+        n_models = len(rows)
         wanted = 0.62 if n_models <= MOST_VALUES else 0.25
         pixels = min(wanted * DPI, LARGEST * DPI / n_models)
         cell = (int(pixels) if pixels >= 1 else pixels) / DPI  # whole pixels: all cells are equally wide
         side = max(3.2, cell * n_models)
         every = int(np.ceil(1.15 * FONT * POINT / (side / n_models)))
-        names = max(1.0, 0.62 * FONT * POINT * longest + 0.2)
-        return cls(side, names, float(np.clip(0.1 * side, 0.4, 1.2)), every)
+        left, below = (0.58 * FONT * POINT * max(map(len, names)) + 0.2 for names in (rows, columns))
+        return cls(side, max(1.0, left), below, float(np.clip(0.1 * side, 0.4, 1.2)), every)
 
     @property
     def width(self) -> float:
         """Of the whole figure."""
-        return self.names + self.side + 1.3
+        return self.left + self.side + 1.3
+
+    @property
+    def bottom(self) -> float:
+        """Where the matrix begins: above the names of columns and the notes."""
+        return self.below + 0.45
 
     @property
     def height(self) -> float:
         """Of the whole figure."""
-        return self.names + self.side + self.tree + 1.25
+        return self.bottom + self.side + self.tree + 0.9
 
     def axes(self, figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:
         """Add axes at a place given in inches."""
@@ -148,7 +155,7 @@ def heatmap(pairs: Pairs, measure: str | None = None, *, title: str | None = Non
     tree = average_linkage(distances(values, declared))
     rows = [f"{_shown(pairs.model_ids[i])}  {pairs.accuracy[i]:.3f}" for i in tree.order]
     columns = [_shown(pairs.model_ids[i]) for i in tree.order]
-    layout = Layout.of(size, max(map(len, rows)))
+    layout = Layout.of(rows, columns)
     with rc_context(STYLE):
         figure = Figure(figsize=(layout.width, layout.height), dpi=DPI)
         _write(figure, layout, declared, title or _title(pairs))
@@ -201,7 +208,11 @@ def _write(figure: Figure, layout: Layout, measure: Measure, title: str) -> None
     text = textwrap.shorten(title, 2 * characters, placeholder=" …")
     figure.text(left, top, measure.name.replace("_", " "), size=13, weight="bold", va="top")
     figure.text(left, top - 0.28 / layout.height, textwrap.fill(text, characters), size=9, va="top")
-    notes = ["ordered by average linkage", "grey: a model with itself, or undefined"]
+    notes = [
+        "number beside a name: accuracy",
+        "order: average linkage",
+        "grey: a model with itself, or undefined",
+    ]
     if layout.every > 1:
         notes.insert(0, f"1 of {layout.every} models is named")
     if not measure.symmetric:
@@ -214,7 +225,7 @@ def _write(figure: Figure, layout: Layout, measure: Measure, title: str) -> None
 def _draw_tree(figure: Figure, layout: Layout, tree: Tree) -> None:
     from matplotlib.collections import LineCollection
 
-    axes = layout.axes(figure, layout.names, layout.names + 0.35 + layout.side, layout.side, layout.tree)
+    axes = layout.axes(figure, layout.left, layout.bottom + layout.side + 0.05, layout.side, layout.tree)
     axes.add_collection(LineCollection(list(tree.segments()), colors="0.35", linewidths=0.6))
     axes.set_xlim(-0.5, len(tree.order) - 0.5)
     axes.set_ylim(0, 1.03 * max(tree.merges[:, 2].max(), 1e-12))
@@ -233,15 +244,21 @@ def _draw_matrix(
     colours = colormaps["viridis" if measure.more_different == "high" else "viridis_r"].with_extremes(
         bad=GREY
     )
-    axes = layout.axes(figure, layout.names, layout.names + 0.3, layout.side, layout.side)
+    axes = layout.axes(figure, layout.left, layout.bottom, layout.side, layout.side)
     image = axes.imshow(
         shown, cmap=colours, norm=Normalize(low, high), interpolation="nearest", aspect="auto"
     )
     _name(axes, layout.every, names)
     if len(values) <= MOST_VALUES:
         _write_values(axes, image, shown)
+    _draw_scale(figure, layout, image, extend, measure)
+
+
+def _draw_scale(figure: Figure, layout: Layout, image: Any, extend: str, measure: Measure) -> None:
+    """Colour bar at the right: which measure, and which end is more different."""
+    length = min(layout.side, 6.0)
     beside = layout.axes(
-        figure, layout.names + layout.side + 0.2, layout.names + 0.3, 0.2, min(layout.side, 5.0)
+        figure, layout.left + layout.side + 0.2, layout.bottom + layout.side - length, 0.2, length
     )
     bar = figure.colorbar(image, cax=beside, extend=extend)
     end = "higher" if measure.more_different == "high" else "lower"
@@ -269,7 +286,7 @@ def _limits(shown: Floats) -> tuple[float, float, str]:
 
 def _name(axes: Any, every: int, names: tuple[Sequence[str], Sequence[str]]) -> None:
     """Names at the left and below, as many as there is room for."""
-    places = np.arange(0, len(names[0]), every)
+    places = range(0, len(names[0]), every)
     axes.set_yticks(places, [names[0][i] for i in places], size=FONT)
     axes.set_xticks(places, [names[1][i] for i in places], size=FONT, rotation=90)
     axes.tick_params(length=2 if every > 1 else 0, width=0.5, pad=2)
@@ -279,15 +296,13 @@ def _name(axes: Any, every: int, names: tuple[Sequence[str], Sequence[str]]) -> 
 
 def _write_values(axes: Any, image: Any, shown: Floats) -> None:
     for (row, column), value in np.ndenumerate(shown):
-        if row == column:
-            continue
-        text = (
-            "–"
-            if np.isnan(value)
-            else f"{value:.2f}"
-            if abs(value) >= 0.0995 or value == 0
-            else f"{value:.3f}"
-        )
-        red, green, blue, _ = image.cmap(image.norm(value)) if not np.isnan(value) else (1, 1, 1, 1)
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-        axes.text(column, row, text, size=FONT, ha="center", va="center", color="white" if dark else "black")
+        if row != column:
+            red, green, blue, _ = image.to_rgba(value)
+            colour = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "black"
+            axes.text(column, row, _digits(value), size=FONT, ha="center", va="center", color=colour)
+
+
+def _digits(value: float) -> str:
+    if np.isnan(value):
+        return "–"
+    return f"{value:.3f}" if 0 < abs(value) < 0.0995 else f"{value:.2f}"
