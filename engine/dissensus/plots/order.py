@@ -49,8 +49,8 @@ class Tree:
 def distances(values: Floats, measure: Measure) -> Floats:
     """How different two models are by a measure, (M, M): 0 or more, symmetric, 0 on the diagonal.
 
-    The more different end is far, counted from a tenth of the range before the most alike pair: where counting
-    begins changes no average linkage. A measure with an order counts by the mean of both; where it is
+    The more different end is far, counted from a tenth of the range before the most alike pair: where it
+    counts from changes no average linkage. A measure with an order counts by the mean of both; where it is
     undefined the mean of all others stands in.
     """
     far = values if measure.more_different == "high" else -values
