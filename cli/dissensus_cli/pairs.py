@@ -176,7 +176,8 @@ def pairs(
             return listing.table(result, TOP_OF_GROUP)
 
         table = groups.tables(rows)
-        title = f"{table.num_rows:,} pairs in {len(groups)} groups by {by_group}"
+        title = f"{table.num_rows:,} pairs of {len(result.model_ids)} models"
+        title += f" in {len(groups)} groups by {by_group}"
     title += f" on {on_examples(opened, n, split, where)}, {listing.order(result)}"
     for name, count in undefined.items():
         if count:

@@ -211,7 +211,7 @@ def _write(figure: Figure, layout: Layout, measure: Measure, title: str) -> None
     notes = [
         "number beside a name: accuracy",
         "order: average linkage",
-        "grey: a model with itself, or undefined",
+        "grey: itself, or undefined",
     ]
     if layout.every > 1:
         notes.insert(0, f"1 of {layout.every} models is named")
