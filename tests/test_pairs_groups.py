@@ -127,22 +127,16 @@ def test_groups_of_a_split_and_of_classes(small_zoo):
 def test_bad_questions_are_one_clear_line(grouped, monkeypatch):
     with pytest.raises(UnknownName, match="unknown column of the examples 'grup'; did you mean group"):
         ds.pairwise_by(grouped, EI, "grup")
-    with pytest.raises(
-        ArgumentError, match="'label_real' holds several values .* group by a column of single"
-    ):
+    with pytest.raises(ArgumentError, match="'label_real' holds several values .* group by"):
         ds.pairwise_by(grouped, EI, "label_real")
     monkeypatch.setattr("dissensus.store.facts.MOST_GROUPS", 200)
-    with pytest.raises(
-        ArgumentError, match="column 'id of it' has 203 different values, groups are at most 200"
-    ):
+    with pytest.raises(ArgumentError, match="column 'id of it' has 203 different values, at most 200"):
         ds.pairwise_by(grouped, EI, "id of it")
     with pytest.raises(UnknownName, match="unknown value of column 'group': 'd'"):
         ds.pairwise_by(grouped, EI, "group")["d"]
     assert "d" not in ds.pairwise_by(grouped, EI, "group")
     monkeypatch.setattr("dissensus.pairs.groups.available_bytes", lambda: 1000)
-    with pytest.raises(
-        ArgumentError, match="a table of all groups needs .* GB are available: list the first"
-    ):
+    with pytest.raises(ArgumentError, match="all groups needs .* GB are available: list"):
         ds.pairwise_by(grouped, EI, "group").to_arrow()
     grouped.add("hard", predictions=[0] * 203)
     with pytest.raises(LabelsOnly, match="models with hard labels only: hard"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from .queries import LABELS, STORE, WHERE, on_examples
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from dissensus import Pairs, Store
+    from dissensus import Pairs, PairsBy, Store
 
 DEFAULT = ("error_inconsistency", "error_consistency")
 TOP, TOP_OF_GROUP = 20, 3
@@ -166,16 +167,8 @@ def pairs(
         title = listing.title(result, table.num_rows)
     else:
         groups = ds.pairwise_by(opened, names, by_group, **options)
-        undefined, n = dict.fromkeys(names, 0), sum(groups.sizes.values())
-
-        def rows(pairs: Pairs) -> pa.Table:
-            nonlocal result
-            result = asked.tested(pairs)
-            for name, count in result.undefined.items():
-                undefined[name] += count
-            return listing.table(result, TOP_OF_GROUP)
-
-        table = groups.tables(rows)
+        table, result, undefined = _by_group(groups, asked, listing)
+        n = sum(groups.sizes.values())
         title = f"{table.num_rows:,} pairs of {len(result.model_ids)} models"
         title += f" in {len(groups)} groups by {by_group}"
     title += f" on {on_examples(opened, n, split, where)}, {listing.order(result)}"
@@ -183,6 +176,19 @@ def pairs(
         if count:
             click.echo(f"{name} is undefined for {count} pairs", err=True)
     sink.table(readable(table) if sink.fmt == "table" else table, title)
+
+
+def _by_group(groups: PairsBy, asked: Asked, listing: _Listing) -> tuple[pa.Table, Pairs, dict[str, int]]:
+    """Table of all groups, the pairs of the last, and how many are undefined in all."""
+    undefined: Counter[str] = Counter()
+    last: list[Pairs] = []
+
+    def rows(pairs: Pairs) -> pa.Table:
+        last[:] = [asked.tested(pairs)]
+        undefined.update(last[0].undefined)
+        return listing.table(last[0], TOP_OF_GROUP)
+
+    return groups.tables(rows), last[0], undefined
 
 
 def _accurate(store: Store, least: float, split: str | None, where: str | None) -> list[str] | None:
