@@ -144,7 +144,7 @@ def test_bright_is_more_different_whichever_end_that_is():
         values = drawn(ds.heatmap(pairs, measure))[0]
         ends = [np.nanmin(values), np.nanmax(values)]
         light = [sum(image.to_rgba(value)[:3]) for value in ends]
-        assert (light[0] > light[1]) is (MEASURES[measure].more_different == "low")
+        assert light.index(max(light)) == (MEASURES[measure].more_different == "high")
 
 
 def test_outliers_do_not_take_all_colours():
@@ -178,7 +178,7 @@ def test_files_are_what_they_say_and_the_same_each_time():
     correct, _ = families(5, 2)
     figure = ds.heatmap(pairs_of(correct, names=names))
     image = Image.open(io.BytesIO(rendered(figure, "png")))
-    assert image.size == tuple(round(160 * inches) for inches in figure.get_size_inches())
+    np.testing.assert_allclose(image.size, 160 * figure.get_size_inches(), atol=1)
     assert len(np.unique(np.asarray(image.convert("L")))) > 10
     svg = rendered(figure, "svg")
     assert svg == rendered(ds.heatmap(pairs_of(correct, names=names)), "svg")
