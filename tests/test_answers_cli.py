@@ -107,7 +107,7 @@ def test_groups(zoo, tmp_path):
     found = ds.pairwise_by(zoo, [EI, KAPPA], "group", split="report")
     assert records("pairs", zoo.path, "--by-group", "group", "--split", "report") == found.top(3).to_pylist()
     options = ("--by-group", "group", "--test", "independence", "--by", "test_z", "--top", 2)
-    tested = ds.pairwise_by(zoo, [EI, KAPPA], "group").tables(lambda p: p.test().top(2, "test_z"))
+    tested = ds.pairwise_by(zoo, [EI, KAPPA], "group").map(ds.Pairs.test).top(2, "test_z")
     assert records("pairs", zoo.path, *options) == tested.to_pylist()
     lines = run("pairs", zoo.path, "--by-group", "group", "--top", 1).stdout.splitlines()
     assert lines[0] == (
@@ -171,7 +171,7 @@ def test_duplicates(zoo):
     ]
     lines = run("duplicates", zoo.path).stdout.splitlines()
     assert lines[0] == (
-        "1 groups of near-duplicates, 2 of 6 models, linked by at most 1 % different classes on 300 examples"
+        "1 group of near-duplicates, 2 of 6 models, linked by at most 1 % different classes on 300 examples"
     )
     assert [line.split()[0] for line in lines[3:]] == ["1", "1"]
     none = run("duplicates", zoo.path, "--model", "m0", "--model", "m3", "--split", "fit")

@@ -109,6 +109,16 @@ def test_long_form(grouped):
     assert top.slice(4, 2).drop_columns(["group", "n"]).to_pylist() == (
         found["c"].top(2, by=KAPPA, model="model-2").to_pylist()
     )
+    gaps = {value: pairs.n_pairs(max_gap=0.03) for value, pairs in found.items()}
+    near = found.top(99, max_gap=0.03)["group"].to_pylist()
+    assert {value: near.count(value) for value in found} == gaps
+    assert min(gaps.values()) == 0 < max(gaps.values())
+    with pytest.raises(ArgumentError, match="max_gap 0: in no group has a pair accuracies so close"):
+        found.top(max_gap=0, model="model-0")
+    tested = found.map(ds.Pairs.test)
+    assert tested["b"].to_arrow() == found["b"].test().to_arrow()
+    assert tested.top(1, "test_q").column_names[-3:] == ["test_z", "test_p", "test_q"]
+    assert "test_q" not in found.to_arrow().column_names
     numbers = ds.pairwise_by(grouped, EI, "label").to_arrow()
     assert numbers.schema.field("group").type == pa.int64()
     assert repr(found) == "PairsBy('group': 4 groups, 5 models)"

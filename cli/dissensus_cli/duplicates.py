@@ -77,7 +77,8 @@ def _summary(found: Duplicates) -> str:
     if not found:
         return f"no near-duplicates: no two of {found.n_models} models have {limit}"
     count = sum(len(one.models) for one in found)
-    return f"{len(found)} groups of near-duplicates, {count} of {found.n_models} models, linked by {limit}"
+    groups = "1 group" if len(found) == 1 else f"{len(found)} groups"
+    return f"{groups} of near-duplicates, {count} of {found.n_models} models, linked by {limit}"
 
 
 def _closest(found: Duplicates) -> str:

@@ -45,10 +45,10 @@ class _Listing:
     model: list[str] | None
     max_gap: float | None
 
-    def table(self, pairs: Pairs, default: int) -> pa.Table:
-        """Rows of the table."""
-        n = len(pairs.model_ids) ** 2 if self.everything else self.n or default
-        return pairs.top(n, self.by, ascending=self.ascending, model=self.model, max_gap=self.max_gap)
+    def table(self, found: Pairs | PairsBy, n_models: int, default: int) -> pa.Table:
+        """Rows of the table, or of each group."""
+        n = n_models**2 if self.everything else self.n or default
+        return found.top(n, self.by, ascending=self.ascending, model=self.model, max_gap=self.max_gap)
 
     def title(self, pairs: Pairs, shown: int) -> str:
         """How many pairs there are, how many are shown, and of which models."""
@@ -163,7 +163,11 @@ def pairs(
     listing = _Listing(top, everything, by, ascending, list(models) or None, max_gap)
     if by_group is None:
         result = asked.tested(ds.pairwise(opened, names, **options))
-        table, undefined, n = listing.table(result, TOP), result.undefined, result.counts.n
+        table, undefined, n = (
+            listing.table(result, len(result.model_ids), TOP),
+            result.undefined,
+            result.counts.n,
+        )
         title = listing.title(result, table.num_rows)
     else:
         groups = ds.pairwise_by(opened, names, by_group, **options)
@@ -183,12 +187,13 @@ def _by_group(groups: PairsBy, asked: Asked, listing: _Listing) -> tuple[pa.Tabl
     undefined: Counter[str] = Counter()
     last: list[Pairs] = []
 
-    def rows(pairs: Pairs) -> pa.Table:
+    def tested(pairs: Pairs) -> Pairs:
         last[:] = [asked.tested(pairs)]
-        undefined.update(last[0].undefined)
-        return listing.table(last[0], TOP_OF_GROUP)
+        undefined.update(pairs.undefined)
+        return last[0]
 
-    return groups.tables(rows), last[0], undefined
+    table = listing.table(groups.map(tested), groups.n_models, TOP_OF_GROUP)
+    return table, last[0], undefined
 
 
 def _accurate(store: Store, least: float, split: str | None, where: str | None) -> list[str] | None:

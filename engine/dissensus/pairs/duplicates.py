@@ -52,7 +52,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Duplicates(Sequence[Group]):
+class Duplicates:
     """Groups of near-duplicates, the largest first.
 
     Attributes
@@ -76,7 +76,8 @@ class Duplicates(Sequence[Group]):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # noqa: ANN
+    def __getitem__(self, index: int) -> Group:
+        """One group, from 0."""
         return self.groups[index]
 
     def __iter__(self) -> Iterator[Group]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,8 @@ class PairsBy(Mapping[Any, Pairs]):
         The column.
     sizes : dict
         Number of examples by value.
+    n_models : int
+        Number of models.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class PairsBy(Mapping[Any, Pairs]):
     ) -> None:
         self.column = column
         self.sizes = {value: len(some) for value, some in rows.items()}
+        self.n_models = len(asked.model_ids)
         self._asked, self._rows = asked, rows
         self._models, self._top1, self._correct = models, top1, correct
+        self._change: Callable[[Pairs], Pairs] = lambda pairs: pairs
 
     def __repr__(self) -> str:
-        return f"PairsBy({self.column!r}: {len(self)} groups, {len(self._models)} models)"
+        return f"PairsBy({self.column!r}: {len(self)} groups, {self.n_models} models)"
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -82,7 +87,13 @@ class PairsBy(Mapping[Any, Pairs]):
             more |= label_counts(top1, correct, asked.store.n_classes, None, wanted)
         if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
             more |= score_sums(asked.store, self._models, rows, wanted)
-        return asked.pairs(Answers.of(correct), more)
+        return self._change(asked.pairs(Answers.of(correct), more))
+
+    def map(self, change: Callable[[Pairs], Pairs]) -> PairsBy:
+        """The same groups, each changed when it is made: `by_group.map(Pairs.test)`."""
+        changed, make = copy.copy(self), self._change
+        changed._change = lambda pairs: change(make(pairs))
+        return changed
 
     def to_arrow(self) -> pa.Table:
         """Long table: group, n (its examples), then as `Pairs.to_arrow`.
@@ -92,7 +103,7 @@ class PairsBy(Mapping[Any, Pairs]):
         ArgumentError
             More than fits the memory there is.
         """
-        return self.tables(Pairs.to_arrow)
+        return self._table(Pairs.to_arrow)
 
     def top(
         self,
@@ -103,22 +114,37 @@ class PairsBy(Mapping[Any, Pairs]):
         model: str | Sequence[str] | None = None,
         max_gap: float | None = None,
     ) -> pa.Table:
-        """Give the n first pairs of each group; see `Pairs.top`. Columns are those of `to_arrow`."""
-        options: dict[str, Any] = {"ascending": ascending, "model": model, "max_gap": max_gap}
-        return self.tables(lambda pairs: pairs.top(n, by, **options))
+        """Give the n first pairs of each group; see `Pairs.top`. Columns are those of `to_arrow`.
 
-    def tables(self, make: Callable[[Pairs], pa.Table]) -> pa.Table:
+        A group in which no pair has accuracies as close as `max_gap` has no rows.
+
+        Raises
+        ------
+        ArgumentError, UnknownName
+        """
+
+        def first(pairs: Pairs) -> pa.Table:
+            if not pairs.n_pairs(model=model, max_gap=max_gap):
+                return pairs.to_arrow().slice(0, 0)
+            return pairs.top(n, by, ascending=ascending, model=model, max_gap=max_gap)
+
+        table = self._table(first)
+        if not table.num_rows:
+            raise ArgumentError(f"max_gap {max_gap}: in no group has a pair accuracies so close")
+        return table
+
+    def _table(self, make: Callable[[Pairs], pa.Table]) -> pa.Table:
         """One table of what is made of each group's pairs, with the columns group and n before it."""
         parts: list[pa.Table] = []
-        for value in self:
+        for value, size in self.sizes.items():
             table = make(self[value])
             if not parts:
                 _require_room(table.nbytes * len(self))
-            parts.append(
-                table.add_column(0, "n", pa.array([self.sizes[value]] * table.num_rows, pa.int64()))
-                .add_column(0, "group", pa.array([value] * table.num_rows, self._type))
-                .combine_chunks()
-            )
+            columns = {
+                "group": pa.array([value] * table.num_rows, self._type),
+                "n": pa.array([size] * table.num_rows, pa.int64()),
+            }
+            parts.append(pa.table(columns | dict(zip(table.column_names, table.columns, strict=True))))
         return pa.concat_tables(parts)
 
     @property

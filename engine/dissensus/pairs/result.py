@@ -168,6 +168,8 @@ class Pairs(Questions):
             raise ArgumentError(f"n must be at least 1 pair; got {n}")
         by = self.measures[0] if by is None else by
         rows, columns = self._chosen(model, max_gap)
+        if not len(rows):
+            raise self._none_near(model, max_gap)
         values = self.columns[by] if by in self.columns else self[by]
         ascending = self.ascending(by) if ascending is None else ascending
         first = self._order(rows, columns, values[rows, columns], ascending)[:n]
@@ -238,16 +240,24 @@ class Pairs(Questions):
             return rows, columns
         if not 0 <= max_gap <= 1:
             raise ArgumentError(f"max_gap must lie in 0..1, as 0.01 for one point of accuracy; got {max_gap}")
-        gaps = np.abs(self.counts.right[rows] - self.counts.right[columns])
-        near = gaps <= max_gap * self.counts.n + 1e-6  # whole answers: 0.8 and 0.75 are 0.05 apart
-        if not near.any():
-            closest = int(gaps.argmin())
-            a, b = (self.model_ids[some[closest]] for some in (rows, columns))
-            raise ArgumentError(
-                f"max_gap {max_gap}: no pair has accuracies so close; {a} and {b} are the closest, "
-                f"{gaps[closest] / self.counts.n:.4g} apart"
-            )
+        near = (
+            self._gaps(rows, columns) <= max_gap * self.counts.n + 1e-6
+        )  # in answers: 0.8 and 0.75 are 0.05
         return rows[near], columns[near]
+
+    def _gaps(self, rows: Indices, columns: Indices) -> NDArray[np.int64]:
+        """By how many right answers two models differ."""
+        return np.abs(self.counts.right[rows] - self.counts.right[columns])
+
+    def _none_near(self, model: str | Sequence[str] | None, max_gap: float | None) -> ArgumentError:
+        rows, columns = self._chosen(model, None)
+        gaps = self._gaps(rows, columns)
+        closest = int(gaps.argmin())
+        a, b = (self.model_ids[some[closest]] for some in (rows, columns))
+        return ArgumentError(
+            f"max_gap {max_gap}: no pair has accuracies so close; {a} and {b} are the closest, "
+            f"{gaps[closest] / self.counts.n:.4g} apart"
+        )
 
     def _with_any(self, model: str | Sequence[str]) -> tuple[Indices, Indices]:
         """Row and column indices of one or several models against every other."""
