@@ -247,7 +247,8 @@ class Pairs(Questions):
 
     def _gaps(self, rows: Indices, columns: Indices) -> NDArray[np.int64]:
         """By how many right answers two models differ."""
-        return np.abs(self.counts.right[rows] - self.counts.right[columns])
+        right = self.counts.right
+        return np.maximum(right[rows], right[columns]) - np.minimum(right[rows], right[columns])
 
     def _none_near(self, model: str | Sequence[str] | None, max_gap: float | None) -> ArgumentError:
         rows, columns = self._chosen(model, None)

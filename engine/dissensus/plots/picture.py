@@ -6,7 +6,6 @@ import io
 import textwrap
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError, MissingDependency
 from dissensus.pairs.measures import MEASURES, Measure
 
+from .layout import DPI, FONT, MOST_VALUES, POINT, Layout
 from .order import Tree, average_linkage, distances
 
 if TYPE_CHECKING:
@@ -23,73 +23,12 @@ if TYPE_CHECKING:
     from dissensus.pairs import Pairs
 
 Floats = NDArray[np.float64]
-DPI = 160
-POINT = 1 / 72  # inches
 MOST_MODELS = 5_000
-MOST_VALUES = 12  # models up to which each cell has its value in it
-LARGEST = 14.0  # inches of the matrix
-FONT = 8.0
 LONGEST_NAME = 36
 CLIPPED = 2_000  # pairs from which the colours leave out half a percent at both ends
 GREY = "0.82"
 FORMATS = ("png", "svg")
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "dissensus", "text.parse_math": False}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Sizes in inches, from the number of models and the length of their names.
-
-    Attributes
-    ----------
-    side : float
-        Of the square matrix.
-    left, below : float
-        Room for the names of rows and of columns.
-    tree : float
-        Height of the dendrogram.
-    every : int
-        Each how many-th model is named.
-    """
-
-    side: float
-    left: float
-    below: float
-    tree: float
-    every: int
-
-    @classmethod
-    def of(cls, rows: Sequence[str], columns: Sequence[str]) -> Layout:
-        """Lay out rows and columns of these names."""
-        n_models = len(rows)
-        wanted = 0.62 if n_models <= MOST_VALUES else 0.25
-        pixels = min(wanted * DPI, LARGEST * DPI / n_models)
-        cell = (int(pixels) if pixels >= 1 else pixels) / DPI  # whole pixels: all cells are equally wide
-        side = max(3.2, cell * n_models)
-        every = int(np.ceil(1.15 * FONT * POINT / (side / n_models)))
-        left, below = (0.58 * FONT * POINT * max(map(len, names)) + 0.2 for names in (rows, columns))
-        return cls(side, max(1.0, left), below, float(np.clip(0.1 * side, 0.4, 1.2)), every)
-
-    @property
-    def width(self) -> float:
-        """Of the whole figure."""
-        return self.left + self.side + 1.3
-
-    @property
-    def bottom(self) -> float:
-        """Where the matrix begins: above the names of columns and the notes."""
-        return self.below + 0.45
-
-    @property
-    def height(self) -> float:
-        """Of the whole figure."""
-        return self.bottom + self.side + self.tree + 0.9
-
-    def axes(self, figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:
-        """Add axes at a place given in inches."""
-        return figure.add_axes(
-            (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        )
 
 
 def require_plots() -> None:
@@ -203,11 +142,12 @@ def _shown(name: str) -> str:
 
 def _write(figure: Figure, layout: Layout, measure: Measure, title: str) -> None:
     """Measure and title above; what the picture does not say by itself below."""
-    left, top = 0.15 / layout.width, 1 - 0.12 / layout.height
-    characters = int((layout.width - 0.3) / (0.56 * 9 * POINT))
-    text = textwrap.shorten(title, 2 * characters, placeholder=" …")
-    figure.text(left, top, measure.name.replace("_", " "), size=13, weight="bold", va="top")
-    figure.text(left, top - 0.28 / layout.height, textwrap.fill(text, characters), size=9, va="top")
+    left, top, scale = 0.15 / layout.width, 1 - 0.12 * layout.scale / layout.height, layout.scale
+    wide = (layout.width - 0.3) / (0.56 * POINT * scale)  # characters of one point
+    figure.text(left, top, measure.name.replace("_", " "), size=13 * scale, weight="bold", va="top")
+    text = textwrap.shorten(title, 2 * int(wide / 9), placeholder=" …")
+    below = top - 0.28 * scale / layout.height
+    figure.text(left, below, textwrap.fill(text, int(wide / 9)), size=9 * scale, va="top")
     notes = [
         "number beside a name: accuracy",
         "order: average linkage",
@@ -217,9 +157,8 @@ def _write(figure: Figure, layout: Layout, measure: Measure, title: str) -> None
         notes.insert(0, f"1 of {layout.every} models is named")
     if not measure.symmetric:
         notes.insert(0, "rows: first model, columns: second")
-    width = int((layout.width - 0.3) / (0.56 * 7 * POINT))
-    note = textwrap.fill("; ".join(notes), width)
-    figure.text(left, 0.08 / layout.height, note, size=7, va="bottom", color="0.35")
+    note = textwrap.fill("; ".join(notes), int(wide / 7))
+    figure.text(left, 0.08 / layout.height, note, size=7 * scale, va="bottom", color="0.35")
 
 
 def _draw_tree(figure: Figure, layout: Layout, tree: Tree) -> None:
@@ -262,8 +201,8 @@ def _draw_scale(figure: Figure, layout: Layout, image: Any, extend: str, measure
     )
     bar = figure.colorbar(image, cax=beside, extend=extend)
     end = "higher" if measure.more_different == "high" else "lower"
-    bar.set_label(f"{measure.name.replace('_', ' ')} ({end}: more different)", size=FONT)
-    bar.ax.tick_params(labelsize=FONT)
+    bar.set_label(f"{measure.name.replace('_', ' ')} ({end}: more different)", size=FONT * layout.scale)
+    bar.ax.tick_params(labelsize=FONT * layout.scale)
     bar.outline.set_visible(False)
 
 
