@@ -209,7 +209,7 @@ BAD = [
     ),
     (["pairs", "ZOO", "--by-group", "grp"], "unknown column of the examples 'grp'; did you mean group"),
     (["pairs", "ZOO", "--max-gap", "0.000001", "--model", "m0"], "no pair has accuracies so close; m"),
-    (["pairs", "ZOO", "--max-gap", "0", "--by-group", "group", "--model", "m0"], "in no group has a pair"),
+    (["pairs", "ZOO", "--max-gap", "0", "--by-group", "group", "--model", "m4"], "in no group has a pair"),
     (
         ["pairs", "ZOO", "-m", "capa"],
         "logits or probabilities are needed for capa; models with hard labels only",

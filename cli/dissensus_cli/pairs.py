@@ -56,7 +56,7 @@ class _Listing:
         part = f"{there:,}" if shown == there else f"{shown:,} of {there:,}"
         named = "" if self.model is None else f" with {' or '.join(self.model)}"
         near = "" if self.max_gap is None else f" at most {self.max_gap:g} apart in accuracy"
-        return f"{part} pairs of {len(pairs.model_ids)} models{named}{near}"
+        return f"{part} pair{'s' if there != 1 else ''} of {len(pairs.model_ids)} models{named}{near}"
 
     def order(self, pairs: Pairs) -> str:
         """By what they are sorted, and which come first; and which intervals they have."""
@@ -173,7 +173,9 @@ def pairs(
         groups = ds.pairwise_by(opened, names, by_group, **options)
         table, result, undefined = _by_group(groups, asked, listing)
         n = sum(groups.sizes.values())
-        title = f"{table.num_rows:,} pairs of {len(result.model_ids)} models"
+        title = (
+            f"{table.num_rows:,} pair{'s' if table.num_rows != 1 else ''} of {len(result.model_ids)} models"
+        )
         title += f" in {len(groups)} groups by {by_group}"
     title += f" on {on_examples(opened, n, split, where)}, {listing.order(result)}"
     for name, count in undefined.items():
