@@ -176,6 +176,13 @@ def test_kinds_of_columns(array, expression, expected):
     assert where(expression, Facts(pa.table({"x": array}), CLASSES)).tolist() == expected
 
 
+def test_a_store_without_splits_has_its_two_halves(tmp_path):
+    store = ds.create(tmp_path / "h.zoo", [[0], [1], [0, 1], [], [1], [0], [1]], classes=["a", "b"])
+    for split in ("fit", "report"):
+        assert store.rows(None, f"split == '{split}'").tolist() == store.rows(split).tolist()
+    assert (store.where("split == 'fit'") | store.where("split == 'report'")).all()
+
+
 def test_two_columns_can_be_compared():
     facts = Facts(pa.table({"a": [1, 2, None], "b": [1.0, 3.0, 1.0], "c": ["x", "y", "z"]}), CLASSES)
     assert where("a == b", facts).tolist() == [True, False, False]

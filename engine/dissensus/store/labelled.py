@@ -166,8 +166,15 @@ class Labelled:
         return left
 
     def facts(self) -> Facts:
-        """Columns that `where` and groups go by: those of `examples`, and what is known of their classes."""
-        return Facts(self.examples(), self.class_table())
+        """Columns that `where` and groups go by: those of `examples`, and what is known of their classes.
+
+        A store without splits has its two halves as `split`; see `rows`.
+        """
+        examples = self.examples()
+        if self.splits is None:
+            place = examples.column_names.index("split")
+            examples = examples.set_column(place, "split", self._examples.halves())
+        return Facts(examples, self.class_table())
 
     def where(self, expression: str) -> NDArray[np.bool_]:
         """Examples for which an expression over their columns holds, (N,) bool.
