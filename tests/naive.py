@@ -204,6 +204,71 @@ def matrices_with_margins(rows, columns):
 # Pairs of models, from two lists of predicted classes
 
 
+def holds(tree, row):
+    """True, False or None (unknown) of an expression over an example's columns, a missing value being None.
+
+    A tree is ("and" or "or", tree, tree), ("not", tree), ("column", name), ("in", name, values),
+    ("has", name, value) or (operator, name, value), the operator as Python writes it.
+    """
+    kind = tree[0]
+    if kind in ("and", "or"):
+        one, other = holds(tree[1], row), holds(tree[2], row)
+        decisive = kind == "or"
+        if one is decisive or other is decisive:
+            return decisive
+        return None if one is None or other is None else not decisive
+    if kind == "not":
+        inner = holds(tree[1], row)
+        return None if inner is None else not inner
+    value = row[tree[1]]
+    if value is None or kind == "column":
+        return value
+    if kind == "in":
+        return any(value == one for one in tree[2])
+    if kind == "has":
+        return any(one == tree[2] for one in value)
+    if kind in ("==", "!="):
+        return (value == tree[2]) is (kind == "==")
+    return {"<": value < tree[2], "<=": value <= tree[2], ">": value > tree[2], ">=": value >= tree[2]}[kind]
+
+
+def rows_by_value(values):
+    """Row numbers of each value, missing ones under None."""
+    groups = {}
+    for row, value in enumerate(values):
+        groups.setdefault(value, []).append(row)
+    return groups
+
+
+def linked_groups(distance, threshold):
+    """Sets of two or more that chains of distances up to a threshold connect."""
+    groups = [{i} for i in range(len(distance))]
+    for i, j in combinations(range(len(distance)), 2):
+        if distance[i][j] <= threshold:
+            one, other = (next(g for g in groups if k in g) for k in (i, j))
+            if one is not other:
+                groups.remove(other)
+                one |= other
+    return [sorted(group) for group in groups if len(group) > 1]
+
+
+def average_linkage(distance):
+    """Distances at which the nearest two clusters, by the mean over their pairs, are joined in turn."""
+    clusters, heights = [[i] for i in range(len(distance))], []
+    while len(clusters) > 1:
+        tried = []
+        for a, b in combinations(range(len(clusters)), 2):
+            total = 0.0
+            for i in clusters[a]:
+                for j in clusters[b]:
+                    total += distance[i][j]
+            tried.append((total / (len(clusters[a]) * len(clusters[b])), a, b))
+        height, a, b = min(tried)
+        heights.append(height)
+        clusters[a] = clusters[a] + clusters.pop(b)
+    return heights
+
+
 def label_disagreement(top1_i, top1_j):
     different = 0
     for i, j in zip(top1_i, top1_j, strict=True):

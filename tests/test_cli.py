@@ -133,7 +133,10 @@ def test_queries_under_another_label_set(twice_labelled):
     assert records["ensemble"]["labels"] == "real"
     for command, words in (
         ("models", "6 models, accuracy on all examples under labels 'real' (200 examples counted)\n"),
-        ("pairs", "15 pairs of 6 models on 200 examples under labels 'real'\n"),
+        (
+            "pairs",
+            "15 pairs of 6 models on 200 examples under labels 'real', by error inconsistency, largest",
+        ),
         ("matrix", "error inconsistency of 6 models on 200 examples under labels 'real'\n"),
         ("ensemble", "on split 'fit' under labels 'real' (100 examples counted)"),
         ("ensemble", "On split 'report', 100 examples under labels 'real' that took no part in the choice:"),

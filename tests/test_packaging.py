@@ -26,6 +26,7 @@ LAYERS = {
     "ingest": {"run", "store"},
     "pairs": {"run", "store", "kernels"},
     "ensemble": {"run", "store", "kernels"},
+    "plots": {"pairs"},
     "demo": {"ingest", "pairs", "ensemble", "run", "store"},
 }
 # Who may import what heavy thing anywhere, even inside a function.
@@ -37,6 +38,8 @@ HEAVY = {
     "numba": {"kernels"},
     "zarr": set(),
     "rich": {"run"},
+    "matplotlib": {"plots"},
+    "scipy": {"plots"},
 }
 
 

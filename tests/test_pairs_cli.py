@@ -84,7 +84,9 @@ def test_tests_and_null(zoo):
 
 def test_table_has_intervals_beside_values(zoo):
     lines = run("pairs", zoo.path, "--ci", "delta", "--level", 0.9).stdout.splitlines()
-    assert lines[0] == "10 pairs of 5 models on 200 examples, 90 % intervals (delta)"
+    assert lines[0] == (
+        "10 pairs of 5 models on 200 examples, by error inconsistency, largest first, 90 % intervals (delta)"
+    )
     assert max(map(len, lines)) <= 100
     assert "low" not in lines[2]
     row = next(r for r in ds.pairwise(zoo, KAPPA, ci="delta", level=0.9).top(1).to_pylist())

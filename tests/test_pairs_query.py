@@ -313,6 +313,83 @@ def test_pairs_of_one_model_in_order(small_zoo):
     assert values == sorted(values, reverse=True)
 
 
+def test_pairs_of_any_of_several_models(small_zoo):
+    pairs = ds.pairwise(small_zoo, [EI, KAPPA], ci="delta")
+    assert pairs.top(9, model=["model-2"]) == pairs.top(9, model="model-2")
+    table = pairs.top(100, model=["model-3", "model-1", "model-3"], by=f"{EI}_low")
+    names = pair_names(table)
+    assert sorted(map(sorted, names)) == sorted(
+        [f"model-{i}", f"model-{j}"] for i in range(5) for j in range(i + 1, 5) if {i, j} & {1, 3}
+    )
+    assert {a for a, _ in names} == {"model-1", "model-3"}
+    lows = table[f"{EI}_low"].to_pylist()
+    assert lows == sorted(lows, reverse=True)
+    assert pairs.n_pairs(model=["model-3", "model-1"]) == 7
+    ordered = ds.pairwise(small_zoo, "negative_flip_rate").top(100, model=["model-3", "model-1"])
+    assert sorted(pair_names(ordered)) == sorted(
+        (f"model-{i}", f"model-{j}") for i in (1, 3) for j in range(5) if i != j
+    )
+    with pytest.raises(UnknownName, match="unknown model 'model-9'"):
+        pairs.top(model=["model-1", "model-9"])
+    with pytest.raises(ArgumentError, match="model must name at least one model; got none"):
+        pairs.top(model=[])
+
+
+def test_pairs_of_like_accuracy(hard_labels):
+    """Whole answers are compared: 0.8 and 0.75 are 0.05 apart, though not as floats."""
+    right = {"a": 16, "b": 15, "c": 12, "d": 12}
+    store = hard_labels(**{name: [1] * k + [0] * (20 - k) for name, k in right.items()})
+    pairs = ds.pairwise(store, [EI, KAPPA])
+    assert pair_names(pairs.top(max_gap=0.05, by=KAPPA)) == [("a", "b"), ("c", "d")]
+    assert pair_names(pairs.top(max_gap=0)) == [("c", "d")]
+    assert pair_names(pairs.top(max_gap=0.2, model="a")) == [("a", "c"), ("a", "d"), ("a", "b")]
+    names = list(right)
+    for gap in (0, 0.05, 0.149, 0.15, 0.2, 1):
+        assert pairs.n_pairs(max_gap=gap) == sum(
+            abs(right[x] - right[y]) <= round(gap * 20, 6) for i, x in enumerate(names) for y in names[:i]
+        )
+    assert pairs.n_pairs() == 6
+    with pytest.raises(ArgumentError, match="max_gap 0.01: no pair .*; a and b are the closest, 0.05 apart"):
+        pairs.top(max_gap=0.01, model="a")
+    for gap in (-0.1, 5, float("nan")):
+        with pytest.raises(
+            ArgumentError, match="max_gap must lie in 0..1, as 0.01 for one point of accuracy"
+        ):
+            pairs.top(max_gap=gap)
+
+
+def test_exports_are_complete(small_zoo):
+    """Values, bounds, tests, accuracies, models, and what they are of: the same in all three forms."""
+    pytest.importorskip("xarray")
+    names = [EI, "negative_flip_rate"]
+    pairs = ds.pairwise(small_zoo, names, split="fit", where="label < 3", ci="delta").test()
+    columns = [f"{n}{end}" for n in names for end in ("", "_low", "_high")] + ["test_z", "test_p", "test_q"]
+    table, frame, dataset = pairs.to_arrow(), pairs.to_pandas(), pairs.to_xarray()
+    head = ["model_a", "model_b", "accuracy_a", "accuracy_b"]
+    assert table.column_names == list(frame.columns) == [*head, *columns]
+    assert list(dataset.data_vars) == columns
+    assert table.num_rows == len(frame) == 20
+    for row, (a, b) in enumerate(pair_names(table)):
+        cell = dataset.sel(model_a=a, model_b=b)
+        i, j = pairs.model_ids.index(a), pairs.model_ids.index(b)
+        for name in columns:
+            value = table[name][row].as_py()
+            value = np.nan if value is None else value
+            expected = pairs[name][i, j] if name in names else pairs.columns[name][i, j]
+            np.testing.assert_array_equal([value, frame[name][row], float(cell[name])], expected)
+        assert float(cell["accuracy_b"]) == table["accuracy_b"][row].as_py() == pairs.accuracy[j]
+    assert dataset[EI].dims == ("model_a", "model_b")
+    assert dataset[EI].attrs == {"long_name": MEASURES[EI].summary, "more_different": "high"}
+    assert dataset.attrs == {
+        "n_examples": pairs.counts.n,
+        "split": "fit",
+        "where": "label < 3",
+        "ci": "delta",
+        "level": 0.95,
+        "test": "independence",
+    }
+
+
 def test_names_of_measures_load_neither_numba_nor_torch():
     code = "import sys, dissensus.pairs; print({'numba', 'torch', 'pandas'} & set(sys.modules) or 'light')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -24,13 +24,13 @@ FORMATS = ("table", "json", "csv", "parquet")
 GAP = 2  # spaces between columns of a table
 
 
-def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def output_options(command: Callable[..., Any], formats: Sequence[str] = FORMATS) -> Callable[..., Any]:
     """Add ``--format``, ``--out`` and ``--force`` to a query."""
     options = (
         click.option(
             "--format",
             "fmt",
-            type=click.Choice(FORMATS),
+            type=click.Choice(formats),
             help="[default: by the ending of --out, else table]",
         ),
         click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."),
@@ -52,16 +52,22 @@ class Sink:
         File to write; stdout for None.
     force : bool
         Overwrite an existing file.
+    formats : sequence of str
+        Forms there are, the default first.
     """
 
-    def __init__(self, fmt: str | None, out: Path | None, force: bool) -> None:
+    def __init__(
+        self, fmt: str | None, out: Path | None, force: bool, formats: Sequence[str] = FORMATS
+    ) -> None:
         ending = "" if out is None else out.suffix.removeprefix(".").lower()
-        if fmt is None and ending not in ("", "txt", *FORMATS):
+        endings = [*(f for f in formats if f != "table"), *(["txt"] if "table" in formats else [])]
+        if fmt is None and ending not in ("", "table", *endings):
+            named = f".{', .'.join(endings[:-1])} or .{endings[-1]}"
+            other = ", or name the format with --format" if "table" in formats else ""
             raise ArgumentError(
-                f"--out {out}: no format is called {ending!r}; end the name in .json, .csv, .parquet or "
-                ".txt, or name the format with --format"
+                f"--out {out}: no format is called {ending!r}; end the name in {named}{other}"
             )
-        self.fmt = fmt or (ending if ending in FORMATS else "table")
+        self.fmt = fmt or (ending if ending in formats else formats[0])
         self.out = out
         if out is None:
             if fmt == "parquet":
@@ -69,10 +75,12 @@ class Sink:
             if force:
                 raise click.UsageError("--force goes with --out FILE")
             return
-        if out.exists() and not force:
+        if os.path.lexists(out) and not force:
             raise ArgumentError(f"--out {out} exists already; choose another file or pass --force")
         if not out.absolute().parent.is_dir():
             raise ArgumentError(f"--out {out}: there is no folder {out.parent}; make it first")
+        if not os.access(out.absolute().parent, os.W_OK):
+            raise ArgumentError(f"--out {out} cannot be written: no permission to write in {out.parent}")
 
     def table(self, table: pa.Table, title: str = "", record: Any = None) -> None:
         """Send a table; `record` is what JSON shows instead of its rows."""

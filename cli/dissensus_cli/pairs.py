@@ -1,48 +1,71 @@
-"""Which models make different mistakes: pairs and matrix."""
+"""Which models make different mistakes: pairs, over all examples or by groups of them."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dissensus.errors import ArgumentError
 
-from .output import Sink, output_options, screen_width
+from .output import Sink, output_options
 from .pair_intervals import Asked, interval_options, readable
-from .queries import LABELS, STORE, under
+from .queries import LABELS, STORE, WHERE, on_examples
 
 if TYPE_CHECKING:
-    from dissensus import Pairs, Store
-    from dissensus.pairs import Measure
+    import pyarrow as pa
+
+    from dissensus import Pairs, PairsBy, Store
 
 DEFAULT = ("error_inconsistency", "error_consistency")
-NEEDS = {
-    "counts": "of right and wrong answers",
-    "labels": "of predicted classes",
-    "probabilities": "of probabilities (softmax) and logits; not for models with hard labels only",
-}
+TOP, TOP_OF_GROUP = 20, 3
 
 
-class Measured(click.Command):
-    """A command whose help lists the measures there are, from the table that declares them."""
+@dataclass(frozen=True)
+class _Listing:
+    """Which pairs a table lists, and in what order.
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, then the measures by what they need."""
-        from dissensus.pairs import MEASURES
+    Attributes
+    ----------
+    n : int or None
+        How many; None for the default.
+    everything : bool
+        All of them.
+    by, ascending, model, max_gap
+        As `Pairs.top` takes them.
+    """
 
-        super().format_options(ctx, formatter)
-        for needs, title in NEEDS.items():
-            rows = [(m.name, _told(m)) for m in MEASURES.values() if m.needs == needs]
-            with formatter.section(f"Measures {title}"):
-                formatter.write_dl(rows)
+    n: int | None
+    everything: bool
+    by: str | None
+    ascending: bool | None
+    model: list[str] | None
+    max_gap: float | None
 
+    def table(self, found: Pairs | PairsBy, n_models: int, default: int) -> pa.Table:
+        """Rows of the table, or of each group."""
+        n = n_models**2 if self.everything else self.n or default
+        return found.top(n, self.by, ascending=self.ascending, model=self.model, max_gap=self.max_gap)
 
-def _told(measure: Measure) -> str:
-    """A measure in a line of help: what it is, its direction, whether the order of the two models matters."""
-    order = "" if measure.symmetric else ", first model to second"
-    return f"{measure.summary} [{measure.more_different} = more different{order}]"
+    def title(self, pairs: Pairs, shown: int) -> str:
+        """How many pairs there are, how many are shown, and of which models."""
+        there = pairs.n_pairs(model=self.model, max_gap=self.max_gap)
+        part = f"{there:,}" if shown == there else f"{shown:,} of {there:,}"
+        named = "" if self.model is None else f" with {' or '.join(self.model)}"
+        near = "" if self.max_gap is None else f" at most {self.max_gap:g} apart in accuracy"
+        return f"{part} pair{'s' if there != 1 else ''} of {len(pairs.model_ids)} models{named}{near}"
+
+    def order(self, pairs: Pairs) -> str:
+        """By what they are sorted, and which come first; and which intervals they have."""
+        by = self.by or pairs.measures[0]
+        ascending = pairs.ascending(by) if self.ascending is None else self.ascending
+        text = f"by {by.replace('_', ' ')}, {'smallest' if ascending else 'largest'} first"
+        if "level" in pairs.notes:
+            text += f", {100 * float(pairs.notes['level']):.4g} % intervals ({pairs.notes['ci']})"
+        return text
 
 
 @click.command()
@@ -54,7 +77,9 @@ def _told(measure: Measure) -> str:
     multiple=True,
     help="Measure to compute; repeatable. [default: error_inconsistency, error_consistency]",
 )
-@click.option("--top", type=click.IntRange(min=1), help="Pairs to list. [default: 20]")
+@click.option(
+    "--top", type=click.IntRange(min=1), help="Pairs to list. [default: 20, or 3 with --by-group of each]"
+)
 @click.option(
     "--by",
     help="Measure, bound (<measure>_low), or test_z, null_q … to sort by. [default: the first measure]",
@@ -63,12 +88,15 @@ def _told(measure: Measure) -> str:
     "--ascending/--descending", default=None, help="Order of --by. [default: the more different first]"
 )
 @click.option("--all", "everything", is_flag=True, help="List every pair.")
-@click.option("--model", help="Only pairs of this model.")
+@click.option("--model", "models", multiple=True, help="Only pairs of this model; repeatable.")
 @click.option("--split", help="Only examples of this split.")
+@WHERE
+@click.option("--by-group", metavar="COLUMN", help="Pairs within each value of this column of the examples.")
 @LABELS
 @click.option(
     "--min-accuracy", type=click.FloatRange(0, 1), default=0.0, help="Only models at least this accurate."
 )
+@click.option("--max-gap", type=click.FloatRange(0, 1), help="Largest difference of accuracy within a pair.")
 @interval_options
 @output_options
 def pairs(
@@ -78,10 +106,13 @@ def pairs(
     by: str | None,
     ascending: bool | None,
     everything: bool,
-    model: str | None,
+    models: tuple[str, ...],
     split: str | None,
+    where: str | None,
+    by_group: str | None,
     labels: str | None,
     min_accuracy: float,
+    max_gap: float | None,
     ci: str | None,
     level: float | None,
     draws: int | None,
@@ -99,6 +130,10 @@ def pairs(
     models of like accuracy (--min-accuracy). All measures: `dissensus matrix --help`. With --labels another
     label set of the store decides what is right; examples without a right class in it are left out.
 
+    --where chooses examples by their columns (split, label, label_name, whatever was added): comparisons
+    (== != < <= > >= in), and, or, not, parentheses; text in quotes. --by-group lists the first pairs of each
+    value of such a column.
+
     Intervals take the examples for a sample, and each covers its own pair. --test and --null give z
     (positive: more alike), p and q, the share of false discoveries among all pairs up to this one.
 
@@ -109,6 +144,8 @@ def pairs(
       dissensus pairs demo-digits/digits.zoo -m error_consistency --ci delta --by error_consistency_high
       dissensus pairs demo-digits/digits.zoo -m error_consistency --null --by null_z
       dissensus pairs demo-digits/digits.zoo -m capa -m same_wrong
+      dissensus pairs demo-digits/digits.zoo --where 'label in (3, 8)' --model base --max-gap 0.02
+      dissensus pairs demo-digits/digits.zoo --by-group label --top 1
     """
     import dissensus as ds
 
@@ -121,66 +158,51 @@ def pairs(
     if needed is not None and needed not in names:
         names.append(needed)
     opened = ds.open(store).under(labels)
-    chosen = _accurate(opened, min_accuracy, split)
-    result = asked.tested(ds.pairwise(opened, names, models=chosen, split=split, **asked.intervals))
-    n = len(result.model_ids) ** 2 if everything else top or 20
-    table = result.top(n, by, ascending=ascending, model=model)
-    for name, count in result.undefined.items():
+    chosen = _accurate(opened, min_accuracy, split, where)
+    options: dict[str, Any] = {"models": chosen, "split": split, "where": where} | asked.intervals
+    listing = _Listing(top, everything, by, ascending, list(models) or None, max_gap)
+    if by_group is None:
+        result = asked.tested(ds.pairwise(opened, names, **options))
+        table, undefined, n = (
+            listing.table(result, len(result.model_ids), TOP),
+            result.undefined,
+            result.counts.n,
+        )
+        title = listing.title(result, table.num_rows)
+    else:
+        groups = ds.pairwise_by(opened, names, by_group, **options)
+        table, result, undefined = _by_group(groups, asked, listing)
+        n = sum(groups.sizes.values())
+        title = (
+            f"{table.num_rows:,} pair{'s' if table.num_rows != 1 else ''} of {len(result.model_ids)} models"
+        )
+        title += f" in {len(groups)} groups by {by_group}"
+    title += f" on {on_examples(opened, n, split, where)}, {listing.order(result)}"
+    for name, count in undefined.items():
         if count:
             click.echo(f"{name} is undefined for {count} pairs", err=True)
-    title = f"{table.num_rows} pairs of {len(result.model_ids)} models on {result.counts.n:,} examples"
-    if "level" in result.notes:
-        title += f", {100 * float(result.notes['level']):.4g} % intervals ({result.notes['ci']})"
-    sink.table(readable(table) if sink.fmt == "table" else table, title + under(opened))
+    sink.table(readable(table) if sink.fmt == "table" else table, title)
 
 
-@click.command(cls=Measured)
-@STORE
-@click.option("--measure", "-m", default="error_inconsistency", show_default=True, help="Measure to compute.")
-@click.option("--split", help="Only examples of this split.")
-@LABELS
-@click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
-@output_options
-def matrix(
-    store: Path,
-    measure: str,
-    split: str | None,
-    labels: str | None,
-    models: tuple[str, ...],
-    fmt: str | None,
-    out: Path | None,
-    force: bool,
-) -> None:
-    """One measure for all pairs, as a matrix: row model first.
+def _by_group(groups: PairsBy, asked: Asked, listing: _Listing) -> tuple[pa.Table, Pairs, dict[str, int]]:
+    """Table of all groups, the pairs of the last, and how many are undefined in all."""
+    undefined: Counter[str] = Counter()
+    last: list[Pairs] = []
 
-    \b
-    Examples:
-      dissensus matrix demo-digits/digits.zoo -m error_consistency
-      dissensus matrix demo-digits/digits.zoo -m label_kappa
-      dissensus matrix demo-digits/digits.zoo --format csv --out matrix.csv
-    """
-    import pyarrow as pa
+    def tested(pairs: Pairs) -> Pairs:
+        last[:] = [asked.tested(pairs)]
+        undefined.update(pairs.undefined)
+        return last[0]
 
-    import dissensus as ds
-
-    sink = Sink(fmt, out, force)
-    opened = ds.open(store).under(labels)
-    result = ds.pairwise(opened, measure, models=list(models) or None, split=split)
-    values = result[measure]
-    if sink.fmt == "table":
-        sink.send(_on_screen(result, measure, under(opened)))
-        return
-    columns = [pa.array(values[:, j], from_pandas=True) for j in range(len(result.model_ids))]
-    header = "model" if "model" not in result.model_ids else "row model"
-    table = pa.table([pa.array(result.model_ids), *columns], names=[header, *result.model_ids])
-    sink.table(table, record={"measure": measure, "models": result.model_ids, "matrix": values.tolist()})
+    table = listing.table(groups.map(tested), groups.n_models, TOP_OF_GROUP)
+    return table, last[0], undefined
 
 
-def _accurate(store: Store, least: float, split: str | None) -> list[str] | None:
+def _accurate(store: Store, least: float, split: str | None, where: str | None) -> list[str] | None:
     """Models at least so accurate on a split; None for all."""
     if least <= 0:
         return None
-    rows = store.models(split=split).to_pylist()
+    rows = store.models(split=split, where=where).to_pylist()
     chosen = [row["model"] for row in rows if row["accuracy"] >= least]
     if len(chosen) < 2:
         best = max((row["accuracy"] for row in rows), default=0)
@@ -188,20 +210,3 @@ def _accurate(store: Store, least: float, split: str | None) -> list[str] | None
             f"--min-accuracy {least}: {len(chosen)} models reach it, pairs need 2 (best {best:.4f})"
         )
     return chosen
-
-
-def _on_screen(result: Pairs, measure: str, where: str) -> str:
-    """Numbered rows and columns, two digits, as many columns side by side as a screen holds."""
-    names, values = result.model_ids, result[measure]
-    width = max(len(n) for n in names)
-    wide = max(1, (screen_width(120) - width - 4) // 6)
-    lines = [f"{measure.replace('_', ' ')} of {len(names)} models on {result.counts.n:,} examples{where}"]
-    for first in range(0, len(names), wide):
-        columns = range(first, min(first + wide, len(names)))
-        lines.append("\n" + " " * (width + 4) + "".join(f"{j + 1:>6}" for j in columns))
-        for i, name in enumerate(names):
-            cells = "".join(
-                f"{values[i, j]:6.2f}" if values[i, j] == values[i, j] else "     –" for j in columns
-            )
-            lines.append(f"{i + 1:>3} {name:<{width}}{cells}")
-    return "\n".join(lines) + "\n"

@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 STORE = click.argument("store", type=click.Path(path_type=Path))
 NAMED = 8  # entries of a list that the screen shows
 LABELS = click.option("--labels", help="Label set that decides what is right. [default: the store's own]")
+WHERE = click.option(
+    "--where",
+    metavar="EXPR",
+    help="Only examples for which this holds of their columns, as in \"label_name in ('cat', 'dog')\".",
+)
+
+
+def on_examples(store: Store, n: int, split: str | None, where: str | None) -> str:
+    """Say which examples, and how many, a result is of: for titles."""
+    return f"{n:,} examples{chosen(split, where)}{under(store)}"
+
+
+def chosen(split: str | None, where: str | None) -> str:
+    """Say what chooses the examples; nothing for all."""
+    of = "" if split is None else f" of split {split!r}"
+    return of if where is None else f"{of} where {' '.join(where.split())}"
 
 
 def under(store: Store) -> str:
@@ -87,12 +103,14 @@ def _text(value: Any) -> str:
 @click.command()
 @STORE
 @click.option("--split", help="Accuracy on this split only.")
+@WHERE
 @LABELS
 @click.option("--all-columns", is_flag=True, help="Show all recorded metadata on the screen too.")
 @output_options
 def models(
     store: Path,
     split: str | None,
+    where: str | None,
     labels: str | None,
     all_columns: bool,
     fmt: str | None,
@@ -109,13 +127,16 @@ def models(
     Examples:
       dissensus models demo-digits/digits.zoo
       dissensus models demo-digits/digits.zoo --split report --format json
+      dissensus models demo-digits/digits.zoo --where 'label in (3, 8)'
     """
     import dissensus as ds
 
     sink = Sink(fmt, out, force)
     opened = ds.open(store).under(labels)
-    table = opened.models(split=split).sort_by([("accuracy", "descending"), ("model", "ascending")])
-    counted = f"{under(opened)} ({len(opened.rows(split)):,} examples counted)" if under(opened) else ""
+    table = opened.models(split=split, where=where)
+    table = table.sort_by([("accuracy", "descending"), ("model", "ascending")])
+    narrowed = ("" if where is None else f" where {' '.join(where.split())}") + under(opened)
+    counted = f"{narrowed} ({len(opened.rows(split, where)):,} examples counted)" if narrowed else ""
     title = f"{table.num_rows} models, accuracy on {split or 'all examples'}{counted}"
     if sink.fmt == "table" and not all_columns:
         main = ("model", "kind", "accuracy", "category", "architecture", "params", "examples_per_s")

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from .ingest import import_predictions as import_predictions
     from .ingest import infer as infer
     from .pairs import Pairs as Pairs
+    from .pairs import PairsBy as PairsBy
+    from .pairs import near_duplicates as near_duplicates
     from .pairs import pairwise as pairwise
+    from .pairs import pairwise_by as pairwise_by
+    from .plots import heatmap as heatmap
     from .store.catalog import Store as Store
     from .store.create import create as create
     from .store.header import migrate as migrate
@@ -30,15 +34,19 @@ _HOME = {
     "Ensemble": "ensemble",
     "ImportReport": "ingest",
     "Pairs": "pairs",
+    "PairsBy": "pairs",
     "Store": "store.catalog",
     "create": "store.create",
     "create_from": "ingest",
     "greedy": "ensemble",
+    "heatmap": "plots",
     "import_predictions": "ingest",
     "infer": "ingest",
     "migrate": "store.header",
+    "near_duplicates": "pairs",
     "open": "store.catalog",
     "pairwise": "pairs",
+    "pairwise_by": "pairs",
     "run_demo": "demo",
 }
 _NAMES = {"open": "Store"}  # ds.open(path) is the store itself

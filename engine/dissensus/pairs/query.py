@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
 from dissensus.store.models import again
 
+from .asked import Asked, Undefined
 from .counts import Answers
-from .intervals import Interval
 from .labels import label_counts
-from .measures import MEASURES, STATISTICS
+from .measures import STATISTICS
 from .result import Pairs
-from .sums import TRUTH, score_sums
+from .sums import score_sums
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
-
-Undefined = Literal["nan", "identical"]
 
 
 def pairwise(
@@ -31,6 +28,7 @@ def pairwise(
     models: Sequence[str] | None = None,
     split: str | None = None,
     mask: ArrayLike | None = None,
+    where: str | None = None,
     undefined: Undefined = "nan",
     labels: str | None = None,
     ci: Literal["delta", "bootstrap"] | None = None,
@@ -54,7 +52,9 @@ def pairwise(
     split : str, optional
         Only examples of this split; see `Store.rows`.
     mask : (N,) bool, optional
-        Only these examples, in the store's order; together with `split`, those of both.
+        Only these examples, in the store's order; together with `split` and `where`, those of all.
+    where : str, optional
+        Only examples for which this expression over their columns holds; see `Store.where`.
     undefined : {"nan", "identical"}
         NaN where a measure is undefined, or 1.0 for agreements of two models that are both right everywhere.
     labels : str, optional
@@ -76,11 +76,11 @@ def pairwise(
     Raises
     ------
     UnknownName
-        A measure, model, split or label set that is not there; the message has the nearest names.
+        A measure, model, split, column, value or label set that is not there; the message has the nearest.
     ArgumentError
-        Fewer than two models, a mask of another length or dtype, or no example left; a measure of the right
-        class's probability where examples have several right classes; sums that do not fit the memory;
-        an argument of intervals out of its range or without `ci`.
+        Fewer than two models, a mask of another length or dtype, no expression, or no example left; a measure
+        of the right class's probability where examples have several right classes; sums that do not fit the
+        memory; an argument of intervals out of its range or without `ci`.
     LabelsOnly
         A measure of probabilities where some models have hard labels only.
 
@@ -89,20 +89,21 @@ def pairwise(
     >>> pairs = ds.pairwise(store, ["error_inconsistency", "error_consistency"])  # doctest: +SKIP
     >>> pairs.top(5, by="error_inconsistency")  # doctest: +SKIP
     """
-    names = _check_measures(measures)
-    if undefined not in get_args(Undefined):
-        raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
-    interval = Interval.checked(names, ci, level, draws, seed)
-    store = store.under(labels)
-    model_ids = _check_models(store, models)
-    examples = _check_examples(store, split, mask)
-    wanted = {statistic for name in names for statistic in MEASURES[name].statistics}
-    _check_truth(store, examples, names)
-    _check_scores(store, model_ids, names)
-    answers, more = _gathered(store, model_ids, examples, wanted)
-    counts = answers.counts()
-    values = {name: MEASURES[name].finish(counts, undefined, more) for name in names}
-    return Pairs(model_ids, counts, values, interval=interval, answers=answers)
+    asked = Asked.checked(
+        store,
+        measures,
+        models=models,
+        split=split,
+        mask=mask,
+        where=where,
+        undefined=undefined,
+        labels=labels,
+        ci=ci,
+        level=level,
+        draws=draws,
+        seed=seed,
+    )
+    return asked.pairs(*_gathered(asked.store, asked.model_ids, asked.examples, asked.statistics))
 
 
 @again
@@ -118,79 +119,3 @@ def _gathered(
         rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
         more |= score_sums(store, models, rows, wanted)
     return Answers.of(correct, examples), more
-
-
-def _check_scores(store: Store, model_ids: Sequence[str], measures: Sequence[str]) -> None:
-    """Refuse measures of probabilities where models have none, before anything is computed."""
-    wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
-    hard = [m for m in model_ids if wanting and store.model(m).kind == "labels"]
-    if hard:
-        named = ", ".join(hard[:5]) + (f", … ({len(hard)} in all)" if len(hard) > 5 else "")
-        instead = ", ".join(name for name, one in MEASURES.items() if one.needs == "labels")
-        raise LabelsOnly(
-            f"logits or probabilities are needed for {', '.join(wanting)}; models with hard labels only: "
-            f"{named}. Leave them out (models=), or ask for measures of labels: {instead}"
-        )
-
-
-def _check_truth(store: Store, examples: NDArray[np.bool_] | None, measures: Sequence[str]) -> None:
-    """Refuse measures of the right class's probability where there are several right ones."""
-    wanting = [name for name in measures if not {*TRUTH}.isdisjoint(MEASURES[name].statistics)]
-    several = store.truth.sizes > 1
-    count = int(several.sum() if examples is None else several[examples].sum())
-    if wanting and count:
-        raise ArgumentError(
-            f"one right class an example is needed for {', '.join(wanting)}; labels {store.truth.name!r} "
-            f"have several on {count:,} of the examples: pass mask=truth.sizes == 1 with truth = "
-            f"store.under({store.truth.name!r}).truth"
-        )
-
-
-def _check_measures(measures: str | Sequence[str]) -> list[str]:
-    names = [measures] if isinstance(measures, str) else list(measures)
-    if not names:
-        raise ArgumentError(f"measures must name at least one of {', '.join(MEASURES)}; got none")
-    for name in names:
-        if name not in MEASURES:
-            raise UnknownName.of("measure", name, MEASURES)
-        if names.count(name) > 1:
-            raise ArgumentError(f"measures names {name!r} {names.count(name)} times; name each measure once")
-    return names
-
-
-def _check_models(store: Store, models: Sequence[str] | None) -> list[str]:
-    model_ids = store.resolve(models)
-    if len(model_ids) < 2:
-        where = f"the store {store.path} holds" if models is None else "models names"
-        raise ArgumentError(f"pairs need at least 2 models; {where} {len(model_ids)}: {model_ids}")
-    return model_ids
-
-
-def _check_examples(store: Store, split: str | None, mask: ArrayLike | None) -> NDArray[np.bool_] | None:
-    """Rows asked for that the truth counts, (N,) bool; None for all."""
-    chosen = np.zeros(store.n_examples, np.bool_)
-    chosen[store.rows(split)] = True
-    if mask is not None:
-        chosen &= _check_mask(mask, store.n_examples)
-    if not chosen.any():
-        raise ArgumentError(_none_left(store, split, mask is not None))
-    return None if chosen.all() else chosen
-
-
-def _check_mask(mask: ArrayLike, n_examples: int) -> NDArray[np.bool_]:
-    rows = np.asarray(mask)
-    if rows.dtype != np.bool_ or rows.shape != (n_examples,):
-        raise ArgumentError(
-            f"mask must be bool of shape ({n_examples},), one for each example of the store; "
-            f"got {rows.dtype} {rows.shape}"
-        )
-    return rows
-
-
-def _none_left(store: Store, split: str | None, masked: bool) -> str:
-    """What leaves no example."""
-    truth, within = store.truth, "" if split is None else f" within split {split!r}"
-    if not masked:
-        return f"labels {truth.name!r} count no example{within}; choose other labels or another split"
-    counted = "" if truth.is_single else f" that labels {truth.name!r} count"
-    return f"mask must choose at least one example{within}{counted}; it chooses none"

@@ -42,7 +42,7 @@ class Questions:
 
         def _order(self, rows: Indices, columns: Indices, values: Floats, ascending: bool) -> Indices: ...
 
-        def _ascending(self, by: str) -> bool: ...
+        def ascending(self, by: str) -> bool: ...  # noqa: D102
 
         def _frame(self, rows: Indices, columns: Indices, values: Mapping[str, Floats]) -> pa.Table: ...
 
@@ -224,7 +224,7 @@ class Questions:
         if n < 1:
             raise ArgumentError(f"n must be at least 1 pair; got {n}")
         by, draws, seed = self._measure(by), check_draws(draws), check_seed(seed)
-        ascending = self._ascending(by) if ascending is None else ascending
+        ascending = self.ascending(by) if ascending is None else ascending
         rows, columns = self._listed()
         order = self._order(rows, columns, self[by][rows, columns], ascending)
         rows, columns = rows[order], columns[order]

@@ -39,7 +39,7 @@ class Pairs(Questions):
         What else is known of each pair, in the order of the tables: `<measure>_low` and `<measure>_high`,
         and what `test` and `null` add. Tables can be sorted by any of them.
     notes : dict of str to str or number
-        How intervals and tests were computed.
+        Split and expression that chose the examples, and how intervals and tests were computed.
     """
 
     def __init__(
@@ -50,12 +50,13 @@ class Pairs(Questions):
         *,
         interval: Interval | None = None,
         answers: Answers | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         self.model_ids = list(model_ids)
         self.counts = counts
         self.measures = tuple(values)
         self.columns: dict[str, Floats] = {}
-        self.notes: dict[str, str | float] = {}
+        self.notes: dict[str, str | float] = dict(notes or {})
         self._values = dict(values)
         self._answers = answers
         if interval is not None:
@@ -130,7 +131,13 @@ class Pairs(Questions):
         return self._table(*self._with(model))
 
     def top(
-        self, n: int = 20, by: str | None = None, *, ascending: bool | None = None, model: str | None = None
+        self,
+        n: int = 20,
+        by: str | None = None,
+        *,
+        ascending: bool | None = None,
+        model: str | Sequence[str] | None = None,
+        max_gap: float | None = None,
     ) -> pa.Table:
         """Give the n first pairs by a measure.
 
@@ -143,8 +150,10 @@ class Pairs(Questions):
         ascending : bool, optional
             Smallest values first. By default the more different pairs come first, whichever end that is; for
             p and q values the smallest, for z scores the largest.
-        model : str, optional
-            Only pairs of this model, which then is model_a.
+        model : str or sequence of str, optional
+            Only pairs of this model, which then is model_a, or of any of these.
+        max_gap : float, optional
+            Only pairs whose accuracies differ by at most so much.
 
         Returns
         -------
@@ -158,17 +167,23 @@ class Pairs(Questions):
         if n < 1:
             raise ArgumentError(f"n must be at least 1 pair; got {n}")
         by = self.measures[0] if by is None else by
-        rows, columns = self._listed() if model is None else self._with(model)
+        rows, columns = self._chosen(model, max_gap)
+        if not len(rows):
+            raise self._none_near(model, max_gap)
         values = self.columns[by] if by in self.columns else self[by]
-        ascending = self._ascending(by) if ascending is None else ascending
+        ascending = self.ascending(by) if ascending is None else ascending
         first = self._order(rows, columns, values[rows, columns], ascending)[:n]
         return self._table(rows[first], columns[first])
 
-    def _ascending(self, by: str) -> bool:
-        """Whether the first pairs by a measure or column are those of its smallest values."""
+    def n_pairs(self, *, model: str | Sequence[str] | None = None, max_gap: float | None = None) -> int:
+        """Count the pairs that `top` chooses from; arguments as there."""
+        return len(self._chosen(model, max_gap)[0])
+
+    def ascending(self, by: str) -> bool:
+        """Whether the first pairs by a measure or column are by default those of its smallest values."""
         if by in self.columns:
             measure, _, kind = by.rpartition("_")
-            return kind in ("p", "q") if measure not in MEASURES else self._ascending(measure)
+            return kind in ("p", "q") if measure not in MEASURES else self.ascending(measure)
         return MEASURES[by].more_different == "low"
 
     def _order(self, rows: Indices, columns: Indices, values: Floats, ascending: bool) -> Indices:
@@ -198,7 +213,10 @@ class Pairs(Questions):
             raise MissingDependency("to_xarray needs xarray; run: pip install xarray") from error
         coordinates: dict[str, Any] = {f"model_{side}": self.model_ids for side in "ab"}
         coordinates |= {f"accuracy_{side}": (f"model_{side}", self.accuracy) for side in "ab"}
-        matrices = {name: (("model_a", "model_b"), values) for name, values in self._matrices().items()}
+        matrices = {
+            name: (("model_a", "model_b"), values, _described(name))
+            for name, values in self._matrices().items()
+        }
         return xarray.Dataset(matrices, coordinates, {"n_examples": self.counts.n} | self.notes)
 
     def _matrices(self) -> dict[str, Floats]:
@@ -214,6 +232,46 @@ class Pairs(Questions):
         size = len(self.model_ids)
         rows, columns = np.triu_indices(size, 1) if self.symmetric else np.nonzero(~np.eye(size, dtype=bool))
         return rows, columns
+
+    def _chosen(self, model: str | Sequence[str] | None, max_gap: float | None) -> tuple[Indices, Indices]:
+        """Row and column indices of the pairs of some models and of like accuracy."""
+        rows, columns = self._listed() if model is None else self._with_any(model)
+        if max_gap is None:
+            return rows, columns
+        if not 0 <= max_gap <= 1:
+            raise ArgumentError(f"max_gap must lie in 0..1, as 0.01 for one point of accuracy; got {max_gap}")
+        near = (
+            self._gaps(rows, columns) <= max_gap * self.counts.n + 1e-6
+        )  # in answers: 0.8 and 0.75 are 0.05
+        return rows[near], columns[near]
+
+    def _gaps(self, rows: Indices, columns: Indices) -> NDArray[np.int64]:
+        """By how many right answers two models differ."""
+        right = self.counts.right
+        return np.maximum(right[rows], right[columns]) - np.minimum(right[rows], right[columns])
+
+    def _none_near(self, model: str | Sequence[str] | None, max_gap: float | None) -> ArgumentError:
+        rows, columns = self._chosen(model, None)
+        gaps = self._gaps(rows, columns)
+        closest = int(gaps.argmin())
+        a, b = (self.model_ids[some[closest]] for some in (rows, columns))
+        return ArgumentError(
+            f"max_gap {max_gap}: no pair has accuracies so close; {a} and {b} are the closest, "
+            f"{gaps[closest] / self.counts.n:.4g} apart"
+        )
+
+    def _with_any(self, model: str | Sequence[str]) -> tuple[Indices, Indices]:
+        """Row and column indices of one or several models against every other."""
+        names = [model] if isinstance(model, str) else list(dict.fromkeys(model))
+        if not names:
+            raise ArgumentError("model must name at least one model; got none")
+        rows, columns = (np.concatenate(parts) for parts in zip(*map(self._with, names), strict=True))
+        if not self.symmetric:
+            return rows, columns
+        turn = np.full(len(self.model_ids), len(names))
+        turn[[self.model_ids.index(name) for name in names]] = np.arange(len(names))
+        once = turn[rows] < turn[columns]  # two of the models named are one pair
+        return rows[once], columns[once]
 
     def _with(self, model: str) -> tuple[Indices, Indices]:
         """Row and column indices of one model against every other."""
@@ -236,6 +294,12 @@ class Pairs(Questions):
         return pa.table(
             {key: pa.array(column, kinds.get(key), from_pandas=True) for key, column in table.items()}
         )
+
+
+def _described(name: str) -> dict[str, str]:
+    """What a measure is and which end is more different, as attributes; none of a bound or a test."""
+    measure = MEASURES.get(name)
+    return {} if measure is None else {"long_name": measure.summary, "more_different": measure.more_different}
 
 
 class _ByMeasure(dict[str, Floats]):

@@ -201,13 +201,14 @@ class Store(Labelled):
         return self.truth.correct(self.top1(models))
 
     @again
-    def models(self, *, split: str | None = None) -> pa.Table:
+    def models(self, *, split: str | None = None, where: str | None = None) -> pa.Table:
         """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata.
 
-        Accuracy is over the examples that the truth counts; NaN where it counts none. Where some models have
-        embeddings, `embedding_dim` follows the accuracy: their number of features, null for the others.
+        Accuracy is over the examples that the truth counts and the expression `where` (see `Store.where`)
+        chooses; NaN where the truth counts none. Where some models have embeddings, `embedding_dim` follows
+        the accuracy: their number of features, null for the others.
         """
-        models, chosen = self._chosen(None), self.rows(split)
+        models, chosen = self._chosen(None), self.rows(split, where)
         right = self.truth.correct(self.top1_of(models))[:, chosen]
         accuracy = right.mean(axis=1) if right.size else np.full(len(models), np.nan)
         rows = [

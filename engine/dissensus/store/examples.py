@@ -25,7 +25,7 @@ from .columns import (
 )
 from .identity import id_strings
 from .reading import read_checked
-from .splits import Rows, rows_of
+from .splits import HALVES, Rows, rows_of
 from .tables import read_arrow
 from .truth import Truth
 
@@ -163,6 +163,13 @@ class Examples:
         added = self.added().get(SPLIT)
         column = self.base[SPLIT] if added is None else added.read()
         return None if column.null_count == len(column) else column.to_numpy()
+
+    def halves(self) -> pa.Array:
+        """Split of each example where none was given: what `rows` takes for "fit" and "report"."""
+        names = np.empty(self.base.num_rows, object)
+        for name in HALVES:
+            names[rows_of(self._own_truth.first, None, name)] = name
+        return pa.array(names, pa.string())
 
     def rows(self, split: str | None, truth: Truth) -> Rows:
         """Sorted row numbers of a split that a truth counts; see `Store.rows`."""

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import IncompatibleFormat
+from dissensus.errors import ArgumentError, IncompatibleFormat
 
 from . import format as fmt
 from .columns import StoredColumn
 from .examples import Examples
+from .facts import Facts
 from .files import writing
 from .folders import bury
 from .header import read_header
@@ -141,8 +142,8 @@ class Labelled:
         """Split of each example, (N,) of str or None; None where the store has no splits."""
         return self._examples.splits
 
-    def rows(self, split: str | None) -> Rows:
-        """Sorted row numbers of a split that the truth counts, (n,) intp.
+    def rows(self, split: str | None, where: str | None = None) -> Rows:
+        """Sorted row numbers of a split that the truth counts and an expression chooses, (n,) intp.
 
         "all" (or None) is every example. A store without splits has "fit" and "report" too: seeded,
         class-stratified halves, the same under every label set.
@@ -150,9 +151,59 @@ class Labelled:
         Raises
         ------
         UnknownName
-            Naming the splits there are.
+            Naming the splits there are; see also `where`.
+        ArgumentError
+            No expression, or one that leaves no example.
         """
-        return self._examples.rows(split, self.truth)
+        rows = self._examples.rows(split, self.truth)
+        if where is None:
+            return rows
+        left = rows[self.where(where)[rows]]
+        if not len(left):
+            within = "" if split is None else f" within split {split!r}"
+            counted = "" if self.truth.is_single else f" that labels {self.truth.name!r} count"
+            raise ArgumentError(f"where {where!r} chooses no example{within}{counted}")
+        return left
+
+    def facts(self) -> Facts:
+        """Columns that `where` and groups go by: those of `examples`, and what is known of their classes.
+
+        A store without splits has its two halves as `split`; see `rows`.
+        """
+        examples = self.examples()
+        if self.splits is None:
+            place = examples.column_names.index("split")
+            examples = examples.set_column(place, "split", self._examples.halves())
+        return Facts(examples, self.class_table())
+
+    def where(self, expression: str) -> NDArray[np.bool_]:
+        """Examples for which an expression over their columns holds, (N,) bool.
+
+        Columns are those of `examples` (ids, splits, labels, whatever was added), `label_name`, the name of
+        the class that `label` gives, and the further columns of `class_table`.
+
+        Parameters
+        ----------
+        expression : str
+            Comparisons (``== != < <= > >= in``, ``not in``) of columns with texts in quotes, numbers, True
+            and False or with each other, joined by ``and``, ``or``, ``not`` and parentheses; a column's name
+            in backquotes where it is no plain word; ``3 in label_real`` for a column of sets. What is
+            compared with a missing value is not chosen, nor is its opposite.
+
+        Raises
+        ------
+        ArgumentError
+            Not of this grammar, values of another kind than the column's, or no example is chosen.
+        UnknownName
+            No such column, or no example has a value that a column is said to equal: the nearest are named.
+
+        Examples
+        --------
+        >>> store.where("split == 'report' and label_name in ('cat', 'dog')")  # doctest: +SKIP
+        """
+        from .where import where
+
+        return where(expression, self.facts())
 
     def add_labels(self, name: str, labels: Any, *, example_ids: Sequence[str] | None = None) -> None:
         """Add a label set, which queries can then go by (`under`, ``labels=``).

@@ -1,0 +1,170 @@
+"""A question about pairs, checked once at the edge: which measures, of which models, on which examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
+
+from .counts import Answers
+from .intervals import Interval
+from .measures import MEASURES
+from .result import Pairs
+from .sums import TRUTH
+
+if TYPE_CHECKING:
+    from dissensus.store.catalog import Store
+
+Undefined = Literal["nan", "identical"]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What `pairwise` was asked, checked.
+
+    Attributes
+    ----------
+    store : Store
+        Under the label set that decides.
+    measures, model_ids : list of str
+        In the order asked for.
+    examples : (N,) bool or None
+        Examples to count; all for None.
+    undefined : {"nan", "identical"}
+        As given.
+    interval : Interval or None
+        The intervals to give.
+    notes : dict
+        Split and expression, where given.
+    """
+
+    store: Store
+    measures: list[str]
+    model_ids: list[str]
+    examples: NDArray[np.bool_] | None
+    undefined: Undefined
+    interval: Interval | None
+    notes: dict[str, str]
+
+    @classmethod
+    def checked(
+        cls,
+        store: Store,
+        measures: str | Sequence[str],
+        *,
+        models: Sequence[str] | None,
+        split: str | None,
+        mask: ArrayLike | None,
+        where: str | None,
+        undefined: Undefined,
+        labels: str | None,
+        **interval: Any,
+    ) -> Asked:
+        """Check arguments of `pairwise`; see there."""
+        names = _check_measures(measures)
+        if undefined not in get_args(Undefined):
+            raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
+        bounds = Interval.checked(names, **interval)
+        store = store.under(labels)
+        model_ids = _check_models(store, models)
+        examples = _check_examples(store, split, mask, where)
+        _check_truth(store, examples, names)
+        _check_scores(store, model_ids, names)
+        notes = {name: text for name, text in (("split", split), ("where", where)) if text is not None}
+        return cls(store, names, model_ids, examples, undefined, bounds, notes)
+
+    @property
+    def statistics(self) -> set[str]:
+        """What must be summed for the measures beyond right and wrong."""
+        return {statistic for name in self.measures for statistic in MEASURES[name].statistics}
+
+    def pairs(self, answers: Answers, more: Mapping[str, NDArray[Any]]) -> Pairs:
+        """Finish the measures of what was counted and summed."""
+        counts = answers.counts()
+        values = {name: MEASURES[name].finish(counts, self.undefined, more) for name in self.measures}
+        return Pairs(
+            self.model_ids, counts, values, interval=self.interval, answers=answers, notes=self.notes
+        )
+
+
+def _check_scores(store: Store, model_ids: Sequence[str], measures: Sequence[str]) -> None:
+    """Refuse measures of probabilities where models have none, before anything is computed."""
+    wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
+    hard = [m for m in model_ids if wanting and store.model(m).kind == "labels"]
+    if hard:
+        named = ", ".join(hard[:5]) + (f", … ({len(hard)} in all)" if len(hard) > 5 else "")
+        instead = ", ".join(name for name, one in MEASURES.items() if one.needs == "labels")
+        raise LabelsOnly(
+            f"logits or probabilities are needed for {', '.join(wanting)}; models with hard labels only: "
+            f"{named}. Leave them out (models=), or ask for measures of labels: {instead}"
+        )
+
+
+def _check_truth(store: Store, examples: NDArray[np.bool_] | None, measures: Sequence[str]) -> None:
+    """Refuse measures of the right class's probability where there are several right ones."""
+    wanting = [name for name in measures if not {*TRUTH}.isdisjoint(MEASURES[name].statistics)]
+    several = store.truth.sizes > 1
+    count = int(several.sum() if examples is None else several[examples].sum())
+    if wanting and count:
+        raise ArgumentError(
+            f"one right class an example is needed for {', '.join(wanting)}; labels {store.truth.name!r} "
+            f"have several on {count:,} of the examples: pass mask=truth.sizes == 1 with truth = "
+            f"store.under({store.truth.name!r}).truth"
+        )
+
+
+def _check_measures(measures: str | Sequence[str]) -> list[str]:
+    names = [measures] if isinstance(measures, str) else list(measures)
+    if not names:
+        raise ArgumentError(f"measures must name at least one of {', '.join(MEASURES)}; got none")
+    for name in names:
+        if name not in MEASURES:
+            raise UnknownName.of("measure", name, MEASURES)
+        if names.count(name) > 1:
+            raise ArgumentError(f"measures names {name!r} {names.count(name)} times; name each measure once")
+    return names
+
+
+def _check_models(store: Store, models: Sequence[str] | None) -> list[str]:
+    model_ids = store.resolve(models)
+    if len(model_ids) < 2:
+        where = f"the store {store.path} holds" if models is None else "models names"
+        raise ArgumentError(f"pairs need at least 2 models; {where} {len(model_ids)}: {model_ids}")
+    return model_ids
+
+
+def _check_examples(
+    store: Store, split: str | None, mask: ArrayLike | None, where: str | None
+) -> NDArray[np.bool_] | None:
+    """Rows asked for that the truth counts, (N,) bool; None for all."""
+    chosen = np.zeros(store.n_examples, np.bool_)
+    chosen[store.rows(split, where)] = True
+    if mask is not None:
+        chosen &= _check_mask(mask, store.n_examples)
+    if not chosen.any():
+        raise ArgumentError(_none_left(store, split, mask is not None))
+    return None if chosen.all() else chosen
+
+
+def _check_mask(mask: ArrayLike, n_examples: int) -> NDArray[np.bool_]:
+    rows = np.asarray(mask)
+    if rows.dtype != np.bool_ or rows.shape != (n_examples,):
+        raise ArgumentError(
+            f"mask must be bool of shape ({n_examples},), one for each example of the store; "
+            f"got {rows.dtype} {rows.shape}"
+        )
+    return rows
+
+
+def _none_left(store: Store, split: str | None, masked: bool) -> str:
+    """What leaves no example."""
+    truth, within = store.truth, "" if split is None else f" within split {split!r}"
+    if not masked:
+        return f"labels {truth.name!r} count no example{within}; choose other labels or another split"
+    counted = "" if truth.is_single else f" that labels {truth.name!r} count"
+    return f"mask must choose at least one example{within}{counted}; it chooses none"
