@@ -21,6 +21,7 @@ COMMANDS = {
     "info": ("queries", "What a store holds."),
     "models": ("queries", "Models of a store with their accuracies."),
     "pairs": ("pairs", "Pairs of models, the most different first."),
+    "partners": ("partners", "The best partners of every model, of any number of models."),
     "matrix": ("pairs", "One measure for all pairs, as a matrix."),
     "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
     "verify": ("care", "Check every file of a store against what was committed."),

@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from .ingest import create_from as create_from
     from .ingest import import_predictions as import_predictions
     from .ingest import infer as infer
+    from .pairs import Histogram as Histogram
     from .pairs import Pairs as Pairs
+    from .pairs import histogram as histogram
+    from .pairs import pairs_within as pairs_within
     from .pairs import pairwise as pairwise
+    from .pairs import partners as partners
+    from .pairs import save_matrix as save_matrix
+    from .pairs import save_stream as save_stream
     from .store.catalog import Store as Store
     from .store.create import create as create
     from .store.header import migrate as migrate
@@ -28,18 +34,24 @@ __version__ = "0.1.0"
 _HOME = {
     "DissensusError": "errors",
     "Ensemble": "ensemble",
+    "Histogram": "pairs",
     "ImportReport": "ingest",
     "Pairs": "pairs",
     "Store": "store.catalog",
     "create": "store.create",
     "create_from": "ingest",
     "greedy": "ensemble",
+    "histogram": "pairs",
     "import_predictions": "ingest",
     "infer": "ingest",
     "migrate": "store.header",
     "open": "store.catalog",
+    "pairs_within": "pairs",
     "pairwise": "pairs",
+    "partners": "pairs",
     "run_demo": "demo",
+    "save_matrix": "pairs",
+    "save_stream": "pairs",
 }
 _NAMES = {"open": "Store"}  # ds.open(path) is the store itself
 

@@ -1,4 +1,4 @@
-"""Compile a formula written for arrays into a kernel on tiles of counts: the same statements, one pair at a time."""
+"""Compile a formula written for arrays into a kernel on tiles of counts: the same statements by pair."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def compiled(formula: Callable[..., Any], ratio: Callable[..., Any]) -> Finish:
     return ieee_kernel(_bound(_finish_tile, {"formula": scalar}))
 
 
-def _with_compiled(function: FunctionType | Callable[..., Any], instead: Mapping[Any, Any]) -> Any:
+def _with_compiled(function: Any, instead: Mapping[Any, Any]) -> Any:
     """Compile a plain function with all plain functions that it names, some replaced by others."""
     named = {}
-    for name in function.__code__.co_names:  # type: ignore[union-attr]
-        value = function.__globals__.get(name)  # type: ignore[union-attr]
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
         if isinstance(value, FunctionType):
             named[name] = instead[value] if value in instead else _with_compiled(value, instead)
     return ieee_kernel(_bound(function, named))
 
 
-def _bound(function: Callable[..., Any], named: Mapping[str, Any]) -> FunctionType:
+def _bound(function: Any, named: Mapping[str, Any]) -> FunctionType:
     """Copy a function that sees other values under some global names."""
     code: CodeType = function.__code__
-    return FunctionType(code, {**function.__globals__, **named}, function.__name__)  # type: ignore[attr-defined]
+    return FunctionType(code, {**function.__globals__, **named}, function.__name__)
 
 
 def _ratio(numerator: float, denominator: float) -> float:

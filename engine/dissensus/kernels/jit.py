@@ -37,7 +37,7 @@ def parallel_kernel(function: Function) -> Function:
 
 
 def ieee_kernel(function: Function) -> Function:
-    """Compile a serial kernel that divides as IEEE 754 says, and is not cached: for functions made at run time."""
+    """Compile a serial kernel that divides as IEEE 754 says, not cached: for functions made at run time."""
     return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
 
 

@@ -14,6 +14,7 @@ from .jit import kernel
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 NOBODY = np.iinfo(np.int64).max  # in the place of a partner that is not there yet
+RUN = 64  # pairs looked at together, of which few runs hold one that is kept
 
 
 @kernel
@@ -63,20 +64,55 @@ def fold(
     int
         How many of the values are undefined (NaN): these are nobody's partners.
     """
-    last, undefined = keys.shape[1] - 1, 0
+    undefined = 0
     for i in range(values.shape[0]):
         row = a + i
-        for j in range(max(0, row + 1 - b), values.shape[1]):
-            column = b + j
-            key, key_back = sign * values[i, j], sign * back[i, j]
-            undefined += int(key != key)
-            if key <= worst[row]:
-                offer(keys[row], partners[row], key, ids[column])
-                worst[row] = keys[row, last]
-            if key_back <= worst[column]:
-                offer(keys[column], partners[column], key_back, ids[row])
-                worst[column] = keys[column, last]
+        first = max(0, row + 1 - b)
+        for start in range(first, values.shape[1], RUN):
+            stop = min(start + RUN, values.shape[1])
+            some, some_back = values[i, start:stop], back[i, start:stop]
+            hits, nan = _promising(some, some_back, sign, worst[row], worst[b + start : b + stop])
+            undefined += nan
+            if hits:
+                _fold_run(some, some_back, sign, row, b + start, ids, worst, keys, partners)
     return undefined
+
+
+@kernel
+def _promising(values: Floats, back: Floats, sign: float, row: float, columns: Floats) -> tuple[int, int]:
+    """How many pairs of a run may be among the best of one of their models, and how many are undefined.
+
+    No branches, so that it vectorises: with a branch a pair the fold took 2.5 ns a pair, without 1.1.
+    """
+    hits, undefined = 0, 0
+    for j in range(len(values)):
+        hits += int((sign * values[j] <= row) | (sign * back[j] <= columns[j]))
+        undefined += int(values[j] != values[j])
+    return hits, undefined
+
+
+@kernel
+def _fold_run(
+    values: Floats,
+    back: Floats,
+    sign: float,
+    row: int,
+    b: int,
+    ids: Ids,
+    worst: Floats,
+    keys: Floats,
+    partners: Ids,
+) -> None:
+    """Offer the pairs of a run, one model with some others from `b` on, to both models of each."""
+    last = keys.shape[1] - 1
+    for j in range(len(values)):
+        column, key, key_back = b + j, sign * values[j], sign * back[j]
+        if key <= worst[row]:
+            offer(keys[row], partners[row], key, ids[column])
+            worst[row] = keys[row, last]
+        if key_back <= worst[column]:
+            offer(keys[column], partners[column], key_back, ids[row])
+            worst[column] = keys[column, last]
 
 
 @kernel

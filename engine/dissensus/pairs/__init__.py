@@ -3,12 +3,31 @@
 `counts` holds one 2x2 table a pair, `labels` and `sums` what more is summed over predicted classes and
 probabilities; `measures`, `label_measures` and `probability_measures` declare what is made of these; `query`
 has the public function and `result` what it returns. Loads no numba before the first count.
+
+Where a matrix of all pairs is too large, `tiles` gives it away piece by piece: to `best`
+(partners), `streams` and `matrix_files`, each of which first says what it takes (`scale`).
 """
 
 from . import label_measures, probability_measures  # noqa: F401 (they declare their measures)
-from .counts import PairCounts
+from .best import partners
+from .counts import Answers, PairCounts
+from .matrix_files import save_matrix
 from .measures import MEASURES, Measure
 from .query import pairwise
 from .result import Pairs
+from .streams import Histogram, histogram, pairs_within, save_stream
 
-__all__ = ["MEASURES", "Measure", "PairCounts", "Pairs", "pairwise"]
+__all__ = [
+    "MEASURES",
+    "Answers",
+    "Histogram",
+    "Measure",
+    "PairCounts",
+    "Pairs",
+    "histogram",
+    "pairs_within",
+    "pairwise",
+    "partners",
+    "save_matrix",
+    "save_stream",
+]

@@ -121,14 +121,13 @@ def _of_store(
     return _packed(model_ids, rows, store.n_examples, chosen, step, store.examples_hash)
 
 
-def _of_array(
-    correct: Any, models: Sequence[str] | None, mask: ArrayLike | None
-) -> Correctness:
-    shape, dtype = getattr(correct, "shape", ()), getattr(correct, "dtype", None)
-    if len(shape) != 2 or dtype != np.bool_:
+def _of_array(correct: Any, models: Sequence[str] | None, mask: ArrayLike | None) -> Correctness:
+    shape: tuple[int, ...] = getattr(correct, "shape", ())
+    if len(shape) != 2 or correct.dtype != np.bool_:
+        given = f"{correct.dtype} {shape}" if hasattr(correct, "dtype") else type(correct).__name__
         raise ArgumentError(
-            f"a store or an (M, N) bool array of correctness is needed; got {dtype or type(correct).__name__} "
-            f"{shape}: pass predictions == labels"
+            f"a store or an (M, N) bool array of correctness is needed; got {given}: "
+            "pass predictions == labels"
         )
     names = _names(models, shape[0])
     chosen = None if mask is None else _check_mask(mask, shape[1])
@@ -168,9 +167,7 @@ def _counted(
     n = int(np.bitwise_count(chosen).sum())
     if not n:
         raise ArgumentError("mask must choose at least one example; it chooses none")
-    right = np.concatenate(
-        [np.bitwise_count(packed[i : i + 4096]).sum(axis=1, dtype=np.int64) for i in range(0, len(names), 4096)]
-    )
+    right = np.array([np.bitwise_count(row).sum(dtype=np.int64) for row in packed])
     told = hashlib.blake2b(origin.encode() + np.trim_zeros(chosen, "b").tobytes(), digest_size=16)
     return Correctness(names, packed, right, n, told.hexdigest())
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from .measures import Measure, ratio
 
 Floats = NDArray[np.float64]
 State = TypeVar("State")
+Item = TypeVar("Item")
 
 BAND = 32  # models of a band: 40 KB of 10,000 examples, which stay in the cache while the others stream by
 WIDTH = 1024  # models of a tile's other side; counts and values are 256 KB each
@@ -83,7 +84,7 @@ class Tiles:
 
     def band(self, start: int, stop: int) -> Iterator[Tile]:
         """Tiles of a band, from its diagonal on; one is overwritten by the next."""
-        rows, buffers = stop - start, _Buffers(self.measure.symmetric)
+        rows, buffers = stop - start, Buffers(self.measure.symmetric)
         for left in range(start, len(self.sample.packed), WIDTH):
             width = min(WIDTH, len(self.sample.packed) - left)
             yield self.tile(slice(start, stop), slice(left, left + width), buffers.of(rows, width))
@@ -105,17 +106,19 @@ class Tiles:
     def _finish(self, both: Any, right_a: Any, right_b: Any, out: Floats) -> None:
         """Finish counts of a rectangle; the compiled formula is the declared one, compiled."""
         n = self.sample.n
-        if self._compiled is not None:
-            self._compiled(both, right_a, right_b, n, out)
+        if self.compiled is not None:
+            self.compiled(both, right_a, right_b, n, out)
         else:
             i, j = right_a[:, None], right_b[None, :]
             cells = {"n11": both, "n10": i - both, "n01": j - both, "n00": n - i - j + both, "n": n}
-            out[:] = self.measure.formula(*(np.asarray(cells[s], np.float64) for s in self.measure.statistics))
+            out[:] = self.measure.formula(
+                *(np.asarray(cells[s], np.float64) for s in self.measure.statistics)
+            )
         if self.undefined == "identical" and self.measure.agreement:
             out[np.isnan(out) & (both == n)] = 1.0
 
     @cached_property
-    def _compiled(self) -> Any:
+    def compiled(self) -> Any:
         """Formula compiled, where that pays and it is of the four counts alone; else None."""
         if self.pairs < COMPILED or self.measure.statistics != FOUR:
             return None
@@ -143,48 +146,83 @@ class Tiles:
         threads : int, optional
             All processors by default.
         """
-        bands, lock = iter(self.bands()), threading.Lock()
-        stop = threading.Event()
-
-        def work(state: State) -> State:
-            while not stop.is_set():
-                with lock:
-                    band = next(bands, None)
-                if band is None:
-                    break
-                for tile in self.band(*band):
-                    add(state, tile)
-                with lock:
-                    advance(self.pairs_of(band))
-            return state
-
+        self.compiled  # noqa: B018 (compiled once, before the threads start)
         states = [start() for _ in range(threads or available_threads())]
-        self._compiled  # noqa: B018 (compiled once, before the threads start)
-        with ThreadPoolExecutor(len(states), thread_name_prefix="dissensus-tiles") as pool:
-            try:
-                return list(pool.map(work, states))
-            finally:
-                stop.set()
+
+        def work(state: State, band: tuple[int, int]) -> None:
+            for tile in self.band(*band):
+                add(state, tile)
+
+        dealt(self.bands(), work, states, lambda band: advance(self.pairs_of(band)))
+        return states
 
     def pairs_of(self, band: tuple[int, int]) -> int:
         """Pairs of a band."""
         rows = band[1] - band[0]
         return rows * (len(self.sample.packed) - band[1]) + rows * (rows - 1) // 2
 
-    def seconds_a_pair(self, add: Callable[[Tile], None], budget_s: float = 0.1) -> float:
-        """Time a few tiles on one thread: seconds a pair, with what is done to a tile."""
+    def seconds_a_pair(self, add: Callable[[Tile], None], budget_s: float = 0.3) -> float:
+        """Time some tiles, with what is done to them, on one thread: seconds a pair. The first do not count."""
         tiles = (tile for band in self.bands() for tile in self.band(*band))
         add(next(tiles))  # compiles
-        start, done = time.perf_counter(), 0
+        begun, start, done = time.perf_counter(), 0.0, 0
         for tile in tiles:
             add(tile)
-            done += tile.values.size
-            if time.perf_counter() - start > budget_s:
+            now = time.perf_counter()
+            if start:
+                done += tile.values.size
+            elif now - begun > budget_s / 2:  # caches and what is folded into are warm
+                start = now
+            if now - begun > budget_s and done:
                 break
-        return (time.perf_counter() - start) / max(done, 1)
+        return (time.perf_counter() - start) / done if done else 0.0
 
 
-class _Buffers:
+def dealt(
+    items: Iterable[Item],
+    work: Callable[[State, Item], None],
+    states: Sequence[State],
+    done: Callable[[Item], None],
+) -> None:
+    """Deal out items to threads, one a state, whichever is free; stop them all at the first error.
+
+    Parameters
+    ----------
+    items : iterable
+        What there is to do.
+    work : callable
+        Does an item into the state of its thread.
+    states : sequence
+        One for each thread.
+    done : callable
+        Told each finished item, one at a time.
+    """
+    rest, lock, stop = iter(items), threading.Lock(), threading.Event()
+
+    def run(state: State) -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    item = next(rest, end)
+                if item is end:
+                    return
+                work(state, cast("Item", item))
+                with lock:
+                    done(cast("Item", item))
+        except BaseException:
+            stop.set()
+            raise
+
+    end = object()
+    with ThreadPoolExecutor(len(states), thread_name_prefix="dissensus-tiles") as pool:
+        try:
+            for future in [pool.submit(run, state) for state in states]:
+                future.result()
+        finally:
+            stop.set()
+
+
+class Buffers:
     """Arrays that one thread fills again and again, contiguous whatever the size of the tile."""
 
     def __init__(self, symmetric: bool) -> None:
@@ -193,6 +231,7 @@ class _Buffers:
         self._back = self._values if symmetric else np.empty(size)
 
     def of(self, rows: int, width: int) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Counts, values and values turned round of a tile of this size."""
         size, shape = rows * width, (rows, width)
         values = self._values[:size].reshape(shape)
         back = values if self._back is self._values else self._back[:size].reshape(shape)

@@ -111,7 +111,8 @@ def partners(
     tiles = job.tiles(sample.reordered(order) if len(old) else sample, len(order) - len(old))
     best = Best.empty(len(order), min(k, len(order) - 1), 1.0 if ascending else -1.0, order)
     if len(old):
-        assert previous is not None and before is not None
+        assert previous is not None
+        assert before is not None
         best.put(np.argsort(order), *_listed(previous, sample.model_ids, by))
         best.undefined = before.undefined
     best = _folded(job, tiles, best)
@@ -217,7 +218,7 @@ class Best:
 
     def fresh(self) -> Best:
         """An empty one of the same models."""
-        return Best.empty(*self.keys.shape, self.sign, self.ids)
+        return Best.empty(len(self.keys), self.keys.shape[1], self.sign, self.ids)
 
     def fold(self, tile: Tile) -> None:
         """Fold a tile in."""
