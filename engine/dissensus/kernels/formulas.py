@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import nan
 from types import CodeType, FunctionType
 from typing import Any
@@ -17,6 +18,7 @@ Floats = NDArray[np.float64]
 Finish = Callable[[Counts, Counts, Counts, int, Floats], None]
 
 
+@lru_cache(maxsize=64)
 def compiled(formula: Callable[..., Any], ratio: Callable[..., Any]) -> Finish:
     """Compile a formula of the four counts of a pair, and every function that it calls.
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError
@@ -264,6 +263,8 @@ def _folded(job: Job, tiles: Tiles, best: Best) -> Best:
 
 def _listed(table: pa.Table, names: list[str], by: str) -> tuple[Any, Any, Any, NDArray[np.float64]]:
     """Rows of a table of partners as indices of models, places and values."""
+    import pyarrow.compute as pc  # 30 ms that only an update pays
+
     known = pa.array(names, pa.string())
     model, partner = (pc.index_in(table[c], known).to_numpy() for c in ("model", "partner"))
     return model, table["rank"].to_numpy(), partner, table[by].to_numpy()

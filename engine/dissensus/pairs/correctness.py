@@ -140,7 +140,11 @@ def _of_answers(answers: Answers, models: Sequence[str] | None, mask: ArrayLike 
 
     names, chosen = _names(models, len(answers.packed)), answers.chosen
     if mask is not None:
-        chosen = chosen & pack(_check_mask(mask, np.size(mask))[None, :])[0]
+        rows = pack(_check_mask(mask, np.size(mask))[None, :])[0]
+        if rows.shape != chosen.shape:
+            most = 64 * len(chosen)
+            raise ArgumentError(f"mask has {np.size(mask)} examples, the answers have {most - 63} to {most}")
+        chosen = chosen & rows
     words = answers.packed.shape[1]
     packed = np.zeros((len(names), -(-words // VECTOR) * VECTOR), np.uint64)
     np.bitwise_and(answers.packed, chosen, out=packed[:, :words])

@@ -120,7 +120,7 @@ class Blocks:
     """One chunk and its mirror image, which a thread computes and writes again and again."""
 
     def __init__(self, tiles: Tiles, dtype: np.dtype[Any]) -> None:
-        self._tiles, self._buffers = tiles, Buffers(tiles.measure.symmetric)
+        self._tiles, self._buffers = tiles, Buffers(tiles.measure.symmetric, BAND * SIDE)
         self._chunk, self._mirror = (np.full((SIDE, SIDE), np.nan, dtype) for _ in range(2))
 
     def write(self, place: Place, target: Target) -> None:

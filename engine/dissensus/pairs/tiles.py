@@ -84,7 +84,7 @@ class Tiles:
 
     def band(self, start: int, stop: int) -> Iterator[Tile]:
         """Tiles of a band, from its diagonal on; one is overwritten by the next."""
-        rows, buffers = stop - start, Buffers(self.measure.symmetric)
+        rows, buffers = stop - start, Buffers(self.measure.symmetric, BAND * WIDTH)
         for left in range(start, len(self.sample.packed), WIDTH):
             width = min(WIDTH, len(self.sample.packed) - left)
             yield self.tile(slice(start, stop), slice(left, left + width), buffers.of(rows, width))
@@ -162,7 +162,7 @@ class Tiles:
         return rows * (len(self.sample.packed) - band[1]) + rows * (rows - 1) // 2
 
     def seconds_a_pair(self, add: Callable[[Tile], None], budget_s: float = 0.3) -> float:
-        """Time some tiles, with what is done to them, on one thread: seconds a pair. The first do not count."""
+        """Time some tiles, with what is done to them, on one thread: seconds a pair, first ones left out."""
         tiles = (tile for band in self.bands() for tile in self.band(*band))
         add(next(tiles))  # compiles
         begun, start, done = time.perf_counter(), 0.0, 0
@@ -225,8 +225,7 @@ def dealt(
 class Buffers:
     """Arrays that one thread fills again and again, contiguous whatever the size of the tile."""
 
-    def __init__(self, symmetric: bool) -> None:
-        size = BAND * WIDTH
+    def __init__(self, symmetric: bool, size: int) -> None:
         self._both, self._values = np.empty(size, np.int64), np.empty(size)
         self._back = self._values if symmetric else np.empty(size)
 
