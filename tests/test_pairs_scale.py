@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import tracemalloc
 
 import numba
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import zarr
@@ -227,7 +230,7 @@ def test_an_update_computes_the_rows_of_new_models_only(monkeypatch, rng):
 def test_what_was_removed_or_replaced_starts_anew(rng):
     correct, names = rng.random((9, 50)) < 0.7, list("abcdefghi")
     before = ds.partners(correct, k=3, models=names)
-    with pytest.warns(RuntimeWarning, match=r"computed anew for all models \(removed: a, c\)"):
+    with pytest.warns(RuntimeWarning, match=r"computed anew for all models \(removed: a, c, g, h, i\)"):
         after = ds.partners(correct[[1, 3, 4, 5]], k=3, models=list("bdef"), previous=before)
     assert after.equals(ds.partners(correct[[1, 3, 4, 5]], k=3, models=list("bdef")), check_metadata=True)
     changed = correct.copy()
@@ -421,3 +424,55 @@ def test_a_name_taken_meanwhile_is_not_overwritten(tmp_path):
 def test_bad_input_is_refused(ask, error, told):
     with pytest.raises(error, match=told):
         ask(np.random.default_rng(0).random((4, 9)) < 0.5)
+
+
+# the command
+
+
+def run_cli(*arguments):
+    from click.testing import CliRunner
+
+    from dissensus_cli.main import cli
+
+    return CliRunner().invoke(cli, [str(a) for a in arguments])
+
+
+def test_the_command_lists_partners(small_zoo, tmp_path):
+    expected = ds.partners(small_zoo, "phi", 2, split="fit")
+    ask = ("partners", small_zoo.path, "--by", "phi", "--k", 2, "--split", "fit")
+    found = run_cli(*ask, "--format", "json")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout) == expected.to_pylist()
+    screen = run_cli(*ask).stdout
+    first = expected.to_pylist()[0]
+    assert f"{first['partner']} {first['phi']:.4f}" in screen
+    for name, read in (("p.parquet", pq.read_table), ("p.arrow", read_ipc), ("p.csv", pa.csv.read_csv)):
+        assert run_cli(*ask, "--out", tmp_path / name).exit_code == 0
+        assert read(tmp_path / name).equals(expected)
+    assert read_ipc(tmp_path / "p.arrow").equals(expected, check_metadata=True)
+
+
+def read_ipc(path):
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_the_command_brings_a_file_up_to_date(small_zoo, tmp_path, rng, ending):
+    out = tmp_path / f"p.{ending}"
+    ask = ("partners", small_zoo.path, "--out", out)
+    assert run_cli(*ask, "--update").exit_code == 0  # makes it where there is none
+    small_zoo.add("another", predictions=rng.integers(0, 4, 203))
+    assert "exists already" in str(run_cli(*ask).exception)
+    assert run_cli(*ask, "--update").exit_code == 0
+    read = pq.read_table if ending == "parquet" else read_ipc
+    assert read(out).equals(ds.partners(small_zoo), check_metadata=True)
+    out.write_bytes(b"nothing of the kind")
+    assert f"is no {ending} file" in str(run_cli(*ask, "--update").exception)
+    assert out.read_bytes() == b"nothing of the kind"
+
+
+def test_the_command_refuses_an_update_of_what_tells_nothing(small_zoo, tmp_path):
+    assert run_cli("partners", small_zoo.path, "--update").exit_code == 2
+    refused = run_cli("partners", small_zoo.path, "--update", "--out", tmp_path / "p.csv")
+    assert "needs a file that keeps what it was made of" in str(refused.exception)

@@ -62,7 +62,7 @@ def fold(
     Returns
     -------
     int
-        How many of the values are undefined (NaN): these are nobody's partners.
+        How many values and values back are undefined (NaN): these are nobody's partners.
     """
     undefined = 0
     for i in range(values.shape[0]):
@@ -87,7 +87,7 @@ def _promising(values: Floats, back: Floats, sign: float, row: float, columns: F
     hits, undefined = 0, 0
     for j in range(len(values)):
         hits += int((sign * values[j] <= row) | (sign * back[j] <= columns[j]))
-        undefined += int(values[j] != values[j])
+        undefined += int(values[j] != values[j]) + int(back[j] != back[j])
     return hits, undefined
 
 

@@ -197,7 +197,7 @@ class Best:
     sign : float
         -1.0 where large values come first.
     undefined : int
-        Undefined pairs that were met.
+        Undefined pairs that were met, in both orders for a measure that is not symmetric.
     """
 
     keys: NDArray[np.float64]
@@ -223,9 +223,10 @@ class Best:
         """Fold a tile in."""
         from dissensus.kernels.partners import fold
 
-        self.undefined += fold(
+        undefined = fold(
             tile.values, tile.back, self.sign, tile.a, tile.b, self.ids, self.worst, self.keys, self.partners
         )
+        self.undefined += undefined // 2 if tile.back is tile.values else undefined
 
     def merge(self, other: Best) -> None:
         """Fold in what another thread found."""

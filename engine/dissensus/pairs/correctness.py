@@ -97,7 +97,22 @@ def shape_of(source: Source, models: Sequence[str] | None) -> tuple[int, int]:
     """Number of models and of examples, before anything is read."""
     if hasattr(source, "resolve"):
         return len(source.resolve(models)), source.n_examples
-    return (len(source.packed), 64 * source.packed.shape[1]) if isinstance(source, Answers) else source.shape
+    if isinstance(source, Answers):
+        return len(source.packed), 64 * source.packed.shape[1]
+    n_models, n_examples = _checked_array(source).shape
+    return n_models, n_examples
+
+
+def _checked_array(correct: Any) -> Any:
+    """Refuse what is no (M, N) bool array: class labels taken for correctness would all count as right."""
+    shape: tuple[int, ...] = getattr(correct, "shape", ())
+    if len(shape) != 2 or correct.dtype != np.bool_:
+        given = f"{correct.dtype} {shape}" if hasattr(correct, "dtype") else type(correct).__name__
+        raise ArgumentError(
+            f"a store or an (M, N) bool array of correctness is needed; got {given}: "
+            "pass predictions == labels"
+        )
+    return correct
 
 
 def _words(n_examples: int) -> int:
@@ -122,13 +137,7 @@ def _of_store(
 
 
 def _of_array(correct: Any, models: Sequence[str] | None, mask: ArrayLike | None) -> Correctness:
-    shape: tuple[int, ...] = getattr(correct, "shape", ())
-    if len(shape) != 2 or correct.dtype != np.bool_:
-        given = f"{correct.dtype} {shape}" if hasattr(correct, "dtype") else type(correct).__name__
-        raise ArgumentError(
-            f"a store or an (M, N) bool array of correctness is needed; got {given}: "
-            "pass predictions == labels"
-        )
+    shape = _checked_array(correct).shape
     names = _names(models, shape[0])
     chosen = None if mask is None else _check_mask(mask, shape[1])
     step = max(READ_BYTES // max(shape[1], 1), 1)
