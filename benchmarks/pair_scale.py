@@ -48,7 +48,7 @@ def main() -> None:
     require_equal()
     models, examples = arguments.models, arguments.examples
     by_models = [measured(models // part, examples) for part in (8, 4, 2, 1)]
-    by_examples = [measured(models // 4, examples * part // 2) for part in (1, 2, 4, 8)]
+    by_examples = [measured(models // 8, examples * part // 2) for part in (1, 2, 4, 8)]
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         written = matrices(Path(folder), arguments.matrix, examples)
     largest = by_models[-1]

@@ -62,7 +62,7 @@ def pair_scale() -> str:
         [
             f"The {result['k']} best partners of every model by kappa, {size} and smaller, "
             f"{result['threads']} threads ({result['machine']}, {result['date']}, `python "
-            "benchmarks/pair_scale.py`; answers in memory as bits, one run each, equal results checked first; "
+            "benchmarks/pair_scale.py`; answers packed in memory, one run each, equal results checked first; "
             "peak memory of the whole process):",
             "",
             "| models | examples | pairs | time | a pair | peak |",
