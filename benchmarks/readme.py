@@ -82,6 +82,34 @@ def pair_queries() -> str:
     )
 
 
+def pair_scale() -> str:
+    """Partners of tens of thousands of models: time, memory, growth; the matrix beside the disk."""
+    result = newest("pair-scale")
+    largest, written, grown = result["by_models"][-1], result["matrix"], result["exponents"]
+    size = f"{largest['models']:,} models x {largest['examples']:,} examples"
+    rows = [
+        f"| {run['models']:,} | {run['examples']:,} | {run['pairs']:,} | {run['seconds']:,.2f} s "
+        f"| {1e9 * run['seconds'] / run['pairs']:.1f} ns | {run['peak_bytes'] / 2**20:,.0f} MiB |"
+        for run in result["by_models"] + result["by_examples"]
+    ]
+    took = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in written["seconds"].items())
+    return "\n".join(
+        [
+            f"The {result['k']} best partners of every model by kappa, {size} and smaller, "
+            f"{result['threads']} threads ({result['machine']}, {result['date']}, `python "
+            "benchmarks/pair_scale.py`; answers packed in memory, one run each, equal results checked first; "
+            "peak memory of the whole process):",
+            "",
+            "| models | examples | pairs | time | a pair | peak |",
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Time grows as models^{grown['models']:.2f} and examples^{grown['examples']:.2f}. The float32 "
+            f"matrix of {written['models']:,} models, {written['bytes'] / 1e9:.2f} GB, all synced: {took}.",
+        ]
+    )
+
+
 def ingest_memory() -> str:
     result = newest("ingest-memory")
     by_models: dict[int, list[dict]] = {}

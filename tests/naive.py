@@ -124,6 +124,27 @@ def derivative(measure, table, cell, step=Fraction(1, 10**6)):
     return float((ends[0] - ends[1]) / (2 * step))
 
 
+def best_partners(values, k, ascending):
+    """Of each model the first k others by value, then by index; NaN is nobody's. Lists of (index, value)."""
+    found = []
+    for i, row in enumerate(values):
+        others = [(value, j) for j, value in enumerate(row) if j != i and value == value]
+        others.sort(key=lambda pair: (pair[0] if ascending else -pair[0], pair[1]))
+        found.append([(j, value) for value, j in others[:k]])
+    return found
+
+
+def histogram(values, edges):
+    """How many values lie in each bin: its lower edge included, the last bin's upper one too."""
+    counts = [0] * (len(edges) - 1)
+    for value in values:
+        for b in range(len(counts)):
+            last = b == len(counts) - 1
+            if edges[b] <= value < edges[b + 1] or (last and value == edges[b + 1]):
+                counts[b] += 1
+    return counts
+
+
 def delta_interval(measure, table, level, low, high):
     """Interval of a measure from the multinomial variance at one example more in each cell.
 

@@ -102,3 +102,18 @@ def test_the_benchmark_of_streaming_refuses_other_predictions():
     for found, ties in (([2, 0], False), ([0, 0], True), ([1, 1], True)):
         with pytest.raises(SystemExit, match=r"m: 1 of 2 predictions are not timm's"):
             require_equal(contest, np.array([found]), [logits], ties=ties)
+
+
+def test_the_benchmark_of_scale_runs_small(tmp_path):
+    sizes = ["--models", "320", "--examples", "200", "--matrix", "90"]
+    command = [sys.executable, BENCHMARKS / "pair_scale.py", *sizes, "--dir", tmp_path, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-pair-scale.json")).read_text())
+    assert report["equal_results"]
+    assert [run["models"] for run in report["by_models"]] == [40, 80, 160, 320]
+    assert [run["examples"] for run in report["by_examples"]] == [100, 200, 400, 800]
+    assert all(run["seconds"] > 0 and run["peak_bytes"] > 0 for run in report["by_models"])
+    assert len(report["matrix"]["seconds"]) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
+    assert "320 models x 200 examples" in rendered(tmp_path, "pair_scale")

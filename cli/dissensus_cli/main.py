@@ -21,6 +21,7 @@ COMMANDS = {
     "info": ("queries", "What a store holds."),
     "models": ("queries", "Models of a store with their accuracies."),
     "pairs": ("pairs", "Pairs of models, the most different first."),
+    "partners": ("partners", "The best partners of every model, of any number of models."),
     "matrix": ("matrix", "One measure for all pairs, as a matrix."),
     "heatmap": ("heatmap", "One measure for all pairs, as a clustered picture."),
     "duplicates": ("duplicates", "Models that give nearly the same classes."),

@@ -20,7 +20,8 @@ from dissensus.errors import ArgumentError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMATS = ("table", "json", "csv", "parquet")
+FORMATS = ("table", "json", "csv", "parquet", "arrow")
+BINARY = ("parquet", "arrow")  # not for stdout
 GAP = 2  # spaces between columns of a table
 
 
@@ -46,8 +47,8 @@ class Sink:
 
     Parameters
     ----------
-    fmt : {"table", "json", "csv", "parquet"} or None
-        Form of the result; None goes by the ending of `out`, and is a table otherwise.
+    fmt : str or None
+        Form of the result; None goes by the ending of `out`, else it is the first of `formats`.
     out : Path or None
         File to write; stdout for None.
     force : bool
@@ -70,8 +71,8 @@ class Sink:
         self.fmt = fmt or (ending if ending in formats else formats[0])
         self.out = out
         if out is None:
-            if fmt == "parquet":
-                raise click.UsageError("--format parquet is binary: name a file with --out FILE")
+            if fmt in BINARY:
+                raise click.UsageError(f"--format {fmt} is binary: name a file with --out FILE")
             if force:
                 raise click.UsageError("--force goes with --out FILE")
             return
@@ -89,6 +90,7 @@ class Sink:
             "json": lambda: to_json(table.to_pylist() if record is None else record),
             "csv": lambda: to_csv(table),
             "parquet": lambda: to_parquet(table),
+            "arrow": lambda: to_arrow(table),
         }
         self.send(forms[self.fmt]())
 
@@ -125,8 +127,9 @@ def to_csv(table: pa.Table) -> str:
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(table.column_names)
-    for row in table.to_pylist():
-        writer.writerow([json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()])
+    for batch in table.to_batches(max_chunksize=1 << 14):  # as Python objects, a million rows are a GB
+        for row in batch.to_pylist():
+            writer.writerow([json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()])
     return sink.getvalue()
 
 
@@ -137,6 +140,16 @@ def to_parquet(table: pa.Table) -> bytes:
 
     sink = pa.BufferOutputStream()
     pyarrow.parquet.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+def to_arrow(table: pa.Table) -> bytes:
+    """Bytes of an Arrow IPC file."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
     return bytes(sink.getvalue())
 
 

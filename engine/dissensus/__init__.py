@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from .ingest import create_from as create_from
     from .ingest import import_predictions as import_predictions
     from .ingest import infer as infer
+    from .pairs import Histogram as Histogram
     from .pairs import Pairs as Pairs
     from .pairs import PairsBy as PairsBy
+    from .pairs import histogram as histogram
     from .pairs import near_duplicates as near_duplicates
+    from .pairs import pairs_within as pairs_within
     from .pairs import pairwise as pairwise
     from .pairs import pairwise_by as pairwise_by
+    from .pairs import partners as partners
+    from .pairs import save_matrix as save_matrix
+    from .pairs import save_stream as save_stream
     from .plots import heatmap as heatmap
     from .store.catalog import Store as Store
     from .store.create import create as create
@@ -32,6 +38,7 @@ __version__ = "0.1.0"
 _HOME = {
     "DissensusError": "errors",
     "Ensemble": "ensemble",
+    "Histogram": "pairs",
     "ImportReport": "ingest",
     "Pairs": "pairs",
     "PairsBy": "pairs",
@@ -40,14 +47,19 @@ _HOME = {
     "create_from": "ingest",
     "greedy": "ensemble",
     "heatmap": "plots",
+    "histogram": "pairs",
     "import_predictions": "ingest",
     "infer": "ingest",
     "migrate": "store.header",
     "near_duplicates": "pairs",
     "open": "store.catalog",
+    "pairs_within": "pairs",
     "pairwise": "pairs",
     "pairwise_by": "pairs",
+    "partners": "pairs",
     "run_demo": "demo",
+    "save_matrix": "pairs",
+    "save_stream": "pairs",
 }
 _NAMES = {"open": "Store"}  # ds.open(path) is the store itself
 

@@ -36,6 +36,11 @@ def parallel_kernel(function: Function) -> Function:
     return _compiled(function, nogil=True, parallel=True)
 
 
+def ieee_kernel(function: Function) -> Function:
+    """Compile a serial kernel that divides as IEEE 754 says, not cached: for functions made at run time."""
+    return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
+
+
 def _compiled(function: Function, **options: Any) -> Function:
     try:
         return cast("Function", numba.njit(cache=True, **options)(function))

@@ -1,0 +1,288 @@
+"""The best partners of every model among all others: all pairs are computed, only the first few kept."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from dissensus.errors import ArgumentError
+
+from .correctness import Correctness, Source
+from .measures import MEASURES
+from .scale import Job
+from .tiles import Tile, Tiles
+
+KEY = b"dissensus"  # of the table's schema metadata
+
+
+def partners(
+    source: Source,
+    by: str = "error_consistency",
+    k: int = 20,
+    *,
+    ascending: bool | None = None,
+    models: Sequence[str] | None = None,
+    split: str | None = None,
+    mask: ArrayLike | None = None,
+    labels: str | None = None,
+    undefined: Literal["nan", "identical"] = "nan",
+    previous: pa.Table | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> pa.Table:
+    """List the k best partners of every model: the first of all others by a measure.
+
+    Every pair is computed, on all processors, and none is kept that is not among the first: 61,565 models
+    take less memory than a matrix of 3,000.
+
+    Parameters
+    ----------
+    source : Store, (M, N) bool array, or Answers
+        A store, or which examples each model gets right. An array is read some rows at a time, and may be a
+        memory map.
+    by : str
+        A measure of right and wrong answers, with the model first and its partner second.
+    k : int
+        Partners of each model.
+    ascending : bool, optional
+        Smallest values first. By default the more different partners come first, whichever end that is.
+    models : sequence of str, optional
+        Models of the store, or names of the array's rows; by default all, or the numbers of the rows.
+    split, labels : str, optional
+        Split and label set of a store, as in `pairwise`.
+    mask : (N,) bool, optional
+        Only these examples.
+    undefined : {"nan", "identical"}
+        What a measure is where it is undefined, as in `pairwise`. NaN is nobody's partner.
+    previous : pyarrow.Table, optional
+        What this function gave before for some of the models: only pairs with the others are computed, and
+        the result is the same. Where models were removed or have other answers now, all are computed anew,
+        with a warning.
+    threads : int, optional
+        All processors by default.
+    progress : bool
+        Print the plan of a large run, and its progress, on stderr.
+
+    Returns
+    -------
+    pyarrow.Table
+        model, rank (from 1), partner, accuracy, partner_accuracy and the measure; models in their order,
+        each with up to k rows. Equal values come in the order of the models. The schema's metadata tells what
+        it was made of, for `previous`.
+
+    Raises
+    ------
+    ArgumentError
+        Fewer than two models; a measure that needs more than right and wrong answers; a `previous` of another
+        measure, k, order or other examples; not enough memory.
+    UnknownName
+
+    Warns
+    -----
+    RuntimeWarning
+        All is computed anew.
+
+    Examples
+    --------
+    >>> correct = np.array([[True, False, True], [True, True, False], [True, False, False]])
+    >>> table = ds.partners(correct, by="error_inconsistency", k=1)
+    >>> table.select(["model", "partner", "error_inconsistency"]).to_pylist()[0]
+    {'model': '0', 'partner': '1', 'error_inconsistency': 0.6666666666666666}
+    """
+    job = Job.checked(by, undefined, threads, progress)
+    if k < 1:
+        raise ArgumentError(f"k must be at least 1 partner; got {k}")
+    ascending = job.measure.more_different == "low" if ascending is None else ascending
+    settings = {"measure": by, "k": k, "ascending": ascending, "undefined": undefined}
+    before = None if previous is None else _Record.of(previous)
+    sample = job.sample(source, models, split, mask, labels)
+    record = _Record(settings | {"examples": sample.examples}, sample.model_ids, sample.digests(), 0)
+    old = _kept(before, record)
+    # fresh models first, so that their rows with all others are the first bands; ranks keep the order
+    order = np.argsort(np.isin(np.arange(len(sample.packed)), old), kind="stable")
+    tiles = job.tiles(sample.reordered(order) if len(old) else sample, len(order) - len(old))
+    best = Best.empty(len(order), min(k, len(order) - 1), 1.0 if ascending else -1.0, order)
+    if len(old):
+        assert previous is not None
+        assert before is not None
+        best.put(np.argsort(order), *_listed(previous, sample.model_ids, by))
+        best.undefined = before.undefined
+    best = _folded(job, tiles, best)
+    return _table(sample, by, best.in_order(), record)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a table of partners was made of."""
+
+    settings: dict[str, Any]
+    models: list[str]
+    digests: list[str]
+    undefined: int
+
+    @classmethod
+    def of(cls, table: pa.Table) -> _Record:
+        """Read the record of a table.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        try:
+            told = json.loads((table.schema.metadata or {})[KEY])
+            return cls(told["partners"], told["models"], told["digests"], told["undefined_pairs"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise ArgumentError(
+                "previous must be a table that partners gave, as Arrow or Parquet keep it; this one does not "
+                "tell what it was made of"
+            ) from error
+
+    def metadata(self, undefined: int) -> dict[bytes, bytes]:
+        """For the schema of a table."""
+        told = {"partners": self.settings, "undefined_pairs": undefined}
+        return {KEY: json.dumps(told | {"models": self.models, "digests": self.digests}).encode()}
+
+
+def _kept(before: _Record | None, now: _Record) -> NDArray[np.intp]:
+    """Models whose partners among themselves are known from before, as indices; none where all are new."""
+    none = np.empty(0, np.intp)
+    if before is None:
+        return none
+    other = [name for name, value in now.settings.items() if before.settings.get(name) != value]
+    if other:
+        both = "; ".join(f"{name}: {before.settings.get(name)}, now {now.settings[name]}" for name in other)
+        raise ArgumentError(f"previous was made otherwise ({both}): ask the same, or make a new one")
+    place = {name: i for i, name in enumerate(now.models)}
+    gone = [name for name in before.models if name not in place]
+    kept = [place[name] for name in before.models if name in place]
+    changed = [
+        name
+        for name, digest in zip(before.models, before.digests, strict=True)
+        if name in place and now.digests[place[name]] != digest
+    ]
+    if gone or changed or kept != sorted(kept):
+        reasons = [
+            *([f"removed: {_some(gone)}"] if gone else []),
+            *([f"other answers now: {_some(changed)}"] if changed else []),
+        ]
+        why = "; ".join(reasons) or "models are in another order"
+        warnings.warn(f"partners are computed anew for all models ({why})", RuntimeWarning, stacklevel=3)
+        return none
+    return np.array(kept, np.intp)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f", … ({len(names):,} in all)" if len(names) > 5 else "")
+
+
+@dataclass
+class Best:
+    """The best partners found so far: of each model the first k by signed value and rank.
+
+    Attributes
+    ----------
+    keys, partners : (M, k) float64, int64
+        Signed values and ranks; infinity and `NOBODY` where there is none yet.
+    worst : (M,) float64
+        Last column of the keys.
+    ids : (M,) int64
+        Rank of each model.
+    sign : float
+        -1.0 where large values come first.
+    undefined : int
+        Undefined pairs that were met, in both orders for a measure that is not symmetric.
+    """
+
+    keys: NDArray[np.float64]
+    partners: NDArray[np.int64]
+    worst: NDArray[np.float64]
+    ids: NDArray[np.int64]
+    sign: float
+    undefined: int = 0
+
+    @classmethod
+    def empty(cls, n_models: int, k: int, sign: float, ids: NDArray[Any]) -> Best:
+        """Nobody's partners."""
+        from dissensus.kernels.partners import NOBODY
+
+        keys, nobody = np.full((n_models, k), np.inf), np.full((n_models, k), NOBODY)
+        return cls(keys, nobody, np.full(n_models, np.inf), np.ascontiguousarray(ids, np.int64), sign)
+
+    def fresh(self) -> Best:
+        """An empty one of the same models."""
+        return Best.empty(len(self.keys), self.keys.shape[1], self.sign, self.ids)
+
+    def fold(self, tile: Tile) -> None:
+        """Fold a tile in."""
+        from dissensus.kernels.partners import fold
+
+        undefined = fold(
+            tile.values, tile.back, self.sign, tile.a, tile.b, self.ids, self.worst, self.keys, self.partners
+        )
+        self.undefined += undefined // 2 if tile.back is tile.values else undefined
+
+    def merge(self, other: Best) -> None:
+        """Fold in what another thread found."""
+        from dissensus.kernels.partners import merge
+
+        merge(self.keys, self.partners, other.keys, other.partners)
+        self.undefined += other.undefined
+
+    def put(
+        self, place: NDArray[np.intp], model: Any, rank: Any, partner: Any, value: NDArray[np.float64]
+    ) -> None:
+        """Take over listed partners: ranks of models and partners, places in the list from 1, values."""
+        self.keys[place[model], rank - 1] = self.sign * value
+        self.partners[place[model], rank - 1] = partner
+        self.worst[:] = self.keys[:, -1]
+
+    def in_order(self) -> Best:
+        """The same by rank of the model."""
+        back = np.argsort(self.ids)
+        kept = (self.keys[back], self.partners[back], self.worst[back], self.ids[back])
+        return Best(*kept, self.sign, self.undefined)
+
+
+def _folded(job: Job, tiles: Tiles, best: Best) -> Best:
+    """Fold all tiles into what is known already."""
+    if not tiles.fresh:
+        return best
+    plan = job.plan(tiles, 4 * best.keys.nbytes)
+    plan = job.announced(plan, tiles, best.fresh().fold)
+    with job.bar(plan) as bar:
+        for found in tiles.reduce(best.fresh, Best.fold, bar.advance, job.threads):
+            best.merge(found)
+    return best
+
+
+def _listed(table: pa.Table, names: list[str], by: str) -> tuple[Any, Any, Any, NDArray[np.float64]]:
+    """Rows of a table of partners as indices of models, places and values."""
+    import pyarrow.compute as pc  # 30 ms that only an update pays
+
+    known = pa.array(names, pa.string())
+    model, partner = (pc.index_in(table[c], known).to_numpy() for c in ("model", "partner"))
+    return model, table["rank"].to_numpy(), partner, table[by].to_numpy()
+
+
+def _table(sample: Correctness, by: str, best: Best, record: _Record) -> pa.Table:
+    """Long table of what was kept."""
+    from dissensus.kernels.partners import NOBODY
+
+    rows, places = np.nonzero(best.partners != NOBODY)
+    partner, names = best.partners[rows, places], pa.array(sample.model_ids, pa.string())
+    columns = {
+        "model": names.take(pa.array(rows)),
+        "rank": pa.array(places + 1),
+        "partner": names.take(pa.array(partner)),
+        "accuracy": pa.array(sample.accuracy[rows]),
+        "partner_accuracy": pa.array(sample.accuracy[partner]),
+        MEASURES[by].name: pa.array(best.sign * best.keys[rows, places]),
+    }
+    return pa.table(columns).replace_schema_metadata(record.metadata(best.undefined))

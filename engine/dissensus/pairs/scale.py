@@ -1,0 +1,182 @@
+"""What a reduction of all pairs will take, before it runs: memory, bytes on disk, time; and its progress."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from dissensus.errors import ArgumentError, StoreFull, UnknownName
+from dissensus.run.memory import available_bytes
+from dissensus.run.progress import Progress
+from dissensus.run.threads import available_threads
+
+from .correctness import READ_BYTES, Correctness, Source, packed_bytes, shape_of
+from .measures import MEASURES, Measure
+from .tiles import BAND, WIDTH, Tile, Tiles
+
+LARGE = 50_000_000  # pairs from which on a run is announced: it may take a second
+DISK_RATE = 500e6  # bytes a second, of a common disk, where none has been measured
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run over all pairs takes.
+
+    Attributes
+    ----------
+    models, examples, pairs : int
+        Its size.
+    memory_bytes : int
+        Most memory it will take beyond what is there already.
+    disk_bytes : int
+        What it will write.
+    seconds : float
+        How long it will take, from a few tiles that were timed; 0 where none were.
+    """
+
+    models: int
+    examples: int
+    pairs: int
+    memory_bytes: int
+    disk_bytes: int = 0
+    seconds: float = 0.0
+
+    def require_room(self, out: Path | None = None) -> None:
+        """Refuse what memory or disk cannot hold.
+
+        Raises
+        ------
+        ArgumentError, StoreFull
+        """
+        there = available_bytes()
+        if self.memory_bytes > there:
+            raise ArgumentError(
+                f"all pairs of {self.models:,} models need {_size(self.memory_bytes)} of memory, "
+                f"{_size(there)} are available: name fewer models (models=), or ask for fewer partners (k=)"
+            )
+        if out is not None:
+            free = shutil.disk_usage(out.parent).free
+            if self.disk_bytes > free:
+                raise StoreFull(
+                    f"{out} would take {_size(self.disk_bytes)}, {_size(free)} are free in {out.parent}: "
+                    "free some space, or name fewer models (models=)"
+                )
+
+    def __str__(self) -> str:
+        disk = f", {_size(self.disk_bytes)} on disk" if self.disk_bytes else ""
+        time = f", about {self.seconds:,.0f} s" if self.seconds else ""
+        return (
+            f"{self.pairs:,} pairs of {self.models:,} models on {self.examples:,} examples: "
+            f"{_size(self.memory_bytes)} of memory{disk}{time}"
+        )
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:,.0f} {unit}" if n_bytes >= 100 or unit == "bytes" else f"{n_bytes:,.1f} {unit}"
+
+
+def counted_measure(name: str) -> Measure:
+    """Look up a measure of right and wrong answers alone.
+
+    Raises
+    ------
+    UnknownName
+        None is called so.
+    ArgumentError
+        It needs more than right and wrong answers.
+    """
+    if name not in MEASURES:
+        raise UnknownName.of("measure", name, MEASURES)
+    if MEASURES[name].needs != "counts":
+        counted = ", ".join(m for m, one in MEASURES.items() if one.needs == "counts")
+        raise ArgumentError(
+            f"{name!r} needs more than right and wrong answers, which is all that is read here; "
+            f"pass one of {counted}, or use pairwise"
+        )
+    return MEASURES[name]
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a run over all pairs is asked for, checked once.
+
+    Attributes
+    ----------
+    measure : Measure
+        One of the counts.
+    undefined : {"nan", "identical"}
+        See `Measure.finish`.
+    threads : int
+        Threads it runs on.
+    progress : bool
+        Whether a large run is announced, and its progress shown, on stderr.
+    """
+
+    measure: Measure
+    undefined: str
+    threads: int
+    progress: bool
+
+    @classmethod
+    def checked(cls, measure: str, undefined: str, threads: int | None, progress: bool) -> Job:
+        """Check the arguments that all runs have.
+
+        Raises
+        ------
+        ArgumentError, UnknownName
+        """
+        if undefined not in ("nan", "identical"):
+            raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
+        if threads is not None and threads < 1:
+            raise ArgumentError(f"threads must be at least 1; got {threads}")
+        return cls(counted_measure(measure), undefined, threads or available_threads(), progress)
+
+    def sample(
+        self,
+        source: Source,
+        models: Sequence[str] | None,
+        split: str | None,
+        mask: ArrayLike | None,
+        labels: str | None,
+    ) -> Correctness:
+        """Gather what the models get right, if memory can hold it."""
+        n_models, n_examples = shape_of(source, models)
+        packed = packed_bytes(n_models, n_examples)
+        Plan(n_models, n_examples, n_models * (n_models - 1) // 2, packed).require_room()
+        return Correctness.of(source, models=models, split=split, mask=mask, labels=labels)
+
+    def tiles(self, sample: Correctness, fresh: int | None = None) -> Tiles:
+        """Values of the pairs of a sample, or of those with one of its first `fresh` models."""
+        return Tiles(sample, self.measure, self.undefined, len(sample.packed) if fresh is None else fresh)
+
+    def plan(self, tiles: Tiles, state_bytes: int, out: Path | None = None, disk_bytes: int = 0) -> Plan:
+        """Plan a run, refused where it does not fit: `state_bytes` are kept by each thread."""
+        buffers = BAND * WIDTH * (16 if self.measure.symmetric else 40)
+        memory = self.threads * (state_bytes + buffers) + min(READ_BYTES, tiles.sample.packed.nbytes)
+        sample = tiles.sample
+        plan = Plan(len(sample.packed), sample.n, tiles.pairs, memory, disk_bytes)
+        plan.require_room(out)
+        return plan
+
+    def announced(self, plan: Plan, tiles: Tiles, add: Callable[[Tile], Any]) -> Plan:
+        """Time some tiles and print the plan, where the run is large and progress is shown."""
+        if not self.progress or plan.pairs < LARGE:
+            return plan
+        seconds = tiles.seconds_a_pair(add) * plan.pairs / self.threads
+        plan = replace(plan, seconds=max(seconds, plan.disk_bytes / DISK_RATE))
+        print(plan, file=sys.stderr, flush=True)
+        return plan
+
+    def bar(self, plan: Plan) -> Progress:
+        """Progress over pairs; silent for small runs."""
+        return Progress(plan.pairs, "pairs", self.progress and plan.pairs >= LARGE)
