@@ -10,7 +10,7 @@ import click
 from dissensus.errors import ArgumentError
 
 from .output import BINARY, Sink, cell, output_options
-from .queries import LABELS, STORE, under
+from .queries import LABELS, STORE, WHERE, on_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +28,7 @@ SHOWN = 3  # partners of a model that the screen has room for
     "--ascending/--descending", default=None, help="Order of --by. [default: the more different first]"
 )
 @click.option("--split", help="Only examples of this split.")
+@WHERE
 @LABELS
 @click.option(
     "--min-accuracy", type=click.FloatRange(0, 1), default=0.0, help="Only models at least this accurate."
@@ -44,6 +45,7 @@ def partners(
     by: str,
     ascending: bool | None,
     split: str | None,
+    where: str | None,
     labels: str | None,
     min_accuracy: float,
     update: bool,
@@ -75,13 +77,13 @@ def partners(
         raise ArgumentError(f"--update needs a file that keeps what it was made of: .{' or .'.join(BINARY)}")
     previous = None if out is None or not update else _previous(out, sink.fmt)
     opened = ds.open(store).under(labels)
-    chosen = _accurate(opened, min_accuracy, split)
+    chosen = _accurate(opened, min_accuracy, split, where)
     table = ds.partners(
-        opened, by, k, ascending=ascending, models=chosen, split=split, previous=previous, progress=True
+        opened, by, k, ascending=ascending, models=chosen, split=split, where=where, previous=previous, progress=True
     )
-    counted = len(opened.rows(split))
+    examples = on_examples(opened, len(opened.rows(split, where)), split, where)
     shown = f"; the first {SHOWN} of up to {k}, --format csv lists all" if k > SHOWN else ""
-    title = f"partners by {by.replace('_', ' ')} on {counted:,} examples{under(opened)}{shown}"
+    title = f"partners by {by.replace('_', ' ')} on {examples}{shown}"
     sink.table(_on_screen(table, by) if sink.fmt == "table" else table, title)
 
 

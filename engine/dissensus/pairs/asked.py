@@ -71,8 +71,8 @@ class Asked:
             raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
         bounds = Interval.checked(names, **interval)
         store = store.under(labels)
-        model_ids = _check_models(store, models)
-        examples = _check_examples(store, split, mask, where)
+        model_ids = checked_models(store, models)
+        examples = checked_examples(store, split, mask, where)
         _check_truth(store, examples, names)
         _check_scores(store, model_ids, names)
         notes = {name: text for name, text in (("split", split), ("where", where)) if text is not None}
@@ -130,7 +130,8 @@ def _check_measures(measures: str | Sequence[str]) -> list[str]:
     return names
 
 
-def _check_models(store: Store, models: Sequence[str] | None) -> list[str]:
+def checked_models(store: Store, models: Sequence[str] | None) -> list[str]:
+    """Models of a store to compare: at least two."""
     model_ids = store.resolve(models)
     if len(model_ids) < 2:
         where = f"the store {store.path} holds" if models is None else "models names"
@@ -138,20 +139,21 @@ def _check_models(store: Store, models: Sequence[str] | None) -> list[str]:
     return model_ids
 
 
-def _check_examples(
+def checked_examples(
     store: Store, split: str | None, mask: ArrayLike | None, where: str | None
 ) -> NDArray[np.bool_] | None:
     """Rows asked for that the truth counts, (N,) bool; None for all."""
     chosen = np.zeros(store.n_examples, np.bool_)
     chosen[store.rows(split, where)] = True
     if mask is not None:
-        chosen &= _check_mask(mask, store.n_examples)
+        chosen &= checked_mask(mask, store.n_examples)
     if not chosen.any():
         raise ArgumentError(_none_left(store, split, mask is not None))
     return None if chosen.all() else chosen
 
 
-def _check_mask(mask: ArrayLike, n_examples: int) -> NDArray[np.bool_]:
+def checked_mask(mask: ArrayLike, n_examples: int) -> NDArray[np.bool_]:
+    """Refuse a mask that is not one bool for each example."""
     rows = np.asarray(mask)
     if rows.dtype != np.bool_ or rows.shape != (n_examples,):
         raise ArgumentError(

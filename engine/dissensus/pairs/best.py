@@ -30,6 +30,7 @@ def partners(
     ascending: bool | None = None,
     models: Sequence[str] | None = None,
     split: str | None = None,
+    where: str | None = None,
     mask: ArrayLike | None = None,
     labels: str | None = None,
     undefined: Literal["nan", "identical"] = "nan",
@@ -55,8 +56,8 @@ def partners(
         Smallest values first. By default the more different partners come first, whichever end that is.
     models : sequence of str, optional
         Models of the store, or names of the array's rows; by default all, or the numbers of the rows.
-    split, labels : str, optional
-        Split and label set of a store, as in `pairwise`.
+    split, where, labels : str, optional
+        Split, expression over examples and label set of a store, as in `pairwise`.
     mask : (N,) bool, optional
         Only these examples.
     undefined : {"nan", "identical"}
@@ -102,7 +103,7 @@ def partners(
     ascending = job.measure.more_different == "low" if ascending is None else ascending
     settings = {"measure": by, "k": k, "ascending": ascending, "undefined": undefined}
     before = None if previous is None else _Record.of(previous)
-    sample = job.sample(source, models, split, mask, labels)
+    sample = job.sample(source, models, split, where, mask, labels)
     record = _Record(settings | {"examples": sample.examples}, sample.model_ids, sample.digests(), 0)
     old = _kept(before, record)
     # fresh models first, so that their rows with all others are the first bands; ranks keep the order

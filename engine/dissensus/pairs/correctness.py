@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from dissensus.errors import ArgumentError
 from dissensus.store.models import again
 
+from .asked import checked_examples, checked_mask, checked_models
 from .counts import Answers
-from .query import _check_examples, _check_mask, _check_models
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -56,6 +56,7 @@ class Correctness:
         *,
         models: Sequence[str] | None = None,
         split: str | None = None,
+        where: str | None = None,
         mask: ArrayLike | None = None,
         labels: str | None = None,
     ) -> Correctness:
@@ -66,9 +67,9 @@ class Correctness:
         ArgumentError, UnknownName
         """
         if hasattr(source, "resolve"):
-            return _of_store(source.under(labels), models, split, mask)
-        if split is not None or labels is not None:
-            raise ArgumentError("split and labels are those of a store; choose examples of an array by mask=")
+            return _of_store(source.under(labels), models, split, where, mask)
+        if (split, where, labels) != (None, None, None):
+            raise ArgumentError("split, where and labels are those of a store; choose examples of an array by mask=")
         if isinstance(source, Answers):
             return _of_answers(source, models, mask)
         return _of_array(source, models, mask)
@@ -121,10 +122,10 @@ def _words(n_examples: int) -> int:
 
 @again
 def _of_store(
-    store: Store, models: Sequence[str] | None, split: str | None, mask: ArrayLike | None
+    store: Store, models: Sequence[str] | None, split: str | None, where: str | None, mask: ArrayLike | None
 ) -> Correctness:
-    model_ids = _check_models(store, models)
-    chosen = _check_examples(store, split, mask)
+    model_ids = checked_models(store, models)
+    chosen = checked_examples(store, split, mask, where)
     opened = [store.model(model_id) for model_id in model_ids]
 
     def rows(some: slice) -> NDArray[np.bool_]:
@@ -139,7 +140,7 @@ def _of_store(
 def _of_array(correct: Any, models: Sequence[str] | None, mask: ArrayLike | None) -> Correctness:
     shape = _checked_array(correct).shape
     names = _names(models, shape[0])
-    chosen = None if mask is None else _check_mask(mask, shape[1])
+    chosen = None if mask is None else checked_mask(mask, shape[1])
     step = max(READ_BYTES // max(shape[1], 1), 1)
     return _packed(names, lambda some: np.asarray(correct[some]), shape[1], chosen, step, "")
 
@@ -149,7 +150,7 @@ def _of_answers(answers: Answers, models: Sequence[str] | None, mask: ArrayLike 
 
     names, chosen = _names(models, len(answers.packed)), answers.chosen
     if mask is not None:
-        rows = pack(_check_mask(mask, np.size(mask))[None, :])[0]
+        rows = pack(checked_mask(mask, np.size(mask))[None, :])[0]
         if rows.shape != chosen.shape:
             most = 64 * len(chosen)
             raise ArgumentError(f"mask has {np.size(mask)} examples, the answers have {most - 63} to {most}")

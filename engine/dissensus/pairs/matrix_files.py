@@ -34,6 +34,7 @@ def save_matrix(
     dtype: Literal["float32", "float64"] = "float32",
     models: Sequence[str] | None = None,
     split: str | None = None,
+    where: str | None = None,
     mask: ArrayLike | None = None,
     labels: str | None = None,
     undefined: Literal["nan", "identical"] = "nan",
@@ -44,7 +45,7 @@ def save_matrix(
 
     Parameters
     ----------
-    source, models, split, mask, labels, undefined, threads, progress
+    source, models, split, where, mask, labels, undefined, threads, progress
         As in `partners`.
     by : str
         A measure of right and wrong answers.
@@ -80,7 +81,7 @@ def save_matrix(
     path = require_free(out)
     if path.suffix.lower() not in FORMATS:
         raise ArgumentError(f"out must end in {' or '.join(FORMATS)}; got {out}")
-    sample = job.sample(source, models, split, mask, labels)
+    sample = job.sample(source, models, split, where, mask, labels)
     tiles, kind = job.tiles(sample), np.dtype(dtype).newbyteorder("<")
     new = _zarr if path.suffix.lower() == ".zarr" else _npy
     plan = job.plan(tiles, 2 * SIDE**2 * kind.itemsize, path, _disk_bytes(len(sample.packed), kind, new))

@@ -146,6 +146,7 @@ class Job:
         source: Source,
         models: Sequence[str] | None,
         split: str | None,
+        where: str | None,
         mask: ArrayLike | None,
         labels: str | None,
     ) -> Correctness:
@@ -153,7 +154,7 @@ class Job:
         n_models, n_examples = shape_of(source, models)
         packed = packed_bytes(n_models, n_examples)
         Plan(n_models, n_examples, n_models * (n_models - 1) // 2, packed).require_room()
-        return Correctness.of(source, models=models, split=split, mask=mask, labels=labels)
+        return Correctness.of(source, models=models, split=split, where=where, mask=mask, labels=labels)
 
     def tiles(self, sample: Correctness, fresh: int | None = None) -> Tiles:
         """Values of the pairs of a sample, or of those with one of its first `fresh` models."""

@@ -32,6 +32,7 @@ def pairs_within(
     at_most: float | None = None,
     models: Sequence[str] | None = None,
     split: str | None = None,
+    where: str | None = None,
     mask: ArrayLike | None = None,
     labels: str | None = None,
     undefined: Literal["nan", "identical"] = "nan",
@@ -44,7 +45,7 @@ def pairs_within(
 
     Parameters
     ----------
-    source, by, models, split, mask, labels, undefined, threads, progress
+    source, by, models, split, where, mask, labels, undefined, threads, progress
         As in `partners`.
     at_least, at_most : float, optional
         Bounds, themselves included; at least one is needed.
@@ -72,7 +73,7 @@ def pairs_within(
     if not bounds[0] <= bounds[1]:
         raise ArgumentError(f"at_least must not exceed at_most; got {at_least} and {at_most}")
     job = Job.checked(by, undefined, threads, progress)
-    tiles = job.tiles(job.sample(source, models, split, mask, labels))
+    tiles = job.tiles(job.sample(source, models, split, where, mask, labels))
     types = {"model_a": pa.string(), "model_b": pa.string()}
     floats = dict.fromkeys(("accuracy_a", "accuracy_b", by), pa.float64())
     schema = pa.schema(list((types | floats).items()))
@@ -201,6 +202,7 @@ def histogram(
     bins: int | ArrayLike = 100,
     models: Sequence[str] | None = None,
     split: str | None = None,
+    where: str | None = None,
     mask: ArrayLike | None = None,
     labels: str | None = None,
     undefined: Literal["nan", "identical"] = "nan",
@@ -211,7 +213,7 @@ def histogram(
 
     Parameters
     ----------
-    source, by, models, split, mask, labels, undefined, threads, progress
+    source, by, models, split, where, mask, labels, undefined, threads, progress
         As in `partners`.
     bins : int or (K + 1,) float
         Equal bins over the measure's range, or their edges.
@@ -234,7 +236,7 @@ def histogram(
     """
     job = Job.checked(by, undefined, threads, progress)
     edges = _edges(job, bins)
-    tiles = job.tiles(job.sample(source, models, split, mask, labels))
+    tiles = job.tiles(job.sample(source, models, split, where, mask, labels))
     plan = job.plan(tiles, 8 * len(edges))
 
     def empty() -> NDArray[np.int64]:
