@@ -27,8 +27,11 @@ READ_ONLY = "a place that may only be read"
 STRANGERS = "another format, codec, example set or weights"
 
 GROUPS: dict[str, dict[str, Fault]] = {
-    KILLED: {act.fault: partial(kills.at_every_step, act=act) for act in ACTS}
-    | {"twice": kills.twice, "removed": kills.removed_after},
+    KILLED: {
+        **{act.fault: partial(kills.at_every_step, act=act) for act in ACTS},
+        "twice": kills.twice,
+        "removed": kills.removed_after,
+    },
     STORM: {"storm": storm.random_kills},
     POWER: {"power": power.power_cuts},
     FULL: {
