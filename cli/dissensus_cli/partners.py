@@ -79,7 +79,15 @@ def partners(
     opened = ds.open(store).under(labels)
     chosen = _accurate(opened, min_accuracy, split, where)
     table = ds.partners(
-        opened, by, k, ascending=ascending, models=chosen, split=split, where=where, previous=previous, progress=True
+        opened,
+        by,
+        k,
+        ascending=ascending,
+        models=chosen,
+        split=split,
+        where=where,
+        previous=previous,
+        progress=True,
     )
     examples = on_examples(opened, len(opened.rows(split, where)), split, where)
     shown = f"; the first {SHOWN} of up to {k}, --format csv lists all" if k > SHOWN else ""

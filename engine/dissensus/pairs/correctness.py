@@ -69,7 +69,9 @@ class Correctness:
         if hasattr(source, "resolve"):
             return _of_store(source.under(labels), models, split, where, mask)
         if (split, where, labels) != (None, None, None):
-            raise ArgumentError("split, where and labels are those of a store; choose examples of an array by mask=")
+            raise ArgumentError(
+                "split, where and labels are those of a store; choose examples of an array by mask="
+            )
         if isinstance(source, Answers):
             return _of_answers(source, models, mask)
         return _of_array(source, models, mask)
