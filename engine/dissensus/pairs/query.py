@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dissensus.store.catalog import Store
 
 Undefined = Literal["nan", "identical"]
+KAPPAS = "kappa is error_consistency (or label_kappa, of predicted classes)"
 
 
 def pairwise(
@@ -152,7 +153,7 @@ def _check_measures(measures: str | Sequence[str]) -> list[str]:
         raise ArgumentError(f"measures must name at least one of {', '.join(MEASURES)}; got none")
     for name in names:
         if name not in MEASURES:
-            raise UnknownName.of("measure", name, MEASURES)
+            raise UnknownName.of("measure", name, MEASURES, KAPPAS if name == "kappa" else "")
         if names.count(name) > 1:
             raise ArgumentError(f"measures names {name!r} {names.count(name)} times; name each measure once")
     return names
