@@ -86,6 +86,6 @@ class KnownIds:
         if self.are_row_numbers and is_same_set and list(texts) != list(self.ids):
             raise ArgumentError(
                 f"{what} holds each of the store's ids, 0 to {len(texts) - 1}, once and in another order: "
-                "name it with id_column= (--id-column) if it is the ids; if rows lie in the store's order, say "
-                "rows='store' (--rows store)"
+                "name it with id_column= (--id-column) if it is the ids; if rows lie in the store's order, "
+                "say rows='store' (--rows store)"
             )

@@ -78,8 +78,8 @@ def suspicions(
     elif not found and (shuffled := _at_chance(predicted, truth, accuracy)) is not None:
         found.append(
             f"accuracy {accuracy:.4f} is that of chance (shuffled rows would have {shuffled:.4f}): are its "
-            "rows in another order than its ids or rows= say (--id-column, --rows), or its classes in another "
-            "than the store's (--classes)?"
+            "rows in another order than its ids or rows= say (--id-column, --rows), or its classes in "
+            "another than the store's (--classes)?"
         )
     return found
 
