@@ -122,13 +122,34 @@ def test_a_long_table_with_ids_of_any_name(store, tmp_path, by_model):
         assert store.top1([name])[0].tolist() == values.tolist()
 
 
+def test_ids_with_blanks_and_capitals_are_said_so(store, tmp_path):
+    file = csv(tmp_path / "m.csv", who=[f"{name.upper()} " for name in shuffled()], pred=PREDICTED[ORDER])
+    assert f"blanks and capitals {N} agree, first 'IMG-" in imported(store, file).error
+
+
+def test_what_is_missing_or_badly_coded_is_said(store, tmp_path):
+    assert "has no column beside the ids" in imported(store, csv(tmp_path / "m.csv", id=IDS)).error
+    (tmp_path / "l.csv").write_bytes(b"id,pred\n\xe9,1\n")
+    assert "save it as UTF-8" in imported(store, tmp_path / "l.csv").error
+    (tmp_path / "n.json").write_text('{"preds": {"a": 1}}')
+    assert (
+        "holds no arrays of predictions; what it has are no lists: preds"
+        in imported(store, tmp_path / "n.json").error
+    )
+    np.save(tmp_path / "t.npy", np.zeros((C, N)))
+    assert "transposed" in imported(store, tmp_path / "t.npy").error
+
+
 @pytest.mark.parametrize("column", ["id", "who", "name"])
 def test_ids_that_differ_by_folder_or_ending_only_are_said_so(store, tmp_path, column):
     file = csv(
         tmp_path / "m.csv", **{column: [f"val/{name}.JPEG" for name in shuffled()]}, pred=PREDICTED[ORDER]
     )
     error = imported(store, file).error
-    assert f"Without folder and ending {N} more agree, first 'val/{IDS[ORDER[0]]}.JPEG' with" in error
+    assert (
+        f"But for folder, ending, blanks and capitals {N} agree, first 'val/{IDS[ORDER[0]]}.JPEG' with"
+        in error
+    )
     assert "write them in the file as they are in the store" in error
 
 

@@ -71,13 +71,13 @@ def order_of(given: Sequence[str], wanted: Sequence[str], what: str, guessed: st
 
 
 def _hint(given: Sequence[str], known: set[str], guessed: str | None) -> str:
-    """What else may help: ids that differ by folder or ending only, ids known by their values only."""
+    """What else may help: ids that differ in their outer form only, ids known by their values only."""
     bares = {bare(name): name for name in known}
     alike = [(name, bares[bare(name)]) for name in given if name not in known and bare(name) in bares]
     hint = ""
     if len(alike) * 2 > len(given):
         hint = (
-            f". Without folder and ending {len(alike)} more agree, first {alike[0][0]!r} with "
+            f". But for folder, ending, blanks and capitals {len(alike)} agree, first {alike[0][0]!r} with "
             f"{alike[0][1]!r}: write them in the file as they are in the store"
         )
     if guessed is not None:

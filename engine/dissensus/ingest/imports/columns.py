@@ -219,6 +219,8 @@ def _one(name: str) -> Picked:
 
 def _only_candidate(table: TableFile, names: Sequence[str]) -> str:
     """The one column that may hold predicted classes."""
+    if not names:
+        raise ArgumentError(f"{table.path} has no column beside the ids; predictions are needed too")
     others = [n for n in names if n.lower() not in IDS]
     candidates = others if len(others) == 1 else [n for n in others if _may_be_classes(table, n)]
     if len(candidates) != 1:

@@ -17,8 +17,8 @@ REMEDY = (
 
 
 def bare(name: str) -> str:
-    """Id without the folders before it and the ending after it."""
-    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    """Id without the folders before it, the ending after it, blanks around it and capitals."""
+    last = name.strip().casefold().replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     stem, dot, ending = last.rpartition(".")
     return stem if dot and stem and ending.isalnum() else last
 
@@ -42,7 +42,7 @@ class KnownIds:
 
     @cached_property
     def bare_names(self) -> frozenset[str]:
-        """The ids without folder and ending."""
+        """The ids in their bare form."""
         return frozenset(map(bare, self.ids))
 
     @cached_property

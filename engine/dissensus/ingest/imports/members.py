@@ -52,7 +52,8 @@ def entries_of(path: Path, format_name: str, members: Mapping[str, Member], want
     """
     arrays = {name: member for name, member in members.items() if member.shape}
     if not arrays:
-        raise ArgumentError(f"{path} holds no arrays of predictions")
+        what = f"; what it has are no lists: {', '.join(list(members)[:5])}" if members else ""
+        raise ArgumentError(f"{path} holds no arrays of predictions{what}")
     if any(name.endswith((".weight", ".running_mean")) or name == "weight" for name in arrays):
         raise ArgumentError(
             f"{path} holds a network's weights, not predictions; run it with `dissensus ingest`"
