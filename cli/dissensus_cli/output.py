@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "parquet")
 GAP = 2  # spaces between columns of a table
 FILE_WIDTH = 160  # of tables in files and pipes
+INTERVAL = re.compile(r"–|-?[\d.]+ \[.*\]")  # a number with its bounds
 LEAST_ROOM = 80  # columns of a terminal below which nothing is left out
 LEAST_NAME = 12  # characters to which long names are shortened
 
@@ -146,11 +148,12 @@ def render(table: pa.Table, title: str = "", *, to_file: bool = False) -> str:
     room = FILE_WIDTH if to_file else screen_width(FILE_WIDTH)
     cells = {name: [cell(v) for v in table[name].to_pylist()] for name in table.column_names}
     numbers = {name for name in cells if table[name].type in _number_types()}
-    wanted = {name: _widths(name, texts, name in numbers) for name, texts in cells.items()}
+    figures = numbers | {name for name, texts in cells.items() if all(map(INTERVAL.fullmatch, texts))}
+    wanted = {name: _widths(name, texts, name in figures) for name, texts in cells.items()}
     widths = _fit(wanted, room)
     is_terminal = not to_file and sys.stdout.isatty()
     if is_terminal:
-        widths = _shown(_shortened(widths, numbers, room), max(room, LEAST_ROOM))
+        widths = _shown(_shortened(widths, figures, room), max(room, LEAST_ROOM))
     view = Table(box=None, pad_edge=False, header_style="bold")
     for name, width in widths.items():
         justify: Any = "right" if name in numbers else "left"
@@ -191,11 +194,11 @@ def _total(widths: Mapping[str, int]) -> int:
     return sum(widths.values()) + GAP * len(widths)
 
 
-def _shortened(widths: Mapping[str, int], numbers: set[str], room: int) -> dict[str, int]:
+def _shortened(widths: Mapping[str, int], figures: set[str], room: int) -> dict[str, int]:
     """Widths with texts and names shortened too, the longest first, where a table is wider than its room."""
     chosen = dict(widths)
     while _total(chosen) > room:
-        open_ = [name for name in chosen if name not in numbers and chosen[name] > LEAST_NAME]
+        open_ = [name for name in chosen if name not in figures and chosen[name] > LEAST_NAME]
         if not open_:
             break
         longest = max(open_, key=lambda name: chosen[name])
