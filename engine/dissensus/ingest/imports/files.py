@@ -61,7 +61,7 @@ def format_of(path: Path) -> str:
 
 def stem_of(path: Path) -> str:
     """File name without the ending that stands for its format."""
-    return path.name.removesuffix(path.name[len(path.name) - len(_ending(path)) :])
+    return path.name.removesuffix(path.name[len(path.name) - len(_ending(path)) :]) or str(path)
 
 
 def _ending(path: Path) -> str:
