@@ -127,6 +127,12 @@ def test_ids_with_blanks_and_capitals_are_said_so(store, tmp_path):
     assert f"blanks and capitals {N} agree, first 'IMG-" in imported(store, file).error
 
 
+def test_a_folder_given_as_dot_has_a_name(store):
+    row = imported(store, ".")
+    assert row.model == "."
+    assert "is a folder" in row.error
+
+
 def test_what_is_missing_or_badly_coded_is_said(store, tmp_path):
     assert "has no column beside the ids" in imported(store, csv(tmp_path / "m.csv", id=IDS)).error
     (tmp_path / "l.csv").write_bytes(b"id,pred\n\xe9,1\n")
