@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -377,6 +378,39 @@ def test_names_and_numbers_stay_whole_in_a_narrow_terminal(zoo, columns, monkeyp
     for row in table.to_pylist():
         wanted = [output.cell(value) for value in row.values()]
         assert any(line.split() == wanted for line in lines), (wanted, lines)
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_a_wide_table_fits_a_terminal_of_80_columns_and_is_whole_in_a_file(to_file, monkeypatch):
+    import pyarrow as pa
+
+    from dissensus_cli import output
+
+    monkeypatch.setattr(output, "screen_width", lambda otherwise: 80)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    names = [f"mobilenetv3_small_100.lamb_in1k_r{size}" for size in (224, 256)]
+    measures = {"kappa": ["0.164 [0.143, 0.185]", "–"]}
+    measures |= {f"long_measure_of_number_{i}": [0.5, 0.25] for i in range(6)}
+    table = pa.table({"model_a": names, "model_b": names[::-1], **measures})
+    text = output.render(table, to_file=to_file)
+    if to_file:
+        assert all(name in text for name in names)
+        assert text.count("0.5000") == 6
+        assert "\x1b" not in text
+        return
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert max(map(len, plain.splitlines()[:-1])) <= 80
+    assert "0.164 [0.143, 0.185]" in plain  # figures are shown whole or not at all
+    assert "mobile…_r224" in plain  # names keep their ends
+    assert "mobile…_r256" in plain
+    last = plain.splitlines()[-1]
+    assert last.startswith("No room for long_measure_of_number_")
+    assert last.endswith("long_measure_of_number_5: see --format json or a wider terminal")
+
+
+def test_kappa_is_told_which(zoo):
+    done = run("pairs", zoo.path, "-m", "kappa", status=1)
+    assert "kappa is error_consistency (or label_kappa, of predicted classes)" in done.stderr
 
 
 @pytest.mark.parametrize(

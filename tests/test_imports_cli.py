@@ -49,6 +49,31 @@ def test_create(files):
     )
 
 
+def test_create_again_says_equal_and_changes_nothing(files):
+    arguments = (
+        "create",
+        files / "s.zoo",
+        "--labels",
+        files / "labels.csv",
+        "--classes",
+        files / "names.txt",
+    )
+    run(*arguments)
+    before = {path: path.stat().st_mtime_ns for path in (files / "s.zoo").rglob("*")}
+    done = run(*arguments)
+    assert done.stdout == f"{files / 's.zoo'} is there already and equal: 8 examples, 2 classes\n"
+    assert {path: path.stat().st_mtime_ns for path in (files / "s.zoo").rglob("*")} == before
+
+
+def test_class_names_that_repeat_are_refused(files, zoo):
+    (files / "twice.csv").write_text("name\ncat\ncat\n")
+    done = run("import", zoo, files / "noise.npy", "--classes", files / "twice.csv", status=1)
+    assert (
+        "classes must name each class once: column 'name' of twice.csv repeats names ('cat' 2 times)"
+        in done.stderr
+    )
+
+
 def test_import(files, zoo):
     arguments = ("import", zoo, files / "right.csv", files / "broken.json", files / "noise.npy")
     done = run(

@@ -296,7 +296,9 @@ def test_classes_must_be_the_stores():
     assert class_places(["b", "a"], ["a", "b"]).tolist() == [1, 0]
     with pytest.raises(UnknownName, match="unknown class 'c'"):
         class_places(["a", "c"], ["a", "b"])
-    with pytest.raises(ArgumentError, match=r"got 2 names, of the store's 1 are missing, first \['b'\]"):
+    with pytest.raises(ArgumentError, match=r"got 1 names, of the store's 1 are missing, first \['b'\]"):
+        class_places(["a"], ["a", "b"])
+    with pytest.raises(ArgumentError, match="each class once, in the file's order; 'a' comes 2 times"):
         class_places(["a", "a"], ["a", "b"])
 
 

@@ -28,7 +28,7 @@ def doubts(predicted, labels, names=NAMES, has_ids=True):
     return suspicions(predicted, Truth.of("t", labels, len(names)), names, has_ids)
 
 
-@pytest.mark.parametrize("accuracy", [0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("accuracy", [0.2, 0.5, 0.9, 0.99])
 def test_ordinary_models_raise_none(labels, accuracy):
     assert doubts(noisy(labels, accuracy), labels) == []
     some = np.where(noisy(labels, accuracy) == 3, 4, noisy(labels, accuracy))
@@ -48,7 +48,7 @@ def test_two_models_that_are_right_everywhere_are_no_copies(labels, tmp_path):
     for name in "ab":
         np.save(tmp_path / f"{name}.npy", labels)
     report = ds.import_predictions(store, sorted(tmp_path.glob("*.npy")), rows="store", progress=False)
-    assert [row.suspicions for row in report.rows] == [[], []]
+    assert [len(row.suspicions) for row in report.rows] == [1, 1]  # each equals the labels, said once
 
 
 def test_worse_than_chance():
@@ -57,11 +57,40 @@ def test_worse_than_chance():
     assert any(text.startswith("accuracy 0.") and "worse than chance (0.5000)" in text for text in found)
 
 
-def test_chance_without_ids_asks_for_the_order_of_rows(labels):
+def test_chance_asks_for_the_order_of_rows(labels):
     shuffled = np.random.default_rng(3).permutation(labels)
     (text,) = doubts(shuffled, labels, has_ids=False)
     assert "is that of chance (0.0833), and the file has no ids" in text
-    assert doubts(shuffled, labels, has_ids=True) == []
+    (text,) = doubts(shuffled, labels, has_ids=True)
+    assert "accuracy 0.0683 is that of chance (shuffled rows would have 0.08" in text
+    assert "are its rows in another order" in text
+    assert doubts(shuffled[:99], labels[:99]) == []  # so few tell nothing
+
+
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_chance_of_frequent_classes_is_their_share(has_ids):
+    """Nine in ten are one class: shuffled rows are right in 0.82, and so is who always says the class."""
+    labels = (np.arange(500) % 10 == 0).astype(int)
+    good = np.where(np.arange(500) % 25 == 3, 1 - labels, labels)
+    assert doubts(good, labels, ["a", "b"], has_ids) == []
+    shuffled = np.random.default_rng(5).permutation(good)
+    (text,) = doubts(shuffled, labels, ["a", "b"], has_ids)
+    assert "is that of chance (shuffled rows would have 0.7" in text
+    assert doubts(np.zeros(500, int), labels, ["a", "b"], has_ids) == ["predicts class 'a' for every example"]
+
+
+def test_few_false_alarms_about_weak_models_that_know_something():
+    """Right in 0.25 of four times four classes: far above what their shuffled rows give."""
+    rng = np.random.default_rng(8)
+    labels = rng.integers(0, 16, 2000)
+    assert doubts(noisy(labels, 0.2, 16), labels, [str(i) for i in range(16)]) == []
+
+
+@pytest.mark.parametrize("n", [20, 600])
+def test_labels_that_are_imported_as_a_model_are_said(n, labels):
+    (text,) = doubts(labels[:n], labels[:n])
+    assert text.startswith("equals the labels in every row: are these the right answers, not a model's?")
+    assert doubts(labels[:19], labels[:19]) == []  # a toy may be right everywhere
 
 
 ORDERS = {
@@ -95,7 +124,9 @@ def test_matching_promises_nothing_where_there_is_nothing():
     rng = np.random.default_rng(0)
     labels, predicted = rng.integers(0, 500, (2, 5000))
     assert matched_accuracy(predicted, labels) < 0.02
-    assert doubts(predicted, labels, [str(i) for i in range(500)]) == []
+    (text,) = doubts(predicted, labels, [str(i) for i in range(500)])
+    assert "matched" not in text
+    assert "is that of chance" in text
     assert matched_accuracy(labels[:1], labels[:1]) == 0
 
 

@@ -94,18 +94,18 @@ def ensemble(
         progress=True,
     )
     if sink.fmt == "table":
-        sink.send(summary(best, under(opened)))
+        sink.send(summary(best, under(opened), to_file=out is not None))
     else:
         sink.table(best.curve, record=best.to_dict())
 
 
-def summary(best: Ensemble, where: str = "") -> str:
+def summary(best: Ensemble, where: str = "", *, to_file: bool = False) -> str:
     """Curve, members and the answer in words; `where` names a label set that is not the store's own."""
     select, how = best.splits["select"], " of votes" if best.combine == "votes" else ""
     counted = f"{where} ({select['n_examples']:,} examples counted)" if where else ""
     title = f"Greedy selection by {best.metric}{how} on split {select['name']!r}{counted}"
     again = "; a member chosen again gets more weight" if len(best.members) < best.curve.num_rows else ""
-    curve = render(best.curve, title + again)
+    curve = render(best.curve, title + again, to_file=to_file)
     members = ", ".join(f"{m} ({w:.0%})" for m, w in zip(best.members, best.weights, strict=True))
     return f"{curve}\nMembers: {members}\n{verdict(best, where)}\n"
 

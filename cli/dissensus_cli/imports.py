@@ -43,7 +43,7 @@ FILES = click.Path(path_type=Path)
 )
 @click.option(
     "--rows",
-    help="Files without ids: 'store' (in its order), 'sorted' (by id), or a file with one id a line.",
+    help="Files without ids: 'store' (its order), 'sorted' (by id: numbers as numbers), or a file of ids.",
 )
 @click.option("--replace", is_flag=True, help="Put models in the place of others of the same name.")
 @click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Fact kept with each model; repeatable.")
@@ -77,7 +77,7 @@ def import_(
       dissensus import my.zoo resnet.npy --rows sorted --metadata category=architecture
     """
     import dissensus as ds
-    from dissensus.ingest import read_classes
+    from dissensus.ingest import read_class_order
 
     sink = Sink(fmt, out, force)
     report = ds.import_predictions(
@@ -88,7 +88,7 @@ def import_(
         name_from=name_from,
         id_column=id_column,
         columns=column,
-        classes=None if classes is None else read_classes(classes).names,
+        classes=None if classes is None else read_class_order(classes),
         rows=rows,
         metadata=dict(_fact(text) for text in metadata),
         replace=replace,

@@ -39,7 +39,8 @@ def create(
     """Make an empty STORE for the examples of a label file.
 
     A label is a class number, a class name, or a set of them (a list, or text with ; or | between); an empty
-    one leaves its example uncounted. The file's other columns are kept as columns of the examples.
+    one leaves its example uncounted. The file's other columns are kept as columns of the examples. The same
+    command again finds the store there and equal, and does nothing.
 
     \b
     Examples:
@@ -48,6 +49,7 @@ def create(
     """
     from dissensus.ingest import create_from_files
 
+    is_there = store.exists()
     made, notes = create_from_files(
         store,
         labels,
@@ -62,7 +64,8 @@ def create(
     )
     for note in notes:
         click.echo(f"Note: {note}", err=True)
-    click.echo(f"made {store}: {made.n_examples:,} examples, {made.n_classes:,} classes")
+    done = f"{store} is there already and equal" if is_there else f"made {store}"
+    click.echo(f"{done}: {made.n_examples:,} examples, {made.n_classes:,} classes")
 
 
 @click.command()
@@ -73,7 +76,7 @@ def create(
 @click.option("--label-column", help="Column of the labels.  [default: recognised]")
 @click.option(
     "--rows",
-    help="Files without ids: 'store' (in its order), 'sorted' (by id), or a file with one id a line.",
+    help="Files without ids: 'store' (its order), 'sorted' (by id: numbers as numbers), or a file of ids.",
 )
 @click.option(
     "--remove", multiple=True, metavar="NAME", help="Take added labels or a column away; repeatable."

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "parquet", "arrow")
 BINARY = ("parquet", "arrow")  # not for stdout
 GAP = 2  # spaces between columns of a table
+FILE_WIDTH = 160  # of tables in files and pipes
+INTERVAL = re.compile(r"–|-?[\d.]+ \[.*\]")  # a number with its bounds
+LEAST_ROOM = 80  # columns of a terminal below which nothing is left out
+LEAST_NAME = 12  # characters to which long names are shortened
 
 
 def output_options(command: Callable[..., Any], formats: Sequence[str] = FORMATS) -> Callable[..., Any]:
@@ -86,7 +91,7 @@ class Sink:
     def table(self, table: pa.Table, title: str = "", record: Any = None) -> None:
         """Send a table; `record` is what JSON shows instead of its rows."""
         forms: dict[str, Callable[[], str | bytes]] = {
-            "table": lambda: render(table, title),
+            "table": lambda: render(table, title, to_file=self.out is not None),
             "json": lambda: to_json(table.to_pylist() if record is None else record),
             "csv": lambda: to_csv(table),
             "parquet": lambda: to_parquet(table),
@@ -153,45 +158,89 @@ def to_arrow(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def render(table: pa.Table, title: str = "") -> str:
-    """Text table: numbers to the right, four digits, a dash for null; names and numbers are never broken."""
+def render(table: pa.Table, title: str = "", *, to_file: bool = False) -> str:
+    """Text table: numbers to the right, four digits, a dash for null; numbers are never broken.
+
+    On a terminal long texts and then long names are shortened, and what still finds no room is named below.
+    """
     from rich.table import Table
     from rich.text import Text
 
+    room = FILE_WIDTH if to_file else screen_width(FILE_WIDTH)
     cells = {name: [cell(v) for v in table[name].to_pylist()] for name in table.column_names}
     numbers = {name for name in cells if table[name].type in _number_types()}
-    widths = _fit({name: _widths(name, texts, name in numbers) for name, texts in cells.items()})
+    figures = numbers | {name for name, texts in cells.items() if all(map(INTERVAL.fullmatch, texts))}
+    wanted = {name: _widths(name, texts, name in figures) for name, texts in cells.items()}
+    widths = _fit(wanted, room)
+    is_terminal = not to_file and sys.stdout.isatty()
+    if is_terminal:
+        widths = _shown(_shortened(widths, figures, room), max(room, LEAST_ROOM))
     view = Table(box=None, pad_edge=False, header_style="bold")
     for name, width in widths.items():
         justify: Any = "right" if name in numbers else "left"
         view.add_column(name.replace("_", " "), justify=justify, width=width)
-    for row in zip(*cells.values(), strict=True):
-        view.add_row(*(Text(text, no_wrap=True, overflow="ellipsis") for text in row))
-    body = print_wide(view, sum(widths.values()) + GAP * len(widths))
-    return (f"{title}\n\n" if title else "") + body
+    for row in zip(*(cells[name] for name in widths), strict=True):
+        texts = (_cut(text, width, name) for text, (name, width) in zip(row, widths.items(), strict=True))
+        view.add_row(*(Text(text, no_wrap=True, overflow="ellipsis") for text in texts))
+    body = print_wide(view, sum(widths.values()) + GAP * len(widths), room=room, is_terminal=is_terminal)
+    hidden = [name for name in cells if name not in widths]
+    more = f"\nNo room for {', '.join(hidden)}: see --format json or a wider terminal\n" if hidden else ""
+    return (f"{title}\n\n" if title else "") + body + more
+
+
+def _is_name(name: str) -> bool:
+    return name == "member" or name.startswith("model")
 
 
 def _widths(name: str, texts: Sequence[str], is_number: bool) -> tuple[int, int]:
     """What a column wants, and what it cannot go below: names and numbers whole, a header's longest word."""
     header, longest = name.split("_"), max(map(len, texts), default=0)
-    whole = (
-        is_number
-        or name in ("member", "category", "property", "problem", "error")
-        or name.startswith("model")
-    )
+    whole = is_number or name in ("category", "property", "problem", "error") or _is_name(name)
     least = max(*map(len, header), longest if whole else min(longest, 8))
     return max(len(name), longest), least
 
 
-def _fit(widths: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+def _fit(widths: Mapping[str, tuple[int, int]], room: int) -> dict[str, int]:
     """Widths within the screen where possible: taken from the columns that can give most."""
     chosen = {name: wanted for name, (wanted, _) in widths.items()}
-    excess = sum(chosen.values()) + GAP * len(chosen) - screen_width(160)
+    excess = _total(chosen) - room
     for name in sorted(widths, key=lambda name: widths[name][1] - widths[name][0]):
         give = max(0, min(excess, chosen[name] - widths[name][1]))
         chosen[name] -= give
         excess -= give
     return chosen
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + GAP * len(widths)
+
+
+def _shortened(widths: Mapping[str, int], figures: set[str], room: int) -> dict[str, int]:
+    """Widths with texts and names shortened too, the longest first, where a table is wider than its room."""
+    chosen = dict(widths)
+    while _total(chosen) > room:
+        open_ = [name for name in chosen if name not in figures and chosen[name] > LEAST_NAME]
+        if not open_:
+            break
+        longest = max(open_, key=lambda name: chosen[name])
+        chosen[longest] -= 1
+    return chosen
+
+
+def _shown(widths: dict[str, int], room: int) -> dict[str, int]:
+    """Columns that find room, from the first on; the first two at any width."""
+    chosen = dict(widths)
+    while len(chosen) > 2 and _total(chosen) > room:
+        chosen.popitem()
+    return chosen
+
+
+def _cut(text: str, width: int, name: str) -> str:
+    """Name without its middle: models of a zoo differ at the end."""
+    if len(text) <= width or not _is_name(name):
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def cell(value: Any) -> str:
@@ -205,14 +254,15 @@ def cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def print_wide(view: Any, least: int) -> str:
+def print_wide(view: Any, least: int, *, room: int | None = None, is_terminal: bool | None = None) -> str:
     """Text of a rich object, as wide as the terminal (160 without one) but never narrower than `least`."""
     from rich.console import Console
 
-    is_terminal = sys.stdout.isatty()
+    room = screen_width(FILE_WIDTH) if room is None else room
+    is_terminal = sys.stdout.isatty() if is_terminal is None else is_terminal
     sink = io.StringIO()
     options: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
-    console = Console(file=sink, force_terminal=is_terminal, width=max(screen_width(160), least), **options)
+    console = Console(file=sink, force_terminal=is_terminal, width=max(room, least), **options)
     console.print(view, soft_wrap=False)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
 

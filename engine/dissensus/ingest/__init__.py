@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .data.tars import TarExamples as TarExamples
     from .data.torch_datasets import DatasetExamples as DatasetExamples
     from .imports.annotations import annotate_from_files as annotate_from_files
+    from .imports.class_names import read_class_order as read_class_order
     from .imports.class_names import read_classes as read_classes
     from .imports.labels import LabelFile as LabelFile
     from .imports.labels import read_labels as read_labels
@@ -102,6 +103,7 @@ _HOME = {
     "plan_ingest": "streaming.planning",
     "python_models": "zoo.functions",
     "read_class_map": "zoo.class_map_files",
+    "read_class_order": "imports.class_names",
     "read_classes": "imports.class_names",
     "read_labels": "imports.labels",
     "read_preprocess": "zoo.stated",

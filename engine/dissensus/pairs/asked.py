@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dissensus.store.catalog import Store
 
 Undefined = Literal["nan", "identical"]
+KAPPAS = "kappa is error_consistency (or label_kappa, of predicted classes)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class Asked:
         **interval: Any,
     ) -> Asked:
         """Check arguments of `pairwise`; see there."""
-        names = _check_measures(measures)
+        names = checked_measures(measures)
         if undefined not in get_args(Undefined):
             raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
         bounds = Interval.checked(names, **interval)
@@ -118,13 +119,13 @@ def _check_truth(store: Store, examples: NDArray[np.bool_] | None, measures: Seq
         )
 
 
-def _check_measures(measures: str | Sequence[str]) -> list[str]:
+def checked_measures(measures: str | Sequence[str]) -> list[str]:
     names = [measures] if isinstance(measures, str) else list(measures)
     if not names:
         raise ArgumentError(f"measures must name at least one of {', '.join(MEASURES)}; got none")
     for name in names:
         if name not in MEASURES:
-            raise UnknownName.of("measure", name, MEASURES)
+            raise UnknownName.of("measure", name, MEASURES, KAPPAS if name == "kappa" else "")
         if names.count(name) > 1:
             raise ArgumentError(f"measures names {name!r} {names.count(name)} times; name each measure once")
     return names

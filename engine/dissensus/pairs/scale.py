@@ -11,11 +11,12 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from dissensus.errors import ArgumentError, StoreFull, UnknownName
+from dissensus.errors import ArgumentError, StoreFull
 from dissensus.run.memory import available_bytes
 from dissensus.run.progress import Progress
 from dissensus.run.threads import available_threads
 
+from .asked import checked_measures
 from .correctness import READ_BYTES, Correctness, Source, packed_bytes, shape_of
 from .measures import MEASURES, Measure
 from .tiles import BAND, WIDTH, Tile, Tiles
@@ -95,8 +96,7 @@ def counted_measure(name: str) -> Measure:
     ArgumentError
         It needs more than right and wrong answers.
     """
-    if name not in MEASURES:
-        raise UnknownName.of("measure", name, MEASURES)
+    checked_measures(name)
     if MEASURES[name].needs != "counts":
         counted = ", ".join(m for m, one in MEASURES.items() if one.needs == "counts")
         raise ArgumentError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError, ExamplesMismatch, UnknownName
 
 from .columns import are_other_numbers
+from .id_values import REMEDY, bare
 from .source import ArraySource, Source, require_memory
 
 HELD_BYTES = 64 << 20  # what may be held in memory rather than read twice
@@ -21,7 +22,12 @@ HELD_BYTES = 64 << 20  # what may be held in memory rather than read twice
 Order = NDArray[np.intp] | None  # row of the file for each example; None where they agree
 
 
-def order_of(given: Sequence[str], wanted: Sequence[str], what: str) -> Order:
+def is_order(given: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether ids of rows are the store's, each once."""
+    return len(given) == len(wanted) and set(given) == set(wanted)
+
+
+def order_of(given: Sequence[str], wanted: Sequence[str], what: str, guessed: str | None = None) -> Order:
     """Row of a file for each of the store's examples.
 
     Parameters
@@ -32,6 +38,8 @@ def order_of(given: Sequence[str], wanted: Sequence[str], what: str) -> Order:
         Ids of the store, in its order.
     what : str
         The file, for the message.
+    guessed : str, optional
+        Column that was taken for the ids by its values only, for the message.
 
     Returns
     -------
@@ -57,9 +65,31 @@ def order_of(given: Sequence[str], wanted: Sequence[str], what: str) -> Order:
     if wrong:
         raise ExamplesMismatch(
             f"{what} has {len(given)} rows, the store {len(wanted)} examples: {'; '.join(wrong)}; give one "
-            f"row for each of the store's ids, which are like {wanted[0]!r}"
+            f"row for each of the store's ids, which are like {wanted[0]!r}{_hint(given, known, guessed)}"
         )
     return np.fromiter((place[name] for name in wanted), np.intp, len(wanted))
+
+
+def _hint(given: Sequence[str], known: set[str], guessed: str | None) -> str:
+    """What else may help: ids that differ in their outer form only, ids known by their values only."""
+    bares = {bare(name): name for name in known}
+    alike = [(name, bares[bare(name)]) for name in given if name not in known and bare(name) in bares]
+    hint = ""
+    if len(alike) * 2 > len(given):
+        hint = (
+            f". But for folder, ending, blanks and capitals {len(alike)} agree, first {alike[0][0]!r} with "
+            f"{alike[0][1]!r}: write them in the file as they are in the store"
+        )
+    if guessed is not None:
+        hint += f". They are column {guessed!r}, taken for the ids by its values; {REMEDY}"
+    return hint
+
+
+def _sorted_ids(ids: Sequence[str]) -> list[str]:
+    """Ids sorted as text; as numbers where all of them are whole numbers."""
+    if all(name.isascii() and name.isdecimal() for name in ids):
+        return sorted(ids, key=lambda name: (int(name), name))
+    return sorted(ids)
 
 
 def ids_of_rows(rows: str | os.PathLike[str] | None, ids: Sequence[str]) -> list[str] | None:
@@ -73,7 +103,7 @@ def ids_of_rows(rows: str | os.PathLike[str] | None, ids: Sequence[str]) -> list
     if rows is None or rows == "store":
         return None
     if rows == "sorted":
-        return sorted(ids)
+        return _sorted_ids(ids)
     try:
         text = Path(rows).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -115,6 +145,12 @@ def class_places(given: Sequence[str] | None, classes: Sequence[str]) -> NDArray
     if given is None:
         return None
     place = {name: i for i, name in enumerate(classes)}
+    twice = next((name for name, n in Counter(given).items() if n > 1), None)
+    if twice is not None:
+        raise ArgumentError(
+            f"classes must name each class once, in the file's order; {twice!r} comes "
+            f"{list(given).count(twice)} times"
+        )
     unknown = [name for name in given if name not in place]
     if unknown:
         raise UnknownName.of("class", str(unknown[0]), classes)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from dissensus.errors import ArgumentError, IncompatibleFormat, UnknownName
@@ -16,7 +17,7 @@ from dissensus.store.columns import FIXED, LABEL_PREFIX, checked_splits, column_
 from dissensus.store.truth import Truth
 
 from ..streaming.checks import check_writable
-from .align import ids_of_rows, order_of
+from .align import Order, ids_of_rows, order_of
 from .keyed import read_keyed
 from .labels import read_labels
 from .stores import SPLIT, AnyPath, if_there, splits_of
@@ -110,6 +111,7 @@ class _Names:
         self._added = {column.name: title for title, column in store.added_columns().items()}
         self._titles = {*store.own_examples().column_names, *self._added.values(), *FIXED}
         self._own_labels = store.label_sets[0]
+        self._new: set[str] = set()
         self._has_own_splits = store.splits is not None and SPLIT not in self._added
 
     def remove(self, name: str) -> None:
@@ -117,6 +119,10 @@ class _Names:
         if name not in self._added:
             raise UnknownName.of("added column", name, self._added)
         self._titles.discard(self._added.pop(name))
+
+    def holds(self, name: str) -> bool:
+        """Whether a column of this name was added before."""
+        return name in self._added and name not in self._new
 
     def add(self, name: str, title: str) -> None:
         """Add a column; refuse a name that is taken."""
@@ -130,6 +136,7 @@ class _Names:
             )
         self._added[name] = title
         self._titles.add(title)
+        self._new.add(name)
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ class _Said:
 
     def labels(self, name: str, path: AnyPath, names: _Names) -> Callable[[], str]:
         """Read a label set; what is returned writes it."""
-        names.add(name, LABEL_PREFIX + name)
+        column_name(name)
         found = read_labels(
             path,
             id_column=if_there(path, self.id_column),
@@ -153,8 +160,24 @@ class _Said:
             example_ids=self.store.example_ids,
         )
         ids = self._ids(found.ids, path, len(found.labels))
-        Truth.of(name, found.labels, self.store.n_classes)
+        truth = Truth.of(name, found.labels, self.store.n_classes)
+        if names.holds(name) and self._is_there(truth, ids):
+            return lambda: f"labels {name} are there already and equal"
+        names.add(name, LABEL_PREFIX + name)
         return partial(self._add_labels, name, found.labels, ids)
+
+    def _is_there(self, truth: Truth, ids: list[str] | None) -> bool:
+        """Whether a label set of the store is that of a file."""
+        if truth.name not in self.store.label_sets:
+            return False
+        rows = self._rows(ids)
+        there, given = self.store.under(truth.name).truth, truth if rows is None else truth.take(rows)
+        return bool(np.array_equal(there.offsets, given.offsets)) and bool(
+            np.array_equal(there.classes, given.classes)
+        )
+
+    def _rows(self, ids: list[str] | None) -> Order:
+        return None if ids is None else order_of(ids, self.store.example_ids, "the file")
 
     def _add_labels(self, name: str, labels: list[Any], ids: list[str] | None) -> str:
         self.store.add_labels(name, labels, example_ids=ids)
@@ -167,17 +190,31 @@ class _Said:
         table = keyed.table
         if not table.column_names:
             raise ArgumentError(f"{path} has no columns beside the ids; there is nothing to add")
-        for name in table.column_names:
-            names.add(name, name)
         ids = self._ids(keyed.ids, path, keyed.n_rows)
         if SPLIT in table.column_names:
             splits = checked_splits(splits_of(table[SPLIT]), table.num_rows)
             table = table.set_column(table.column_names.index(SPLIT), SPLIT, splits)
-        return partial(self._add_columns, table, ids)
+        there = [
+            name for name in table.column_names if names.holds(name) and self._is_equal(table, name, ids)
+        ]
+        table = table.drop_columns(there)
+        for name in table.column_names:
+            names.add(name, name)
+        return partial(self._add_columns, table, ids, there)
 
-    def _add_columns(self, table: pa.Table, ids: list[str] | None) -> str:
-        self.store.add_columns(table, example_ids=ids)
-        return f"added columns {', '.join(table.column_names)}"
+    def _is_equal(self, table: pa.Table, name: str, ids: list[str] | None) -> bool:
+        """Whether an added column of the store is that of a file."""
+        rows = self._rows(ids)
+        given = table[name] if rows is None else table[name].take(pa.array(rows))
+        added = self.store.added_columns().get(name)
+        return added is not None and added.read().to_pylist() == given.to_pylist()
+
+    def _add_columns(self, table: pa.Table, ids: list[str] | None, there: list[str]) -> str:
+        said = [f"columns {', '.join(there)} are there already and equal"] if there else []
+        if table.column_names:
+            self.store.add_columns(table, example_ids=ids)
+            said.insert(0, f"added columns {', '.join(table.column_names)}")
+        return "; ".join(said)
 
     def _ids(self, found: list[str] | None, path: AnyPath, n_rows: int) -> list[str] | None:
         """Ids of a file's rows: its own, or those the user says; None where they are in the store's order."""

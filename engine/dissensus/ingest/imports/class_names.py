@@ -90,6 +90,25 @@ def read_classes(path: str | os.PathLike[str]) -> ClassFile:
     return ClassFile([str(v) for v in table[name].to_pylist()], columns, notes)
 
 
+def read_class_order(path: str | os.PathLike[str]) -> list[str]:
+    """Read the names of a file's classes in its order, for `import_predictions`.
+
+    Parameters
+    ----------
+    path
+        As of `read_classes`.
+
+    Raises
+    ------
+    ArgumentError
+        It cannot be read, or its names repeat: what then names classes, their numbers, is no order.
+    """
+    found = read_classes(path)
+    if found.names == [str(i) for i in range(len(found.names))] and found.notes:
+        raise ArgumentError(f"classes must name each class once: {found.notes[0]}")
+    return found.names
+
+
 def _lines(path: Path) -> list[str]:
     """Lines of a text file; those in quotation marks without them."""
     parsed = [(line, next(csv.reader([line]))) for line in read_lines(path, "classes")]

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError, UnknownName, WrongClassCount
 
+from .id_values import SAMPLE, KnownIds
 from .names import IDS, LOGITS, MODEL, PREDICTIONS, PROBABILITIES, STRONG_IDS, TRUTH, hint_of
 from .source import Wanted
 from .tables import TableFile
@@ -34,13 +35,26 @@ def is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def find_ids(table: TableFile, ids: Sequence[str], given: str | None) -> str | None:
+def find_ids(
+    table: TableFile, ids: Sequence[str], given: str | None, *, has_rows: bool = False
+) -> str | None:
     """Column of a table that holds the store's example ids: by name, else by its values.
+
+    Parameters
+    ----------
+    table, ids
+        The file, and the ids of the store.
+    given
+        Name the user gave.
+    has_rows
+        Whether the user says how rows of files without ids lie.
 
     Raises
     ------
     UnknownName
         The name given is not there.
+    ArgumentError
+        Two columns contradict each other, or one may be ids or ranks.
     """
     names: list[str] = table.schema.names
     if given is not None:
@@ -48,36 +62,63 @@ def find_ids(table: TableFile, ids: Sequence[str], given: str | None) -> str | N
             raise UnknownName.of(f"column of {table.path.name}", given, names)
         return given
     named: list[str] = sorted((n for n in names if n.lower() in IDS), key=lambda n: IDS.index(n.lower()))
-    known = set(ids)
-    found = next((name for name in named if _share_known(table, name, known) > 0.5), None)
+    known = KnownIds(ids)
+    hits = [name for name in named if known.share(_first_texts(table, [name])[name]) > 0.5]
     strong: list[str] = [n for n in named if n.lower() in STRONG_IDS]
-    if found is not None or strong:
-        return found if found is not None else strong[0]
-    return _by_value(table, ids, known)
+    _refuse_contradiction(table, [name for name in hits if name in strong])
+    if hits or strong:
+        return (hits or strong)[0]
+    return _by_value(table, known, has_rows)
 
 
-def _by_value(table: TableFile, ids: Sequence[str], known: set[str]) -> str | None:
-    """Column of no known name that holds ids in every row; row numbers are no ids that say so themselves."""
-    named = (*IDS, *PREDICTIONS, *TRUTH, *MODEL)
-    others = [n for n in table.schema.names if n.lower() not in named]
-    are_numbers = list(ids) == [str(i) for i in range(len(ids))]
-    for name in others if len(table.schema.names) < 50 else ():
-        kind = table.schema.field(name).type
-        usable = is_text(kind) or (pa.types.is_integer(kind) and not are_numbers)
-        if usable and _share_known(table, name, known) == 1:
-            return str(name)
+def _refuse_contradiction(table: TableFile, names: Sequence[str]) -> None:
+    """Refuse two columns of the store's ids that do not agree in every row."""
+    for other in names[1:]:
+        one, two = ids_of(table, names[0]), ids_of(table, other)
+        differ = [row for row, pair in enumerate(zip(one, two, strict=True)) if pair[0] != pair[1]]
+        if differ:
+            raise ArgumentError(
+                f"columns {names[0]!r} and {other!r} of {table.path} both hold the store's ids and differ in "
+                f"{len(differ)} rows, in row {differ[0]} {one[differ[0]]!r} and {two[differ[0]]!r}: name the "
+                "right one with id_column= (--id-column)"
+            )
+
+
+def _by_value(table: TableFile, known: KnownIds, has_rows: bool) -> str | None:
+    """Column of no known name whose values nearly all are ids, each once a model."""
+    names: list[str] = table.schema.names
+    others = [n for n in names if n.lower() not in (*PREDICTIONS, *TRUTH, *MODEL) and _holds_ids(table, n)]
+    model = next((n for n in names if n.lower() in MODEL), None)
+    texts = _first_texts(table, others if model is None else [*others, model])
+    groups = texts.pop(model, None) if model is not None else None
+    for name in others:
+        if known.are_like(texts[name], groups or None):
+            return name
+    for name in others if not has_rows and len(names) > 1 and known.are_row_numbers else ():
+        if known.share(texts[name]) == 1:
+            known.refuse_other_row_numbers(ids_of(table, name), f"column {name!r} of {table.path}")
     return None
 
 
-def _share_known(table: TableFile, name: str, known: set[str]) -> float:
-    """Share of the first ids of a column that are the store's; 0 where it holds no ids, or one twice."""
+def _holds_ids(table: TableFile, name: str) -> bool:
+    kind = table.schema.field(name).type
+    return _may_be_ids(kind) and not pa.types.is_null(kind)
+
+
+def _first_texts(table: TableFile, names: Sequence[str]) -> dict[str, list[str]]:
+    """First values of columns as text; none of a column that holds no ids."""
     try:
-        batch = next(iter(table.batches([name], {name: pa.string()})), None)
-        texts = [] if batch is None else as_ids(batch.column(0).slice(0, 1000), "")
+        batch = next(iter(table.batches(names, dict.fromkeys(names, pa.string()))), None) if names else None
     except ArgumentError:
-        return 0
-    distinct = len(set(texts)) == len(texts) or name.lower() in IDS
-    return sum(text in known for text in texts) / len(texts) if texts and distinct else 0
+        batch = None
+    return {name: [] if batch is None else _texts_of(batch.column(i)) for i, name in enumerate(names)}
+
+
+def _texts_of(column: pa.Array) -> list[str]:
+    try:
+        return as_ids(column.slice(0, SAMPLE), "")
+    except ArgumentError:
+        return []
 
 
 def ids_of(table: TableFile, name: str) -> list[str]:
@@ -178,6 +219,8 @@ def _one(name: str) -> Picked:
 
 def _only_candidate(table: TableFile, names: Sequence[str]) -> str:
     """The one column that may hold predicted classes."""
+    if not names:
+        raise ArgumentError(f"{table.path} has no column beside the ids; predictions are needed too")
     others = [n for n in names if n.lower() not in IDS]
     candidates = others if len(others) == 1 else [n for n in others if _may_be_classes(table, n)]
     if len(candidates) != 1:

@@ -215,6 +215,8 @@ def check_shape(shape: tuple[int, ...], dtype: np.dtype[Any], n_classes: int) ->
     if len(shape) == 2 and dtype.kind in "OU":
         raise ArgumentError(f"scores must be numbers; got text of shape {shape}")
     if len(shape) == 2 and shape[1] not in (1, n_classes):
+        turned = f"; with {n_classes} rows they seem transposed" if shape[0] == n_classes else ""
         raise WrongClassCount(
-            f"predictions have {shape[1]} columns, the store needs one for each of its {n_classes} classes"
+            f"predictions have {shape[1]} columns, the store needs one for each of its {n_classes} "
+            f"classes{turned}"
         )

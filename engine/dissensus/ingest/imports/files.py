@@ -61,7 +61,7 @@ def format_of(path: Path) -> str:
 
 def stem_of(path: Path) -> str:
     """File name without the ending that stands for its format."""
-    return path.name.removesuffix(path.name[len(path.name) - len(_ending(path)) :])
+    return path.name.removesuffix(path.name[len(path.name) - len(_ending(path)) :]) or str(path)
 
 
 def _ending(path: Path) -> str:
@@ -83,7 +83,8 @@ def reading(path: Path, format_name: str) -> Iterator[None]:
         raise
     except Exception as error:  # readers raise what they like: zip, pickle, Arrow and Rust errors among them
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ArgumentError(f"{path} cannot be read as {format_name}: {reason}") from error
+        remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        raise ArgumentError(f"{path} cannot be read as {format_name}: {reason}{remedy}") from error
 
 
 def array_of(values: Any, what: str) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,21 @@ def read_json(path: Path) -> Any:
     with reading(path, "json"):
         text = path.read_text(encoding="utf-8-sig")
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_distinct)
         except json.JSONDecodeError as error:
             if not error.msg.startswith("Extra data"):
                 raise
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.splitlines() if line.strip()]
+        return [json.loads(line, object_pairs_hook=_distinct) for line in lines]
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Object of its pairs; JSON readers keep the last of two of one key without a word."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        name, n = next(item for item in Counter(key for key, _ in pairs).items() if item[1] > 1)
+        raise ValueError(f"an object has the key {name!r} {n} times; keys must be distinct")
+    return content
 
 
 def table_of_records(path: Path, records: list[dict[str, Any]]) -> pa.Table:

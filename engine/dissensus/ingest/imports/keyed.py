@@ -61,7 +61,7 @@ def read_keyed(
     """
     file = open_whole(path)
     if given is not None or len(example_ids):
-        name = find_ids(file, example_ids, given)
+        name = find_ids(file, example_ids, given, has_rows=True)
         ids = None if name is None else ids_of(file, name)
     else:
         name, ids = _own_ids(file)

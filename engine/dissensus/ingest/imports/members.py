@@ -10,6 +10,7 @@ from typing import Any
 from dissensus.errors import ArgumentError, UnknownName
 
 from .files import id_texts, stem_of
+from .id_values import SAMPLE, KnownIds
 from .names import LOGITS, MEMBER_IDS, PREDICTIONS, PROBABILITIES, TRUTH_ARRAYS, hint_of
 from .source import Entry, Facts, Source, Wanted
 
@@ -51,18 +52,24 @@ def entries_of(path: Path, format_name: str, members: Mapping[str, Member], want
     """
     arrays = {name: member for name, member in members.items() if member.shape}
     if not arrays:
-        raise ArgumentError(f"{path} holds no arrays of predictions")
+        what = f"; what it has are no lists: {', '.join(list(members)[:5])}" if members else ""
+        raise ArgumentError(f"{path} holds no arrays of predictions{what}")
     if any(name.endswith((".weight", ".running_mean")) or name == "weight" for name in arrays):
         raise ArgumentError(
             f"{path} holds a network's weights, not predictions; run it with `dissensus ingest`"
         )
     id_name = _id_member(path, arrays, wanted)
+    is_named = id_name is not None
+    if id_name is None and len(arrays) > 1:
+        id_name = _by_value(path, arrays, wanted)
     chosen = _chosen(path, arrays, wanted, id_name)
     unused = [name for name in members if name not in (*chosen, id_name)]
     single = len(chosen) == 1
     return [
         Entry(
-            stem_of(path) if single else name, path, _loader(path, format_name, name, arrays, id_name, unused)
+            stem_of(path) if single else name,
+            path,
+            _loader(path, format_name, name, arrays, id_name, is_named, unused),
         )
         for name in chosen
     ]
@@ -74,15 +81,19 @@ def _loader(
     name: str,
     arrays: Mapping[str, Member],
     id_name: str | None,
+    is_named: bool,
     unused: Sequence[str],
 ) -> Callable[[], Source]:
+    guessed = None if id_name is None or is_named else id_name
+
     def load() -> Source:
         ids = None
         if id_name is not None:
             source = arrays[id_name].load(Facts(format_name))
             ids = id_texts(source.read(0, source.shape[0]), f"array {id_name!r} of {path.name}")
-        notes = [f"not used: {', '.join(unused)}"] if unused else []
-        return arrays[name].load(Facts(format_name, ids, hint_of(name), notes))
+        notes = [f"ids are array {guessed!r}"] if guessed is not None else []
+        notes += [f"not used: {', '.join(unused)}"] if unused else []
+        return arrays[name].load(Facts(format_name, ids, hint_of(name), notes, guessed=guessed))
 
     return load
 
@@ -95,6 +106,31 @@ def _id_member(path: Path, arrays: Mapping[str, Any], wanted: Wanted) -> str | N
     lower = {name.lower(): name for name in reversed(list(arrays))}
     found = (lower[known] for known in MEMBER_IDS if known in lower)
     return next((name for name in found if len(arrays[name].shape) == 1), None)  # pixels are no ids
+
+
+def _by_value(path: Path, arrays: Mapping[str, Member], wanted: Wanted) -> str | None:
+    """Array of no known name whose values nearly all are the store's ids."""
+    known = KnownIds(wanted.ids)
+    others = [
+        n for n, m in arrays.items() if len(m.shape) == 1 and n.lower() not in (*PREDICTIONS, *TRUTH_ARRAYS)
+    ]
+    texts = {name: _texts(arrays[name], SAMPLE) for name in others}
+    found = next((name for name in others if known.are_like(texts[name])), None)
+    if found is None and not wanted.has_rows and known.are_row_numbers:
+        for name in others:
+            if known.share(texts[name]) == 1:
+                whole = _texts(arrays[name], arrays[name].shape[0])
+                known.refuse_other_row_numbers(whole, f"array {name!r} of {path}")
+    return found
+
+
+def _texts(member: Member, n_rows: int) -> list[str]:
+    """First values of an array as text; none of one that holds no ids."""
+    try:
+        array = member.load(Facts("")).read(0, min(n_rows, member.shape[0]))
+        return id_texts(array, "")
+    except ArgumentError:
+        return []
 
 
 def _chosen(path: Path, arrays: Mapping[str, Any], wanted: Wanted, id_name: str | None) -> list[str]:

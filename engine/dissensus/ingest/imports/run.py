@@ -18,7 +18,15 @@ from dissensus.store import format as fmt
 
 from ..streaming.checks import check_writable
 from ..zoo.checkpoints import one_line
-from .align import Aligned, Order, class_places, ids_of_rows, order_of, order_without_ids
+from .align import (
+    Aligned,
+    Order,
+    class_places,
+    ids_of_rows,
+    is_order,
+    order_of,
+    order_without_ids,
+)
 from .detect import Reading, check_shape, decide
 from .find import Unreadable, find_models
 from .report import ImportReport, ImportRow
@@ -125,7 +133,9 @@ def import_predictions(
     )
     check_writable(store)
     _ = store.model_ids  # what is damaged is said before anything is stored
-    found = find_models(paths, Wanted(ids, store.classes, id_column, columns), model_id, name_from)
+    found = find_models(
+        paths, Wanted(ids, store.classes, id_column, columns, rows is not None), model_id, name_from
+    )
     return ImportReport(_run_all(job, found, progress))
 
 
@@ -224,6 +234,10 @@ class _Job:
 
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
         given, ids = source.facts.ids, self.store.example_ids
+        guessed = source.facts.guessed
+        if given is not None and self.rows is not None and guessed and not is_order(given, ids):
+            notes.append(f"column {guessed!r} is not taken for the ids: rows= (--rows) says how rows lie")
+            given = None
         if given is not None:
             if self.rows is not None:
                 raise ArgumentError(f"rows must not be given for {file.name}: it has ids of its own")
@@ -231,10 +245,12 @@ class _Job:
                 raise ArgumentError(
                     f"{file.name} has {len(given)} ids for {source.shape[0]} rows of predictions"
                 )
-            return order_of(given, ids, file.name)
+            return order_of(given, ids, file.name, guessed)
         order = order_without_ids(source.shape[0], ids, self.row_ids, file.name)
         if self.rows is None:
             notes.append("no ids in the file: its rows are taken in the store's order")
+        if self.rows == "sorted" and self.row_ids != sorted(ids):
+            notes.append("rows are taken in the order of the ids as numbers, 2 before 10")
         return order
 
     def _survey(self, aligned: Aligned, source: Source, label: str, bar: Progress) -> Survey:

@@ -26,12 +26,15 @@ class Wanted:
         Example ids and class names of the store, in its order.
     id_column, columns
         Names the user gave for the ids and for the predictions; None where the names must be recognised.
+    has_rows
+        Whether the user says how rows of files without ids lie.
     """
 
     ids: Sequence[str]
     classes: Sequence[str]
     id_column: str | None = None
     columns: str | Sequence[str] | None = None
+    has_rows: bool = False
 
     def refuse_columns(self, path: Path) -> None:
         """Refuse names of columns for a file that has none."""
@@ -75,6 +78,8 @@ class Facts:
         Whether the file says which class each column of scores is.
     is_weak
         Whether the predictions have a name that right answers go by too.
+    guessed
+        Column (or array) that was taken for the ids by its values, not by its name.
     """
 
     format: str
@@ -83,6 +88,7 @@ class Facts:
     notes: list[str] = field(default_factory=list)
     in_order: bool = False
     is_weak: bool = False
+    guessed: str | None = None
 
 
 class ArraySource:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
-from dissensus.errors import ArgumentError, UnknownName
+from dissensus.errors import ArgumentError, DissensusError, UnknownName
+from dissensus.store.catalog import Store
 from dissensus.store.create import create
 from dissensus.store.identity import id_strings
 
@@ -18,9 +21,6 @@ from .class_names import ClassFile, read_classes
 from .keyed import read_keyed
 from .labels import LabelFile, read_labels
 from .whole import open_whole
-
-if TYPE_CHECKING:
-    from dissensus.store.catalog import Store
 
 SPLIT = "split"
 AnyPath = str | os.PathLike[str]
@@ -39,12 +39,12 @@ def create_from_files(
     dtype: str = "float16",
     codec: str = "raw",
 ) -> tuple[Store, list[str]]:
-    """Make a store for the examples of a label file.
+    """Make a store for the examples of a label file, or open the one that is there and equal to it.
 
     Parameters
     ----------
     path
-        Folder to make; must not exist.
+        Folder to make; must not exist, unless it is this very store.
     labels
         Label file, see `read_labels`; its other columns become columns of the examples.
     label_set
@@ -61,7 +61,7 @@ def create_from_files(
     Returns
     -------
     store : Store
-        The new store.
+        The new store, or the one that is there.
     notes : list of str
         How the files were read.
 
@@ -81,9 +81,9 @@ def create_from_files(
     for file in metadata:
         _merge(columns, _columns_of(file, ids, found.ids is not None, id_column), file)
     facts = named or ClassFile(found.classes or [])
-    store = create(
-        path,
-        found.labels,
+    make = partial(
+        create,
+        labels=found.labels,
         classes=facts.names or None,
         example_ids=ids,
         splits=splits,
@@ -93,7 +93,33 @@ def create_from_files(
         class_metadata=facts.columns,
         codec=codec,
     )
-    return store, [*found.notes, *facts.notes]
+    notes = [*found.notes, *facts.notes, *_unused_classes(found.labels, facts.names)]
+    if Path(path).is_dir() and is_equal_to_new(path, make):
+        return Store(path), notes
+    return make(path), notes
+
+
+def is_equal_to_new(path: AnyPath, make: Callable[[AnyPath], Store]) -> bool:
+    """Whether what is at a path is a store like the one that would be made there."""
+    try:
+        old = Store(path)
+    except DissensusError:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        new = make(Path(folder) / "new.zoo")
+        return (
+            (old.dtype, old.codec, old.label_sets[0]) == (new.dtype, new.codec, new.label_sets[0])
+            and old.own_examples().equals(new.own_examples())
+            and old.class_table().equals(new.class_table())
+        )
+
+
+def _unused_classes(labels: Sequence[Any], names: Sequence[str]) -> list[str]:
+    """Note on named classes that no example has."""
+    there = {c for entry in labels for c in (entry if isinstance(entry, list) else [entry])} - {None}
+    if not names or len(there) >= len(names):
+        return []
+    return [f"{len(there):,} of {len(names):,} classes occur in the labels"]
 
 
 def _columns_and_splits(

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from dissensus.store.truth import Truth
 
 SIGMAS = 4  # from chance: 1 in 30,000 by luck
+AT_CHANCE = 3  # what shuffled rows give is within so many of their mean, 997 times in 1,000
+SHUFFLES = 32
+LEAST_EXAMPLES = 100  # with fewer, chance and a weak model cannot be told apart
+LEAST_RIGHT = 20  # right answers in a row that are no luck
 GAIN_SIGMAS = 8  # of accuracy under another order of classes: several are tried
 REMEDY = "give the names in the file's order with classes= (--classes FILE)"
 
@@ -42,7 +46,7 @@ def suspicions(
     classes : list of str
         Names of the classes.
     has_ids : bool
-        Whether rows were matched by ids.
+        Whether rows were matched by ids, or the user said how they lie.
     is_weak : bool
         Whether the predictions have a name that right answers go by too.
     """
@@ -55,12 +59,11 @@ def suspicions(
     chance = float(truth.sizes.mean()) / len(classes)
     spread = SIGMAS * float(np.sqrt(chance * (1 - chance) / len(predicted)))
     if constant is not None:
-        return [CONSTANT.format(repr(constant))] if accuracy < chance + spread else []
+        return [CONSTANT.format(repr(constant))] if accuracy < 1 else []
     found = []
-    if is_weak and accuracy == 1:
+    if accuracy == 1 and truth.is_single and (is_weak or len(predicted) >= LEAST_RIGHT):
         found.append(
-            "equals the store's labels on every example, and its column has a name that labels go by: are "
-            "these the right answers? (columns=, --column)"
+            "equals the labels in every row: are these the right answers, not a model's? (columns=, --column)"
         )
     if accuracy < chance - spread:
         found.append(f"accuracy {accuracy:.4f} is worse than chance ({chance:.4f})")
@@ -72,7 +75,23 @@ def suspicions(
             f"accuracy {accuracy:.4f} is that of chance ({chance:.4f}), and the file has no ids: are its "
             "rows in another order? (rows=, --rows)"
         )
+    elif not found and (shuffled := _at_chance(predicted, truth, accuracy)) is not None:
+        found.append(
+            f"accuracy {accuracy:.4f} is that of chance (shuffled rows would have {shuffled:.4f}): are its "
+            "rows in another order than its ids or rows= say (--id-column, --rows), or its classes in "
+            "another than the store's (--classes)?"
+        )
     return found
+
+
+def _at_chance(predicted: Classes, truth: Truth, accuracy: float) -> float | None:
+    """Mean accuracy of the same predictions dealt to other examples, if the accuracy is no other."""
+    if len(predicted) < LEAST_EXAMPLES:
+        return None
+    rng = np.random.default_rng(0)
+    dealt = [float(truth.correct(rng.permutation(predicted)).mean()) for _ in range(SHUFFLES)]
+    middle, spread = float(np.mean(dealt)), float(np.std(dealt, ddof=1))
+    return middle if abs(accuracy - middle) <= AT_CHANCE * spread else None
 
 
 def hypotheses(classes: list[str]) -> Iterator[tuple[str, NDArray[np.intp]]]:

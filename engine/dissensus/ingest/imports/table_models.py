@@ -16,20 +16,23 @@ from dissensus.errors import ArgumentError
 
 from .columns import Picked, find_ids, find_predictions, ids_of, is_list, is_text, some_names
 from .files import reading, stem_of
-from .names import IDS, MODEL
+from .names import IDS, MODEL, STRONG_IDS
 from .source import ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
 from .tables import TableFile
 
 
 def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     """Models of a table: one, or those that its column "model" names."""
-    id_name = find_ids(table, wanted.ids, wanted.id_column)
+    id_name = find_ids(table, wanted.ids, wanted.id_column, has_rows=wanted.has_rows)
     model = next((n for n in table.schema.names if n.lower() in MODEL and n != id_name), None)
     picked = find_predictions(table, wanted, [id_name, model])
-    guessed = id_name is not None and wanted.id_column is None and id_name.lower() not in IDS
-    notes = [*table.notes, *([f"ids are column {id_name!r}"] if guessed else [])]
+    is_guessed = id_name is not None and wanted.id_column is None and id_name.lower() not in IDS
+    has_rival = any(n.lower() in STRONG_IDS and n != id_name for n in table.schema.names)
+    is_said = id_name is not None and (is_guessed or has_rival)
+    notes = [*table.notes, *([f"ids are column {id_name!r}"] if is_said else [])]
     notes += _unused(table, [id_name, model, *picked.names])
-    facts = Facts(table.format, None, picked.hint, notes, picked.in_order, picked.is_weak)
+    guessed = id_name if is_guessed else None
+    facts = Facts(table.format, None, picked.hint, notes, picked.in_order, picked.is_weak, guessed)
     if model is not None:
         return _long_entries(table, model, id_name, picked, facts)
 

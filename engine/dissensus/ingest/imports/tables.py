@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -144,12 +144,13 @@ def _csv(path: Path) -> TableFile:
     bare = _is_data(header)
     names = [UNNAMED.format(i) for i in range(len(header))] if bare else header
     read = pc.ReadOptions(block_size=_CSV_BLOCK, column_names=names, skip_rows=0 if bare else 1)
-    parse = pc.ParseOptions(delimiter=delimiter)
+    is_single = len(names) == 1  # an empty line is an empty cell there, not nothing
+    parse = pc.ParseOptions(delimiter=delimiter, ignore_empty_lines=not is_single)
 
     def scan(names: Sequence[str], types: Types) -> Iterator[pa.RecordBatch]:
         convert = pc.ConvertOptions(include_columns=list(names), column_types=dict(types))
         with pc.open_csv(path, read_options=read, parse_options=parse, convert_options=convert) as reader:
-            yield from reader
+            yield from _first_of(reader, _filled(path, delimiter) - (not bare)) if is_single else reader
 
     with pc.open_csv(path, read_options=read, parse_options=parse) as reader:
         schema = reader.schema
@@ -157,6 +158,20 @@ def _csv(path: Path) -> TableFile:
     if delimiter != ("\t" if ".tsv" in path.suffixes else ","):
         notes.append(f"columns are separated by {delimiter!r}")
     return TableFile(path, "tsv" if ".tsv" in path.suffixes else "csv", schema, scan, tuple(notes))
+
+
+def _first_of(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:
+    """First rows of some batches."""
+    for batch in batches:
+        yield batch.slice(0, max(0, n_rows))
+        n_rows -= batch.num_rows
+
+
+def _filled(path: Path, delimiter: str) -> int:
+    """Number of rows up to the last line that is not empty; what follows it is no row."""
+    with _opened(path) as file:
+        rows = enumerate(csv.reader(file, delimiter=delimiter), 1)
+        return max((number for number, row in rows if row), default=0)
 
 
 def _other_delimiter(path: Path, usual: str) -> str | None:
@@ -177,9 +192,13 @@ def _first_row(path: Path, delimiter: str) -> list[str]:
 
 
 def _rows(path: Path, delimiter: str, n: int) -> list[list[str]]:
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+    with _opened(path) as file:
         return list(islice(csv.reader(file, delimiter=delimiter), n))
+
+
+def _opened(path: Path) -> Any:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rt", encoding="utf-8-sig", newline="")
 
 
 def _is_data(row: Sequence[str]) -> bool:

@@ -1,0 +1,91 @@
+"""Which values are the ids of a store's examples: told by the values, whatever their column is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from dissensus.errors import ArgumentError
+
+SAMPLE = 1000  # first values looked at
+LEAST_TEXTS, LEAST_NUMBERS = 0.5, 0.8  # share of them that are known and distinct: numbers may be anything
+REMEDY = (
+    "name another column with id_column= (--id-column), or, if rows lie in the store's order, say "
+    "rows='store' (--rows store)"
+)
+
+
+def bare(name: str) -> str:
+    """Id without the folders before it, the ending after it, blanks around it and capitals."""
+    last = name.strip().casefold().replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    stem, dot, ending = last.rpartition(".")
+    return stem if dot and stem and ending.isalnum() else last
+
+
+@dataclass(frozen=True)
+class KnownIds:
+    """Ids of a store, to compare values of files with.
+
+    Attributes
+    ----------
+    ids
+        Example ids of the store, in its order.
+    """
+
+    ids: Sequence[str]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The ids."""
+        return frozenset(self.ids)
+
+    @cached_property
+    def bare_names(self) -> frozenset[str]:
+        """The ids in their bare form."""
+        return frozenset(map(bare, self.ids))
+
+    @cached_property
+    def are_row_numbers(self) -> bool:
+        """Whether they are 0, 1, … in order: class numbers and ranks are such numbers too."""
+        return list(self.ids) == [str(i) for i in range(len(self.ids))]
+
+    def share(self, texts: Sequence[str]) -> float:
+        """Share of some values that are ids; 0 of none."""
+        return sum(text in self.names for text in texts) / len(texts) if texts else 0.0
+
+    def are_like(self, texts: Sequence[str], groups: Sequence[str] | None = None) -> bool:
+        """Whether values are ids nearly all, also where some are foreign, come twice, or lack a folder.
+
+        Parameters
+        ----------
+        texts
+            Values of the first rows.
+        groups
+            What each row is of, where a file has rows of several models; an id comes once in each.
+        """
+        are_numbers = all(text.isdecimal() for text in texts)
+        if not texts or (are_numbers and self.are_row_numbers):
+            return False
+        least = LEAST_NUMBERS if are_numbers else LEAST_TEXTS
+        distinct = len(set(texts) if groups is None else set(zip(groups, texts, strict=True)))
+        return distinct > least * len(texts) and (
+            self.share(texts) > least
+            or sum(bare(text) in self.bare_names for text in texts) > least * len(texts)
+        )
+
+    def refuse_other_row_numbers(self, texts: Sequence[str], what: str) -> None:
+        """Refuse values that are each row number once, in another order: ids, or ranks, nobody can tell.
+
+        Raises
+        ------
+        ArgumentError
+            Naming both remedies.
+        """
+        is_same_set = len(texts) == len(self.ids) and frozenset(texts) == self.names
+        if self.are_row_numbers and is_same_set and list(texts) != list(self.ids):
+            raise ArgumentError(
+                f"{what} holds each of the store's ids, 0 to {len(texts) - 1}, once and in another order: "
+                "name it with id_column= (--id-column) if it is the ids; if rows lie in the store's order, "
+                "say rows='store' (--rows store)"
+            )
