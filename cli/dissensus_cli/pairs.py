@@ -11,7 +11,7 @@ from dissensus.errors import ArgumentError
 
 from .output import Sink, output_options, screen_width
 from .pair_intervals import Asked, interval_options, readable
-from .queries import LABELS, STORE, under
+from .queries import LABELS, SCHEDULER, STORE, under
 
 if TYPE_CHECKING:
     from dissensus import Pairs, Store
@@ -70,6 +70,7 @@ def _told(measure: Measure) -> str:
     "--min-accuracy", type=click.FloatRange(0, 1), default=0.0, help="Only models at least this accurate."
 )
 @interval_options
+@SCHEDULER
 @output_options
 def pairs(
     store: Path,
@@ -88,6 +89,7 @@ def pairs(
     seed: int | None,
     test: str | None,
     null: bool,
+    scheduler: str | None,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -122,7 +124,8 @@ def pairs(
         names.append(needed)
     opened = ds.open(store).under(labels)
     chosen = _accurate(opened, min_accuracy, split)
-    result = asked.tested(ds.pairwise(opened, names, models=chosen, split=split, **asked.intervals))
+    found = ds.pairwise(opened, names, models=chosen, split=split, scheduler=scheduler, **asked.intervals)
+    result = asked.tested(found)
     n = len(result.model_ids) ** 2 if everything else top or 20
     table = result.top(n, by, ascending=ascending, model=model)
     for name, count in result.undefined.items():
@@ -140,6 +143,7 @@ def pairs(
 @click.option("--split", help="Only examples of this split.")
 @LABELS
 @click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
+@SCHEDULER
 @output_options
 def matrix(
     store: Path,
@@ -147,6 +151,7 @@ def matrix(
     split: str | None,
     labels: str | None,
     models: tuple[str, ...],
+    scheduler: str | None,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -165,7 +170,7 @@ def matrix(
 
     sink = Sink(fmt, out, force)
     opened = ds.open(store).under(labels)
-    result = ds.pairwise(opened, measure, models=list(models) or None, split=split)
+    result = ds.pairwise(opened, measure, models=list(models) or None, split=split, scheduler=scheduler)
     values = result[measure]
     if sink.fmt == "table":
         sink.send(_on_screen(result, measure, under(opened)))

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 STORE = click.argument("store", type=click.Path(path_type=Path))
 NAMED = 8  # entries of a list that the screen shows
 LABELS = click.option("--labels", help="Label set that decides what is right. [default: the store's own]")
+SCHEDULER = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Count on this Dask cluster (tcp://host:8786); workers open the store under the same path.",
+)
 
 
 def under(store: Store) -> str:
