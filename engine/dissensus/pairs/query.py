@@ -124,7 +124,7 @@ def pairwise(
 def _gathered(
     store: Store, model_ids: Sequence[str], examples: NDArray[np.bool_] | None, wanted: set[str]
 ) -> tuple[PairCounts, Answers, Mapping[str, NDArray[Any]]]:
-    """Counts, right answers and what is wanted beyond: of one version of each model, were it replaced meanwhile."""
+    """Counts, right answers, and what is wanted beyond; of one version of each model, were it replaced."""
     models = [store.model(model_id) for model_id in model_ids]
     top1 = store.top1_of(models)
     correct = store.truth.correct(top1)

@@ -1,8 +1,8 @@
 """Counts of all pairs as tasks: a tile of pairs of models on a block of examples each.
 
 What a task is told are names, a range and the block's mask; it opens the store by its path and reads the
-predictions itself. What it gives back are integers, which add up to the same in any order: the counts are those
-of one machine to the last bit. A store that is not the one asked about is refused by digests.
+predictions itself. What it gives back are integers, which add up to the same in any order: the counts are
+those of one machine to the last bit. A store that is not the one asked about is refused by digests.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ def _counted(
             right.both_right_diagonal, right.both_right_rectangle, [(right.pack(c & mask),) for c in correct]
         ),
     )
-    counted = {
+    counted: dict[str, Callable[[NDArray[np.bool_]], NDArray[np.bool_]]] = {
         "same_label": lambda c: np.broadcast_to(mask, c.shape),
         "same_wrong_label": lambda c: ~c & mask,
     }

@@ -85,8 +85,8 @@ class Cluster:
                 yield self._result(future)
                 futures.discard(future)
                 for task in islice(rest, 1):
-                    futures.add(submit(task))
-                    done.update(futures - {*done.futures})
+                    futures.add(more := submit(task))
+                    done.add(more)
         finally:
             if futures:
                 self._client.cancel(list(futures))
