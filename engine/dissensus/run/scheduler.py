@@ -80,7 +80,7 @@ class Cluster:
         rest = iter(tasks)
         futures = {submit(task) for task in islice(rest, WAITING * self.threads)}
         try:
-            done = as_completed(futures)
+            done = as_completed(futures, loop=self._client.loop)
             for future in done:
                 yield self._result(future)
                 futures.discard(future)
