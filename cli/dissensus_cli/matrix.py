@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import FORMATS, Sink, output_options, screen_width, to_json
-from .queries import LABELS, STORE, WHERE, on_examples
+from .queries import LABELS, SCHEDULER, STORE, WHERE, on_examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,6 +53,7 @@ def _told(measure: Measure) -> str:
 @WHERE
 @LABELS
 @click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
+@SCHEDULER
 @partial(output_options, formats=WITH_NPY)
 def matrix(
     store: Path,
@@ -61,6 +62,7 @@ def matrix(
     where: str | None,
     labels: str | None,
     models: tuple[str, ...],
+    scheduler: str | None,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -85,7 +87,9 @@ def matrix(
         raise click.UsageError("--format npy is binary: name a file with --out FILE")
     order = Sink("json", out.with_suffix(".models.json"), force) if out and sink.fmt == "npy" else None
     opened = ds.open(store).under(labels)
-    result = ds.pairwise(opened, measure, models=list(models) or None, split=split, where=where)
+    result = ds.pairwise(
+        opened, measure, models=list(models) or None, split=split, where=where, scheduler=scheduler
+    )
     values = result[measure]
     if order is not None:
         order.send(to_json(result.model_ids))

@@ -13,7 +13,7 @@ from dissensus.errors import ArgumentError
 
 from .output import Sink, output_options
 from .pair_intervals import Asked, interval_options, readable
-from .queries import LABELS, STORE, WHERE, on_examples
+from .queries import LABELS, SCHEDULER, STORE, WHERE, on_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,6 +98,7 @@ class _Listing:
 )
 @click.option("--max-gap", type=click.FloatRange(0, 1), help="Largest difference of accuracy within a pair.")
 @interval_options
+@SCHEDULER
 @output_options
 def pairs(
     store: Path,
@@ -119,6 +120,7 @@ def pairs(
     seed: int | None,
     test: str | None,
     null: bool,
+    scheduler: str | None,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -160,9 +162,11 @@ def pairs(
     opened = ds.open(store).under(labels)
     chosen = _accurate(opened, min_accuracy, split, where)
     options: dict[str, Any] = {"models": chosen, "split": split, "where": where} | asked.intervals
+    if by_group is not None and scheduler is not None:
+        raise click.UsageError("--by-group counts here: leave --scheduler out")
     listing = _Listing(top, everything, by, ascending, list(models) or None, max_gap)
     if by_group is None:
-        result = asked.tested(ds.pairwise(opened, names, **options))
+        result = asked.tested(ds.pairwise(opened, names, scheduler=scheduler, **options))
         table, undefined, n = (
             listing.table(result, len(result.model_ids), TOP),
             result.undefined,

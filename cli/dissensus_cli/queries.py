@@ -21,6 +21,11 @@ WHERE = click.option(
     metavar="EXPR",
     help="Only examples for which this holds of their columns, as in \"label_name in ('cat', 'dog')\".",
 )
+SCHEDULER = click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Count on this Dask cluster (tcp://host:8786); workers open the store under the same path.",
+)
 
 
 def on_examples(store: Store, n: int, split: str | None, where: str | None) -> str:

@@ -45,6 +45,10 @@ class MissingDependency(DissensusError, ImportError):
     """An optional package is needed for what was asked."""
 
 
+class ClusterError(DissensusError, ConnectionError):
+    """A Dask cluster does not answer, or its workers cannot do what was asked."""
+
+
 class NotAStore(DissensusError, FileNotFoundError):
     """The path holds no Dissensus store."""
 

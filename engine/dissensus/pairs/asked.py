@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
 
-from .counts import Answers
+from .counts import Answers, PairCounts
 from .intervals import Interval
 from .measures import MEASURES
 from .result import Pairs
@@ -84,9 +84,13 @@ class Asked:
         """What must be summed for the measures beyond right and wrong."""
         return {statistic for name in self.measures for statistic in MEASURES[name].statistics}
 
-    def pairs(self, answers: Answers, more: Mapping[str, NDArray[Any]]) -> Pairs:
+    def pairs(
+        self,
+        counts: PairCounts,
+        answers: Answers | Callable[[], Answers],
+        more: Mapping[str, NDArray[Any]],
+    ) -> Pairs:
         """Finish the measures of what was counted and summed."""
-        counts = answers.counts()
         values = {name: MEASURES[name].finish(counts, self.undefined, more) for name in self.measures}
         return Pairs(
             self.model_ids, counts, values, interval=self.interval, answers=answers, notes=self.notes
@@ -120,6 +124,7 @@ def _check_truth(store: Store, examples: NDArray[np.bool_] | None, measures: Seq
 
 
 def checked_measures(measures: str | Sequence[str]) -> list[str]:
+    """Names of measures that there are, each once."""
     names = [measures] if isinstance(measures, str) else list(measures)
     if not names:
         raise ArgumentError(f"measures must name at least one of {', '.join(MEASURES)}; got none")

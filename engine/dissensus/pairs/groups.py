@@ -87,7 +87,8 @@ class PairsBy(Mapping[Any, Pairs]):
             more |= label_counts(top1, correct, asked.store.n_classes, None, wanted)
         if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
             more |= score_sums(asked.store, self._models, rows, wanted)
-        return self._change(asked.pairs(Answers.of(correct), more))
+        answers = Answers.of(correct)
+        return self._change(asked.pairs(answers.counts(), answers, more))
 
     def map(self, change: Callable[[Pairs], Pairs]) -> PairsBy:
         """The same groups, each changed when it is made: `by_group.map(Pairs.test)`."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dissensus.errors import ArgumentError
 from dissensus.store.models import again
 
 from .asked import Asked, Undefined
-from .counts import Answers
+from .counts import Answers, PairCounts
 from .labels import label_counts
-from .measures import STATISTICS
+from .measures import MEASURES, STATISTICS
 from .result import Pairs
 from .sums import score_sums
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
+    from dissensus.store.reader import StoredModel
 
 
 def pairwise(
@@ -35,6 +38,7 @@ def pairwise(
     level: float | None = None,
     draws: int | None = None,
     seed: int | None = None,
+    scheduler: Any = None,
 ) -> Pairs:
     """Compute measures of how alike the mistakes of each pair of models are.
 
@@ -68,6 +72,11 @@ def pairwise(
         Coverage of intervals; 0.95 by default.
     draws, seed : int, optional
         Resamples of each pair and where their random numbers start; 1,000 and 0 by default.
+    scheduler : distributed.Client or str, optional
+        Count on this Dask cluster, a client or an address such as "tcp://host:8786": the result is the same
+        to the last bit. Workers open the store themselves, under the same path. By default numba's threads
+        of this process count. Only measures of counts and labels; questions that resample examples or
+        answers (`compare`, `in_top`, `null`) read them here.
 
     Returns
     -------
@@ -83,6 +92,10 @@ def pairwise(
         memory; an argument of intervals out of its range or without `ci`.
     LabelsOnly
         A measure of probabilities where some models have hard labels only.
+    ClusterError
+        The cluster does not answer, or its workers cannot open this store.
+    MissingDependency
+        `scheduler` without the extra `cluster`.
 
     Examples
     --------
@@ -103,14 +116,17 @@ def pairwise(
         draws=draws,
         seed=seed,
     )
-    return asked.pairs(*_gathered(asked.store, asked.model_ids, asked.examples, asked.statistics))
+    question = asked.store, asked.model_ids, asked.examples, asked.statistics
+    if scheduler is None:
+        return asked.pairs(*_gathered(*question))
+    return asked.pairs(*_scheduled(*question, _check_scheduled(asked.measures, scheduler)))
 
 
 @again
 def _gathered(
     store: Store, model_ids: Sequence[str], examples: NDArray[np.bool_] | None, wanted: set[str]
-) -> tuple[Answers, Mapping[str, NDArray[Any]]]:
-    """Right answers and what is wanted beyond: of one version of each model, were it replaced meanwhile."""
+) -> tuple[PairCounts, Answers, Mapping[str, NDArray[Any]]]:
+    """Counts, right answers, and what is wanted beyond; of one version of each model, were it replaced."""
     models = [store.model(model_id) for model_id in model_ids]
     top1 = store.top1_of(models)
     correct = store.truth.correct(top1)
@@ -118,4 +134,39 @@ def _gathered(
     if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
         rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
         more |= score_sums(store, models, rows, wanted)
-    return Answers.of(correct, examples), more
+    answers = Answers.of(correct, examples)
+    return answers.counts(), answers, more
+
+
+@again
+def _scheduled(
+    store: Store,
+    model_ids: Sequence[str],
+    examples: NDArray[np.bool_] | None,
+    wanted: set[str],
+    scheduler: Any,
+) -> tuple[PairCounts, Callable[[], Answers], Mapping[str, NDArray[Any]]]:
+    """`_gathered`, counted on a cluster; right answers are read, of the same models, when asked for."""
+    from dissensus.run.scheduler import cluster
+
+    from .scheduled import scheduled_counts
+
+    models = [store.model(model_id) for model_id in model_ids]
+    with cluster(scheduler) as runner:
+        counts, more = scheduled_counts(store, models, examples, wanted, runner)
+    return counts, partial(_answers, store, models, examples), more
+
+
+def _answers(store: Store, models: Sequence[StoredModel], examples: NDArray[np.bool_] | None) -> Answers:
+    return Answers.of(store.truth.correct(store.top1_of(models)), examples)
+
+
+def _check_scheduled(measures: Sequence[str], scheduler: Any) -> Any:
+    """Refuse measures of probabilities on a cluster: their sums are rounded, and would depend on its cuts."""
+    wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
+    if wanting:
+        raise ArgumentError(
+            f"scheduler counts measures of answers and labels; {', '.join(wanting)} are sums of products of "
+            "probabilities, computed on this machine: ask for them without scheduler"
+        )
+    return scheduler

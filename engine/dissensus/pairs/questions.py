@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -27,7 +27,7 @@ class Questions:
     model_ids: list[str]
     counts: PairCounts
     measures: tuple[str, ...]
-    _answers: Answers | None
+    _answers: Answers | Callable[[], Answers] | None
 
     if TYPE_CHECKING:  # what Pairs has
 
@@ -245,6 +245,8 @@ class Questions:
             raise ArgumentError(
                 f"{what} needs the answers, not counts alone; get the pairs from pairwise(store)"
             )
+        if callable(self._answers):
+            self._answers = self._answers()
         return self._answers
 
     def _pair(self, pair: Names) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -49,7 +49,7 @@ class Pairs(Questions):
         values: Mapping[str, Floats],
         *,
         interval: Interval | None = None,
-        answers: Answers | None = None,
+        answers: Answers | Callable[[], Answers] | None = None,
         notes: Mapping[str, str] | None = None,
     ) -> None:
         self.model_ids = list(model_ids)

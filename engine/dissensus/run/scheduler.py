@@ -1,0 +1,159 @@
+"""Coarse tasks on a Dask cluster: whom to ask, few tasks under way at a time, failures in one line.
+
+A task is a module-level function and one small argument. Dask runs it again where its worker died, on another
+one: tasks read, compute and return, so that nothing changes but the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from dissensus.errors import ArgumentError, ClusterError, DissensusError, MissingDependency
+
+ANSWER_S = 10.0  # how long an address, or a cluster without workers, is waited for
+WAITING = 4  # tasks under way for each thread of the cluster: the rest are submitted as these finish
+
+Task = TypeVar("Task")
+_CANCELLED = (concurrent.futures.CancelledError, asyncio.CancelledError)
+
+
+class Runner(Protocol):
+    """What runs tasks.
+
+    Attributes
+    ----------
+    threads : int
+        Tasks that run at once.
+    """
+
+    threads: int
+
+    def results(self, function: Callable[[Task], Any], tasks: Iterable[Task]) -> Iterator[Any]:
+        """Run a function of each task; results come in any order."""
+
+
+class Cluster:
+    """Runs tasks through a Dask client.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected and not asynchronous.
+
+    Raises
+    ------
+    ClusterError
+        It has no worker after `ANSWER_S`.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._where = client, client.scheduler.address
+        try:
+            client.wait_for_workers(1, timeout=ANSWER_S)
+        except (TimeoutError, OSError) as error:
+            raise ClusterError(
+                f"the Dask scheduler {self._where} has no workers after {ANSWER_S:.0f} s: "
+                f"start some with `dask worker {self._where}`"
+            ) from error
+        self.threads = max(1, sum(client.ncores().values()))
+
+    def results(self, function: Callable[[Task], Any], tasks: Iterable[Task]) -> Iterator[Any]:
+        """Run a function of each task, few under way at a time; results come as they are ready.
+
+        Raises
+        ------
+        ClusterError
+            A task failed for another reason than those a `DissensusError` tells, or the cluster went away.
+        DissensusError
+            Raised by a task.
+        """
+        from distributed import as_completed
+
+        def submit(task: Task) -> Any:
+            return self._client.submit(function, task, pure=False)
+
+        rest = iter(tasks)
+        futures = {submit(task) for task in islice(rest, WAITING * self.threads)}
+        try:
+            done = as_completed(futures, loop=self._client.loop)
+            for future in done:
+                yield self._result(future)
+                futures.discard(future)
+                for task in islice(rest, 1):
+                    futures.add(more := submit(task))
+                    done.add(more)
+        finally:
+            if futures:
+                self._client.cancel(list(futures))
+
+    def _result(self, future: Any) -> Any:
+        try:
+            return future.result()
+        except DissensusError:
+            raise
+        except (Exception, *_CANCELLED) as error:
+            told = " ".join(str(error).split())[:300]
+            raise ClusterError(
+                f"a task failed on the Dask cluster {self._where} ({type(error).__name__}: {told}); "
+                "workers need this version of dissensus and must stay alive: see their logs"
+            ) from error
+
+
+@contextlib.contextmanager
+def cluster(scheduler: Any) -> Iterator[Cluster]:
+    """Connect to a cluster, given as a Dask client, which stays open, or as an address.
+
+    Raises
+    ------
+    MissingDependency
+        `distributed` is not installed.
+    ArgumentError
+        Neither a client nor an address.
+    ClusterError
+        Nothing answers, or there are no workers.
+    """
+    client_type = _client_type()
+    if isinstance(scheduler, client_type):
+        if scheduler.asynchronous:
+            raise ArgumentError(
+                "scheduler is an asynchronous Dask client; pass one made with Client(address)"
+            )
+        yield Cluster(scheduler)
+        return
+    with _connected(client_type, _address(scheduler)) as client:
+        yield Cluster(client)
+
+
+def _client_type() -> Any:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependency(
+            "scheduler= needs Dask's distributed; run: pip install 'dissensus[cluster]'"
+        ) from error
+    return Client
+
+
+def _address(scheduler: Any) -> str:
+    """Check that it is an address: Dask would take any other name for a host to look up, and wait."""
+    if not isinstance(scheduler, str) or not scheduler.rpartition(":")[2].isdigit():
+        raise ArgumentError(
+            "scheduler must be a Dask client or the address of a Dask scheduler, such as "
+            f"'tcp://host:8786'; got {scheduler!r}. Without it numba's threads of this machine count"
+        )
+    return scheduler
+
+
+def _connected(client_type: Any, address: str) -> Any:
+    try:
+        return client_type(address, timeout=ANSWER_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answers at {address} within {ANSWER_S:.0f} s: start one with "
+            "`dask scheduler`, which prints its address"
+        ) from error

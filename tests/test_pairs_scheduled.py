@@ -1,0 +1,244 @@
+"""Past one machine: whatever the chunking, workers, order and deaths, results are those of this process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dissensus as ds
+import dissensus.run.scheduler as scheduler_module
+from dissensus.errors import ArgumentError, ClusterError, MissingDependency, ModelReplaced
+from dissensus.pairs import MEASURES
+from dissensus.pairs.counts import PairCounts
+from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
+from dissensus.pairs.scheduled import run_task, scheduled_counts, tasks
+
+EXACT = [name for name, measure in MEASURES.items() if measure.needs != "probabilities"]
+NOISE = pytest.mark.filterwarnings(
+    "ignore:::distributed", "ignore::ResourceWarning", "ignore::DeprecationWarning"
+)
+
+
+class Shuffled:
+    """Runs pickled tasks in this process, in an order of its own."""
+
+    def __init__(self, order, threads):
+        self.order, self.threads, self.sizes = order, threads, []
+
+    def results(self, function, submitted):
+        sent = [pickle.dumps((function, task)) for task in submitted]
+        self.order.shuffle(sent)
+        self.sizes += [len(one) for one in sent]
+        for one in sent:
+            function, task = pickle.loads(one)
+            yield pickle.loads(pickle.dumps(function(task)))
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """7 models x 331 examples x 6 classes, a split, and a second truth: sets of classes, some empty."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 6, 331)
+    splits = np.where(rng.random(331) < 0.4, "fit", "report").tolist()
+    store = ds.create(tmp_path_factory.mktemp("scheduled") / "a.zoo", labels, splits=splits)
+    for i in range(7):
+        guess = np.where(rng.random(331) < 0.3 + 0.1 * i, labels, rng.integers(0, 6, 331))
+        store.add(f"model {i}", predictions=guess)
+    sets = [sorted({*rng.integers(0, 6, rng.integers(0, 4)).tolist()}) for _ in range(331)]
+    store.add_labels("real", sets)
+    return ds.open(store.path)
+
+
+def local(store, models, examples):
+    top1 = store.top1_of(models)
+    correct = store.truth.correct(top1)
+    return PairCounts.from_correct(correct, examples), label_counts(top1, correct, store.n_classes, examples)
+
+
+def require_equal(found, expected):
+    (counts, more), (counts_local, more_local) = found, expected
+    assert counts.n == counts_local.n
+    np.testing.assert_array_equal(counts.both_right, counts_local.both_right)
+    np.testing.assert_array_equal(counts.right, counts_local.right)
+    assert more.keys() == more_local.keys()
+    for name, values in more_local.items():
+        assert more[name].dtype == values.dtype
+        np.testing.assert_array_equal(more[name], values, err_msg=name)
+
+
+@settings(deadline=None, max_examples=20)
+@given(data=st.data())
+def test_counts_are_the_local_ones_whatever_the_tasks(zoo, data):
+    store = zoo.under(data.draw(st.sampled_from([None, "real"])))
+    chosen = data.draw(st.permutations(zoo.model_ids))[: data.draw(st.integers(2, 7))]
+    models = [store.model(model_id) for model_id in chosen]
+    mask = data.draw(
+        st.none() | st.integers(0, 2**32).map(lambda s: np.random.default_rng(s).random(331) < 0.3)
+    )
+    examples = np.ones(331, bool) if mask is None else mask.copy()
+    examples &= store.truth.counted
+    examples = None if examples.all() else examples
+    runner = Shuffled(data.draw(st.randoms()), data.draw(st.integers(1, 64)))
+    cuts = {"tile": data.draw(st.integers(2, 8)), "rows": data.draw(st.integers(60, 400))}
+    found = scheduled_counts(store, models, examples, LABEL_STATISTICS, runner, **cuts)
+    require_equal(found, local(store, models, examples))
+
+
+def test_a_task_says_names_and_ranges_only(tmp_path):
+    """40 models x 20,000 examples: 1.6 MB of predictions stay where they are."""
+    rng = np.random.default_rng(0)
+    store = ds.create(tmp_path / "wide.zoo", rng.integers(0, 10, 20_000))
+    for i in range(40):
+        store.add(f"m{i:02d}", predictions=rng.integers(0, 10, 20_000))
+    models = [store.model(m) for m in store.model_ids]
+    mask = rng.random(20_000) < 0.5
+    runner = Shuffled(random.Random(0), 8)
+    found = scheduled_counts(store, models, mask, LABEL_STATISTICS, runner, tile=20, rows=5_000)
+    require_equal(found, local(store, models, mask))
+    assert len(runner.sizes) == 3 * 4
+    assert max(runner.sizes) < 5_000 // 8 + 1_500  # the block's mask, ids and digests
+    for task in tasks(store, models, mask, LABEL_STATISTICS, 8, 20, 5_000):
+        found = run_task(task)[1]
+        assert all(a.dtype == np.uint16 and a.size <= 20 * 20 for a in found.values())
+        break
+
+
+def test_another_store_or_version_is_refused(zoo, tmp_path):
+    models = [zoo.model(m) for m in zoo.model_ids]
+    task = next(iter(tasks(zoo, models, None, (), 1)))
+    with pytest.raises(ClusterError, match=r"cannot open the store: .*gone\.zoo.*every|see it as"):
+        run_task(changed(task, path=str(tmp_path / "gone.zoo")))
+    with pytest.raises(ClusterError, match="install the same on both"):
+        run_task(changed(task, version="0.0.1"))
+    with pytest.raises(ClusterError, match="another store at .* of other examples or labels"):
+        run_task(changed(task, truth="0" * 64))
+    store = ds.create(tmp_path / "b.zoo", [0, 1, 1])
+    store.add("a", predictions=[0, 1, 1])
+    store.add("b", predictions=[0, 0, 1])
+    task = next(iter(tasks(store, [store.model("a"), store.model("b")], None, (), 1)))
+    run_task(task)
+    store.remove("b")
+    store.add("b", predictions=[1, 0, 1])
+    with pytest.raises(ModelReplaced, match="replaced since the question was asked"):
+        run_task(task)
+
+
+def changed(task, **fields):
+    from dataclasses import replace
+
+    return replace(task, site=replace(task.site, **fields))
+
+
+def test_bad_schedulers_are_refused_in_one_line(zoo, monkeypatch):
+    for bad in ("threads", "processes", 3, "host:name"):
+        with pytest.raises(ArgumentError, match="scheduler must be a Dask client or the address"):
+            ds.pairwise(zoo, "error_consistency", scheduler=bad)
+    with pytest.raises(ArgumentError, match="capa are sums of products of probabilities"):
+        ds.pairwise(scored(zoo), "capa", scheduler="tcp://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'dissensus\[cluster\]'"):
+        ds.pairwise(zoo, "error_consistency", scheduler="tcp://127.0.0.1:9")
+
+
+def scored(zoo):
+    """A store of two models with probabilities beside the other."""
+    path = zoo.path.parent / "scored.zoo"
+    store = ds.create(path, [0, 1, 1])
+    for name in "ab":
+        store.add(name, logits=np.random.default_rng(1).normal(size=(3, 2)).astype("f4"))
+    return store
+
+
+@NOISE
+def test_an_address_that_does_not_answer(zoo, monkeypatch):
+    monkeypatch.setattr(scheduler_module, "ANSWER_S", 1.0)
+    with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 1 s"):
+        ds.pairwise(zoo, "error_consistency", scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.fixture(scope="module")
+def two_workers():
+    """A cluster of two processes of two threads, without a dashboard."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):
+        with LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=50
+        ) as made:
+            with Client(made, set_as_default=False) as client:
+                yield client
+
+
+@NOISE
+def test_a_cluster_gives_the_local_result(zoo, two_workers):
+    asked = [{}, {"split": "report"}, {"labels": "real", "models": zoo.model_ids[::-1]}]
+    asked += [{"mask": np.arange(331) % 3 == 0, "ci": "bootstrap", "draws": 50}]
+    for options in asked:
+        names = EXACT if "ci" not in options else ["error_consistency"]
+        here = ds.pairwise(zoo, names, **options)
+        there = ds.pairwise(zoo, names, scheduler=two_workers, **options)
+        assert there.model_ids == here.model_ids
+        for name in names:
+            np.testing.assert_array_equal(there[name], here[name], err_msg=name)
+        if "ci" in options:
+            np.testing.assert_array_equal(there.low["error_consistency"], here.low["error_consistency"])
+            compared = [one.null(draws=20) for one in (here, there)]
+            for name, column in compared[0].columns.items():
+                np.testing.assert_array_equal(compared[1].columns[name], column, err_msg=name)
+
+
+@NOISE
+def test_the_command_takes_an_address(zoo, two_workers):
+    command = [
+        sys.executable,
+        "-m",
+        "dissensus_cli",
+        "matrix",
+        str(zoo.path),
+        "-m",
+        "label_kappa",
+        "--format",
+        "json",
+    ]
+    address = two_workers.scheduler.address
+    here, there = (
+        subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+        for more in ([], ["--scheduler", address])
+    )
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == here.stdout
+    wrong = subprocess.run([*command, "--scheduler", "local"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("Error: scheduler must be a Dask client or the address")
+    assert wrong.stderr.count("\n") == 1
+
+
+def slow_task(task):
+    """A task that lasts, so that a worker dies in the midst of it."""
+    time.sleep(0.1)
+    return run_task(task)
+
+
+@NOISE
+def test_a_killed_worker_changes_nothing(zoo, two_workers, monkeypatch):
+    models = [zoo.model(m) for m in zoo.model_ids]
+    monkeypatch.setattr("dissensus.pairs.scheduled.run_task", slow_task)
+    runner = scheduler_module.Cluster(two_workers)
+    pids = two_workers.run(os.getpid)
+    killed = threading.Timer(0.4, os.kill, (min(pids.values()), signal.SIGKILL))
+    killed.start()
+    found = scheduled_counts(zoo, models, None, LABEL_STATISTICS, runner, tile=2, rows=30)
+    assert not killed.is_alive()  # it died in mid-run
+    require_equal(found, local(zoo, models, None))
