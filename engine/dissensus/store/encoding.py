@@ -8,7 +8,7 @@ of a stored row is that of its float32 logits, ties included, which plain float1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,8 @@ class Encoded:
         return len(self.top1)
 
     def __getitem__(self, rows: slice) -> Encoded:
-        parts: list[Any] = [getattr(self, field.name) for field in fields(self)]
-        return Encoded(*(None if part is None else part[rows] for part in parts))
+        parts = {name: part[rows] for name, part in vars(self).items() if part is not None}
+        return Encoded(**parts)
 
 
 def check_finite(

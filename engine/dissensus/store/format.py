@@ -106,7 +106,7 @@ def derived_dtype(kind: str) -> np.dtype[Any]:
 
 
 def record_dtype(kind: str, n_classes: int) -> np.dtype[Any]:
-    """Packed record that a writer keeps of one row: derived columns, then the top-K view where there is one."""
+    """Packed record that a writer keeps of one row: derived columns, then the top-K view if any."""
     view = TOP_COLUMNS if kind != "labels" and n_classes >= TOP_FROM else ()
     return np.dtype([*derived_dtype(kind).descr, *((name, dtype, (size,)) for name, dtype, size in view)])
 

@@ -165,7 +165,7 @@ def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
 
 
 def _drop_view(folder: Path) -> None:
-    """Commit a model anew without its top-K view: but for ranks of rounded ties it follows from the logits."""
+    """Commit a model anew without its top-K view, which follows from the logits but for rounded ties."""
     record = unseal(folder / fmt.COMMIT_JSON, f"model in folder {folder.name!r}")
     files = {name: file for name, file in record["files"].items() if name != fmt.TOPK}
     write_file(folder / fmt.COMMIT_JSON, seal({**record, "files": files}))
