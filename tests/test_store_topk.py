@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -245,3 +247,32 @@ def test_a_view_damaged_among_other_things_goes_with_its_model(zoo):
     for name in (fmt.TOPK, fmt.MODEL_JSON):
         (folder / name).unlink()
     assert [a.action for a in ds.open(zoo.path).repair().actions] == ["quarantined"]
+
+
+def test_the_command_shows_the_share(zoo):
+    def said(*options):
+        command = [sys.executable, "-m", "dissensus_cli", "models", str(zoo.path), "--top-k", *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    (row,) = json.loads(said("5", "--format", "json").stdout)
+    assert row["top5_accuracy"] == zoo.models(top_k=5)["top5_accuracy"][0].as_py()
+    assert "top5_accuracy" in said("5").stdout
+    refused = said("41")
+    assert refused.returncode == 1
+    assert "top_k must be a whole number in 1..40" in refused.stderr
+
+
+def test_models_that_are_run_keep_what_they_gave(tmp_path, rng):
+    torch = pytest.importorskip("torch")
+    from dissensus.ingest import ArrayExamples, TorchModel
+
+    rows = ArrayExamples(rng.normal(size=(300, 6)).astype("f4"), np.arange(300) % C, classes=names(C))
+    store = ds.create_from(tmp_path / "s.zoo", rows)
+    module = torch.nn.Linear(6, C)
+    ds.infer(store, TorchModel("m", module), rows, batch_size=64, progress=False)
+    with torch.inference_mode():
+        given = torch.cat(
+            [module(torch.tensor(rows.read(at, min(at + 64, 300)))) for at in range(0, 300, 64)]
+        )
+    assert np.array_equal(store.topk("m", 8), oracle(given.numpy(), 8))
+    assert store.verify().ok

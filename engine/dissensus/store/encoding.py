@@ -134,7 +134,7 @@ def narrowed(centred: NDArray[Any], dtype: str) -> NDArray[Any]:
     if centred.dtype == dtype and centred.dtype == np.float16:
         return centred
     clamped = np.maximum(centred, np.float32(FLOOR))
-    kept: NDArray[Any] = np.where(clamped < 0, np.minimum(clamped, np.float32(-STEP)), clamped)
+    kept: NDArray[Any] = np.where(clamped < 0, np.minimum(clamped, np.float32(-STEP)), np.float32(0))
     return kept.astype(dtype)
 
 
