@@ -256,7 +256,7 @@ def test_the_command_shows_the_share(zoo):
 
     (row,) = json.loads(said("5", "--format", "json").stdout)
     assert row["top5_accuracy"] == zoo.models(top_k=5)["top5_accuracy"][0].as_py()
-    assert "top5_accuracy" in said("5").stdout
+    assert "top5 accuracy" in said("5").stdout
     refused = said("41")
     assert refused.returncode == 1
     assert "top_k must be a whole number in 1..40" in refused.stderr
