@@ -57,7 +57,7 @@ class Data:
     @property
     def parts(self) -> tuple[np.ndarray, ...]:
         """All arrays that are stored of the model."""
-        return self.encoded.centred, self.encoded.top1, self.encoded.rowmax, self.encoded.lse
+        return tuple(part for part in vars(self.encoded).values() if part is not None)
 
     def new_store(self, path: Path, **options: Any) -> ds.Store:
         """Make an empty store for it."""

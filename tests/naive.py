@@ -640,3 +640,26 @@ def rows_by_id(rows, ids, wanted):
 def accuracy_in_order(predicted, labels, file_order):
     """Accuracy if class c of the predictions is class file_order[c] of the labels."""
     return sum(file_order[p] == y for p, y in zip(predicted, labels, strict=True)) / len(labels)
+
+
+# Ranks
+
+
+def top_classes(row, k):
+    """First k classes of a row: the largest logit first, the lowest class of equal ones."""
+    left, found = list(range(len(row))), []
+    for _ in range(k):
+        best = left[0]
+        for c in left:
+            if row[c] > row[best]:
+                best = c
+        found.append(best)
+        left.remove(best)
+    return found
+
+
+def topk_accuracy(rows, truths, k):
+    """Share of examples with a right class among the first k; examples without a right class do not count."""
+    counted = [(row, right) for row, right in zip(rows, truths, strict=True) if right]
+    hits = [any(c in right for c in top_classes(row, k)) for row, right in counted]
+    return sum(hits) / len(hits) if hits else NAN

@@ -352,7 +352,7 @@ def test_a_disk_that_is_short_is_refused_with_both_numbers(tmp_path, monkeypatch
             check_room(store, models, rows)
             continue
         with pytest.raises(
-            errors.StoreFull, match=r"3 models need 9\.5 MB of disk at .*zoo, 9\.5 MB are free; .*archive"
+            errors.StoreFull, match=r"3 models need 9\.9 MB of disk at .*zoo, 9\.9 MB are free; .*archive"
         ):
             check_room(store, models, rows)
     monkeypatch.setattr(room_module, "free_bytes", lambda _: need - 1)

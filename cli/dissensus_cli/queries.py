@@ -110,6 +110,7 @@ def _text(value: Any) -> str:
 @click.option("--split", help="Accuracy on this split only.")
 @WHERE
 @LABELS
+@click.option("--top-k", type=int, metavar="K", help="Add the share with a right class among the first K.")
 @click.option("--all-columns", is_flag=True, help="Show all recorded metadata on the screen too.")
 @output_options
 def models(
@@ -117,6 +118,7 @@ def models(
     split: str | None,
     where: str | None,
     labels: str | None,
+    top_k: int | None,
     all_columns: bool,
     fmt: str | None,
     out: Path | None,
@@ -126,25 +128,36 @@ def models(
 
     JSON, CSV and Parquet hold all recorded metadata; the screen shows the main columns. With --labels
     another label set of the store decides what is right (`dissensus info` lists them); examples without a
-    right class in it are not counted.
+    right class in it are not counted. With --top-k models with hard labels only have no such share: they rank
+    nothing.
 
     \b
     Examples:
       dissensus models demo-digits/digits.zoo
       dissensus models demo-digits/digits.zoo --split report --format json
       dissensus models demo-digits/digits.zoo --where 'label in (3, 8)'
+      dissensus models demo-digits/digits.zoo --top-k 3
     """
     import dissensus as ds
 
     sink = Sink(fmt, out, force)
     opened = ds.open(store).under(labels)
-    table = opened.models(split=split, where=where)
+    table = opened.models(split=split, where=where, top_k=top_k)
     table = table.sort_by([("accuracy", "descending"), ("model", "ascending")])
     narrowed = ("" if where is None else f" where {' '.join(where.split())}") + under(opened)
     counted = f"{narrowed} ({len(opened.rows(split, where)):,} examples counted)" if narrowed else ""
     title = f"{table.num_rows} models, accuracy on {split or 'all examples'}{counted}"
     if sink.fmt == "table" and not all_columns:
-        main = ("model", "kind", "accuracy", "category", "architecture", "params", "examples_per_s")
+        main = (
+            "model",
+            "kind",
+            "accuracy",
+            f"top{top_k}_accuracy",
+            "category",
+            "architecture",
+            "params",
+            "examples_per_s",
+        )
         table = table.select([name for name in main if name in table.column_names])
     sink.table(table, title, [_without_nulls(row) for row in table.to_pylist()])
 

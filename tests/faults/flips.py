@@ -26,7 +26,7 @@ from dissensus.store import format as fmt
 
 from .figures import Effort, Figure
 from .processes import CONTEXT, watch_parent
-from .stores import CLASSES, features_of, rows_of
+from .stores import features_of, rows_of
 
 Files = Mapping[str, bytes]
 Damage = Mapping[str, bytes | None]  # new content of files by name; None for none at all
@@ -34,6 +34,7 @@ Case = tuple[str, Callable[[], Damage]]
 
 PROMISE = "verify finds it and names the model or file; what is read is refused or exactly right"
 N_ROWS = 40
+CLASSES = [f"class {c}" for c in range(fmt.TOP_FROM)]  # as many as models with a top-K view have
 KINDS = {"alpha": "logits", "beta": "logits", "gamma": "labels"}  # kind of each model
 DIMS = {"alpha": 3, "gamma": 3}  # features of those that have embeddings
 LABELS, GROUP = "real", "group"
@@ -53,6 +54,9 @@ READINGS: dict[str, Callable[[ds.Store], Any]] = {
     "classes": lambda s: s.class_table(),
     "fingerprints": lambda s: [(m, s.model(m).kind, s.model(m).fingerprint) for m in KINDS],
     "lse": lambda s: [s.model(m).column("lse").tobytes() for m in ("alpha", "beta")],
+    "top-k": lambda s: [s.topk(m, 5).tobytes() for m in ("alpha", "beta")],
+    "top-k values": lambda s: [s.model(m).view()[1].tobytes() for m in ("alpha", "beta")],
+    "top-k accuracies": lambda s: s.models(top_k=3),
     "logits of alpha": lambda s: s.logits("alpha")[:].tobytes(),
     "logits of beta": lambda s: s.logits("beta").take(np.arange(N_ROWS)).tobytes(),
     "embeddings of alpha": lambda s: s.embeddings("alpha")[:].tobytes(),
@@ -63,13 +67,18 @@ READINGS: dict[str, Callable[[ds.Store], Any]] = {
 
 def make_store(path: Path) -> None:
     """Three models, some with embeddings, a label set and a column: every kind of file there is."""
-    ds.create(path, rows_of("truth", "labels", N_ROWS), classes=CLASSES, attributes={"made": "to be damaged"})
+    ds.create(
+        path,
+        rows_of("truth", "labels", N_ROWS, len(CLASSES)),
+        classes=CLASSES,
+        attributes={"made": "to be damaged"},
+    )
     store = ds.open(path)
     for model_id, kind in KINDS.items():
         name = "predictions" if kind == "labels" else kind
         dim = DIMS.get(model_id)
         features = None if dim is None else features_of(model_id, N_ROWS, dim)
-        given = {name: rows_of(model_id, kind, N_ROWS), "embeddings": features}
+        given = {name: rows_of(model_id, kind, N_ROWS, len(CLASSES)), "embeddings": features}
         store.add(model_id, **given, metadata={"family": model_id})
     store.add_labels(LABELS, [[row % 3] if row % 4 else [] for row in range(N_ROWS)])
     store.add_columns({GROUP: [f"group {row % 5}" for row in range(N_ROWS)]})

@@ -27,12 +27,12 @@ def new_store(path: Path, n_rows: int = ROWS, codec: str = "raw") -> None:
     ds.create(path, labels, classes=CLASSES, codec=codec)
 
 
-def rows_of(what: str, kind: str, n_rows: int) -> NDArray[Any]:
+def rows_of(what: str, kind: str, n_rows: int, n_classes: int = len(CLASSES)) -> NDArray[Any]:
     """Rows that are a function of a text: a model's id, or its weights."""
     rng = np.random.default_rng(zlib.crc32(what.encode()))
     if kind == "labels":
-        return rng.integers(0, len(CLASSES), n_rows)
-    return rng.normal(size=(n_rows, len(CLASSES))).astype("f4")
+        return rng.integers(0, n_classes, n_rows)
+    return rng.normal(size=(n_rows, n_classes)).astype("f4")
 
 
 def features_of(what: str, n_rows: int, dim: int = DIM) -> NDArray[Any]:

@@ -32,6 +32,7 @@ from .rows import WriterContext, plain_array
 from .splits import Rows
 from .staging import clear_killed_replacement, model_lock
 from .tables import table_of_rows
+from .topk import check_k, topk
 from .verify import VerifyReport, verify_store
 from .writer import ModelWriter
 
@@ -138,6 +139,25 @@ class Store(Labelled):
         """Predicted classes of opened models; see `top1`."""
         return top1_matrix(self.path, models, self.geometry, len(self._models))
 
+    @again
+    def topk(self, model_id: str, k: int) -> NDArray[np.int32]:
+        """First k classes of every example by one model, (N, k) int32, the likeliest first.
+
+        Of equal logits the lower class comes first. Models of 32 classes or more keep their first 8 ranks as
+        the float32 logits gave them, before rounding to the store's dtype; other ranks, and those of models
+        stored without that view, come from the stored logits. There the first rank is exact too, and further
+        ones but for logits that round to the same number, which are taken for equal.
+
+        Raises
+        ------
+        ArgumentError
+            k is no whole number from 1 to the number of classes.
+        UnknownName, CorruptionError
+        LabelsOnly
+            The model was stored with hard labels, which rank nothing.
+        """
+        return topk(self.model(model_id), k)
+
     def _chosen(self, models: Iterable[str] | None) -> list[StoredModel]:
         return list(self._models.all().values()) if models is None else self._models.some(models)
 
@@ -201,13 +221,32 @@ class Store(Labelled):
         return self.truth.correct(self.top1(models))
 
     @again
-    def models(self, *, split: str | None = None, where: str | None = None) -> pa.Table:
+    def models(
+        self, *, split: str | None = None, where: str | None = None, top_k: int | None = None
+    ) -> pa.Table:
         """One row a model: model, kind, accuracy (on a split or on all), then all recorded metadata.
 
-        Accuracy is over the examples that the truth counts and the expression `where` (see `Store.where`)
-        chooses; NaN where the truth counts none. Where some models have embeddings, `embedding_dim` follows
-        the accuracy: their number of features, null for the others.
+        Accuracy is over the examples that the truth counts; NaN where it counts none. Where some models have
+        embeddings, `embedding_dim` follows the accuracy: their number of features, null for the others.
+
+        Parameters
+        ----------
+        split : str, optional
+            Split to count on; all examples by default.
+        where : str, optional
+            Only examples for which this expression holds; see `Store.where`.
+        top_k : int, optional
+            Add the share of counted examples with a right class among the first `top_k`, as
+            ``top<k>_accuracy`` (in place of metadata of that name): null for models with hard labels only.
+
+        Raises
+        ------
+        ArgumentError
+            `top_k` is no whole number from 1 to the number of classes.
+        UnknownName, CorruptionError
         """
+        if top_k is not None:
+            check_k(top_k, self.n_classes, "top_k")
         models, chosen = self._chosen(None), self.rows(split, where)
         right = self.truth.correct(self.top1_of(models))[:, chosen]
         accuracy = right.mean(axis=1) if right.size else np.full(len(models), np.nan)
@@ -217,8 +256,20 @@ class Store(Labelled):
             | model.metadata
             for model, a in zip(models, accuracy, strict=True)
         ]
+        first = ["model", "kind", "accuracy"]
+        if top_k is not None:
+            first.append(f"top{top_k}_accuracy")
+            for model, row in zip(models, rows, strict=True):
+                row[first[-1]] = self._topk_accuracy(model, top_k, chosen)
         dim = [fmt.EMBEDDING_DIM] if any(fmt.EMBEDDING_DIM in row for row in rows) else []
-        return table_of_rows(rows, ["model", "kind", "accuracy", *dim])
+        return table_of_rows(rows, [*first, *dim])
+
+    def _topk_accuracy(self, model: StoredModel, k: int, rows: Rows) -> float | None:
+        """Share of rows with a right class among the first k; None for hard labels."""
+        if model.kind == "labels":
+            return None
+        right = self.truth.correct(topk(model, k).T)[:, rows]
+        return float(right.any(axis=0).mean()) if len(rows) else float("nan")
 
     def writer(
         self,

@@ -29,6 +29,7 @@ from .encoding import Encoded, narrowed
 from .fingerprint import complete, given_part, require_same_fingerprint
 from .reader import StoredModel
 from .tables import arrow_bytes
+from .topk import with_view
 
 if TYPE_CHECKING:
     from .catalog import Store
@@ -172,7 +173,9 @@ def _rows_of(model: StoredModel, first: int, dtype: str) -> Iterator[tuple[int, 
         for start in range(first, len(top1), model.geometry.block_rows):
             yield start, top1[start : start + model.geometry.block_rows]
         return
-    rowmax, lse = model.column("rowmax"), model.column("lse")
+    rowmax, lse, view = model.column("rowmax"), model.column("lse"), model.view() or ()
     for block in read_blocks([model.logits()], rows):
         here = slice(first + block.start, first + block.stop)
-        yield here.start, Encoded(narrowed(block.centred[0], dtype), top1[here], rowmax[here], lse[here])
+        parts = (part[here] for part in (top1, rowmax, lse, *view))
+        stored = block.centred[0]
+        yield here.start, with_view(Encoded(narrowed(stored, dtype), *parts), stored)

@@ -8,7 +8,7 @@ of a stored row is that of its float32 logits, ties included, which plain float1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, NonFiniteLogits
 
-from .format import FLOOR, STEP, SUM_TOLERANCE, TINY
+from .format import FLOOR, STEP, SUM_TOLERANCE, TINY, TOP_FROM, TOP_K
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,25 @@ class Encoded:
         Row maximum.
     lse : (n,) float64
         Log-sum-exp of the original logits.
+    top_classes : (n, 8) int32, optional
+        Classes of the largest float32 logits in order, the lowest first of equal ones; None of few classes.
+    top_values : (n, 9) float32, optional
+        Their logits minus the row maximum as a float32 store keeps them, and that of the next class.
     """
 
     centred: NDArray[Any]
     top1: NDArray[np.int32]
     rowmax: NDArray[np.float32]
     lse: NDArray[np.float64]
+    top_classes: NDArray[np.int32] | None = None
+    top_values: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.top1)
 
     def __getitem__(self, rows: slice) -> Encoded:
-        return Encoded(self.centred[rows], self.top1[rows], self.rowmax[rows], self.lse[rows])
+        parts = {name: part[rows] for name, part in vars(self).items() if part is not None}
+        return Encoded(**parts)
 
 
 def check_finite(
@@ -97,10 +104,29 @@ def encode(
     check_finite(x, model_id, example_ids, class_names)
     rowmax = x.max(axis=1)
     with np.errstate(over="ignore"):  # a span beyond float32 is clamped just below
-        centred = narrowed(x - rowmax[:, None], dtype)
+        fine = narrowed(x - rowmax[:, None], "float32")
     wide = x.astype(np.float64)  # the exact difference: float32 would cost lse half its digits
     lse = rowmax + np.log(np.exp(wide - rowmax[:, None]).sum(axis=1))
-    return Encoded(centred, x.argmax(axis=1).astype(np.int32), rowmax, lse)
+    rows = Encoded(fine.astype(dtype, copy=False), x.argmax(axis=1).astype(np.int32), rowmax, lse)
+    if x.shape[1] < TOP_FROM:
+        return rows
+    first = top_classes(x, TOP_K + 1)
+    return replace(rows, top_classes=first[:, :TOP_K], top_values=np.take_along_axis(fine, first, axis=1))
+
+
+def top_classes(values: NDArray[Any], k: int) -> NDArray[np.int32]:
+    """First k classes of each row of finite (n, C) values: the largest first, the lowest of equal ones.
+
+    Partitions integers that hold value and class, no two alike; sorting whole rows takes longer, and
+    `argpartition` leaves open which of equal values it takes.
+    """
+    bits = (values.astype(np.float32) + np.float32(0)).view(np.int32)  # -0 is 0
+    ascending = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+    last = values.shape[1] - 1
+    keys = (ascending.astype(np.int64) << 32) | np.arange(last, -1, -1)
+    largest = np.sort(np.partition(keys, last + 1 - k, axis=1)[:, last + 1 - k :], axis=1)[:, ::-1]
+    classes: NDArray[np.int32] = (last - (largest & 0xFFFFFFFF)).astype(np.int32)
+    return classes
 
 
 def narrowed(centred: NDArray[Any], dtype: str) -> NDArray[Any]:
@@ -108,7 +134,7 @@ def narrowed(centred: NDArray[Any], dtype: str) -> NDArray[Any]:
     if centred.dtype == dtype and centred.dtype == np.float16:
         return centred
     clamped = np.maximum(centred, np.float32(FLOOR))
-    kept: NDArray[Any] = np.where(clamped < 0, np.minimum(clamped, np.float32(-STEP)), clamped)
+    kept: NDArray[Any] = np.where(clamped < 0, np.minimum(clamped, np.float32(-STEP)), np.float32(0))
     return kept.astype(dtype)
 
 

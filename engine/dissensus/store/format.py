@@ -33,6 +33,7 @@ CACHE: Final = "cache"
 COMMIT_JSON: Final = "commit.json"
 MODEL_JSON: Final = "model.json"
 DERIVED: Final = "derived.arrow"
+TOPK: Final = "topk.arrow"  # absent from models of few classes, of hard labels, and of older programs
 COLUMN: Final = "column.arrow"
 ZARR_JSON: Final = "zarr.json"
 LOGITS: Final = "logits"
@@ -59,6 +60,13 @@ TINY: Final = 2.0**-126  # lowest normal float32: probabilities are raised to it
 BLOCK_BYTES: Final = 1 << 20
 BLOCK_ROWS_MAX: Final = 4096  # few classes: keep resumable steps short though a block stays under 1 MiB
 CRC_BYTES: Final = 4
+
+TOP_K: Final = 8  # ranks of the top-K view
+TOP_FROM: Final = 32  # classes from which on models have one: of fewer, reading the logits costs as little
+TOP_COLUMNS: Final = (
+    ("top_classes", "<i4", TOP_K),
+    ("top_values", "<f4", TOP_K + 1),
+)  # one value more: the gap
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,12 @@ DERIVED_COLUMNS: Final = (
 def derived_dtype(kind: str) -> np.dtype[Any]:
     """Packed record of one row of derived columns for a kind of model."""
     return np.dtype([(c.name, c.dtype) for c in DERIVED_COLUMNS if kind in c.kinds])
+
+
+def record_dtype(kind: str, n_classes: int) -> np.dtype[Any]:
+    """Packed record that a writer keeps of one row: derived columns, then the top-K view if any."""
+    view = TOP_COLUMNS if kind != "labels" and n_classes >= TOP_FROM else ()
+    return np.dtype([*derived_dtype(kind).descr, *((name, dtype, (size,)) for name, dtype, size in view)])
 
 
 @dataclass(frozen=True)

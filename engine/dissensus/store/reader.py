@@ -21,6 +21,7 @@ from .reading import read_checked, reading
 from .replaced import unless_replaced
 from .sealed import parse_object, unseal_with_digest
 from .tables import numbers, read_arrow
+from .topk import read_view
 
 _FIELDS = ("model_id", "kind", "fingerprint", "committed_at", "files", "shape")
 
@@ -180,6 +181,10 @@ class StoredModel:
         if name not in derived.column_names:
             raise LabelsOnly(self._labels_only(f"the column {name!r}"))
         return numbers(derived[name])
+
+    def view(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Top-K view: classes (N, 8) int32 and values (N, 9) float32, as of `Encoded`; None without one."""
+        return read_view(self.read_file(fmt.TOPK)) if fmt.TOPK in self.files else None
 
     def logits(self) -> Logits:
         """Open its logits.

@@ -15,6 +15,7 @@ from .files import crc32c, crc_bytes
 from .staged import BlockFile, PackedFile
 from .tables import arrow_bytes
 from .times import now
+from .topk import view_table
 
 BLOSC_HEADER = 16  # bytes by which blosc may lengthen what it cannot compress
 
@@ -50,37 +51,40 @@ def documents(
     return files | dict(fmt.described(name, geometry) for name, geometry in shards.items())
 
 
-def derived_arrow(blocks: NDArray[np.uint8], columns: np.dtype[Any], geometry: fmt.Geometry) -> bytes:
-    """Arrow file of the derived columns, from their blocks (n_blocks, bytes) of packed records."""
+def row_tables(blocks: NDArray[np.uint8], columns: np.dtype[Any], geometry: fmt.Geometry) -> dict[str, bytes]:
+    """Arrow files by name of what is kept of each row, from blocks (n_blocks, bytes) of packed records."""
     rows = np.ascontiguousarray(blocks).reshape(-1).view(columns)[: geometry.n_examples]
     meaning = {c.name: {"meaning": c.meaning} for c in fmt.DERIVED_COLUMNS}
     fields = [
         pa.field(name, pa.from_numpy_dtype(columns[name]), nullable=False, metadata=meaning[name])
         for name in columns.names or ()
+        if name in meaning
     ]
     arrays = [pa.array(np.ascontiguousarray(rows[field.name])) for field in fields]
-    return arrow_bytes(pa.table(arrays, schema=pa.schema(fields)))
+    files = {fmt.DERIVED: arrow_bytes(pa.table(arrays, schema=pa.schema(fields)))}
+    has_view = fmt.TOP_COLUMNS[0][0] in (columns.names or ())
+    return files | ({fmt.TOPK: arrow_bytes(view_table(rows))} if has_view else {})
 
 
 def model_bytes(
     model_id: str, geometry: fmt.Geometry, kind: str, embeddings: fmt.Geometry | None = None
 ) -> int:
-    """Bytes of a model's arrays, derived columns and Zarr metadata, which its shape decides.
+    """Bytes of a model's arrays, derived columns, top-K view and Zarr metadata, which its shape decides.
 
     Exact for codec "raw", the most there can be for "archive"; the two small records, `model.json` and
     `commit.json`, come on top.
     """
     shards = {fmt.SHARD: geometry} | ({} if embeddings is None else {fmt.EMBEDDINGS_SHARD: embeddings})
     zarr = (document for name, document in documents(model_id, {}, shards).items() if name != fmt.MODEL_JSON)
-    return derived_bytes(geometry, kind) + sum(map(_most, shards.values())) + sum(map(len, zarr))
+    return row_table_bytes(geometry, kind) + sum(map(_most, shards.values())) + sum(map(len, zarr))
 
 
 @lru_cache(maxsize=8)
-def derived_bytes(geometry: fmt.Geometry, kind: str) -> int:
-    """Bytes of a model's derived columns as a finished model keeps them."""
-    columns = fmt.derived_dtype(kind)
+def row_table_bytes(geometry: fmt.Geometry, kind: str) -> int:
+    """Bytes of a model's derived columns and top-K view as a finished model keeps them."""
+    columns = fmt.record_dtype(kind, geometry.n_classes)
     blocks = np.zeros((geometry.n_blocks, geometry.block_rows * columns.itemsize), np.uint8)
-    return len(derived_arrow(blocks, columns, geometry))
+    return sum(map(len, row_tables(blocks, columns, geometry).values()))
 
 
 def _most(geometry: fmt.Geometry) -> int:

@@ -19,7 +19,7 @@ from .header import read_header
 from .locks import FileLock
 from .reader import StoredModel
 from .reading import read_checked
-from .sealed import seal
+from .sealed import seal, unseal
 from .staging import folder_lock
 from .sweep import Action, sweep_staging
 from .times import now
@@ -150,6 +150,12 @@ def _mend_alone(store: _Store, place: str) -> list[Action]:
     for finding in findings:
         _mend_file(store.path, model, finding)
     left, _ = verify_model(folder, store.geometry, store.examples_hash, quick=False)
+    if left and all(f.file == fmt.TOPK for f in left):
+        _drop_view(folder)
+        left, _ = verify_model(folder, store.geometry, store.examples_hash, quick=False)
+        done = "left out of the model: top-k comes from its logits, which verify"
+        if not left:
+            return [Action(f.model, "mended", f"{f.problem}; {done}") for f in findings]
     if left:
         return [_quarantine(store.path, place, left, _salvage(model))]
     return [Action(f.model, "mended", f"{f.problem}; put right and verified") for f in findings]
@@ -171,6 +177,15 @@ def _mend_file(path: Path, model: StoredModel, finding: Finding) -> None:
             write_file(target, data)
     elif finding.file in model.geometries and target.is_file():
         _mend_shard(model, finding.file, target)
+
+
+def _drop_view(folder: Path) -> None:
+    """Commit a model anew without its top-K view, which follows from the logits but for rounded ties."""
+    record = unseal(folder / fmt.COMMIT_JSON, f"model in folder {folder.name!r}")
+    files = {name: file for name, file in record["files"].items() if name != fmt.TOPK}
+    write_file(folder / fmt.COMMIT_JSON, seal({**record, "files": files}))
+    sync_folder(folder)
+    (folder / fmt.TOPK).unlink(missing_ok=True)
 
 
 def _set_stray_aside(path: Path, target: Path, model: StoredModel) -> None:

@@ -14,6 +14,7 @@ from dissensus.errors import ArgumentError, WrongClassCount
 
 from . import format as fmt
 from .encoding import Encoded, encode, log_probabilities
+from .topk import with_view
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class RowMaker:
     def __init__(self, context: WriterContext, model_id: str, kind: str) -> None:
         self._context, self._geometry = context, context.geometry
         self._model_id, self._kind = model_id, kind
-        self.columns = fmt.derived_dtype(kind)
+        self.columns = fmt.record_dtype(kind, context.geometry.n_classes)
 
     def make(self, block: NDArray[Any] | Encoded, first: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Derived records (n,) and stored logits (n, C), or None for hard labels, of rows from `first` on."""
@@ -85,7 +86,7 @@ class RowMaker:
             return self._from_labels(np.asarray(block), first), None
         if isinstance(block, Encoded):
             self._check_encoded(block)
-            rows = block
+            rows = with_view(block, block.centred)
         else:
             rows = self._encode(np.asarray(block), first)
         return self._from_scores(rows), rows.centred
@@ -123,11 +124,27 @@ class RowMaker:
                 f"{rows.centred.dtype} with {len(rows.top1)}, {len(rows.rowmax)} and {len(rows.lse)} values: "
                 "make them with encode(logits, store.dtype)"
             )
+        self._check_view(rows)
         top1, numbers = np.asarray(rows.top1), np.isfinite(rows.rowmax) & np.isfinite(rows.lse)
         if not numbers.all() or (n and not 0 <= top1.min() <= top1.max() < self._geometry.n_classes):
             raise ArgumentError(
                 f"encoded rows of model {self._model_id!r} must have finite numbers and classes in "
                 f"0..{self._geometry.n_classes - 1}; make them with encode(logits, store.dtype)"
+            )
+
+    def _check_view(self, rows: Encoded) -> None:
+        """Refuse a top-K view of other rows than these; one that is left out is made of the logits."""
+        classes, values = rows.top_classes, rows.top_values
+        if classes is None and values is None:
+            return
+        shapes = tuple(None if part is None else part.shape for part in (classes, values))
+        if shapes != ((len(rows), fmt.TOP_K), (len(rows), fmt.TOP_K + 1)) or not np.array_equal(
+            np.asarray(classes)[:, 0], rows.top1
+        ):
+            raise ArgumentError(
+                f"encoded rows of model {self._model_id!r} must have {fmt.TOP_K} top classes, top1 first, "
+                f"and {fmt.TOP_K + 1} values each; got shapes {shapes[0]} and {shapes[1]}: make them with "
+                "encode(logits, store.dtype), or leave both out"
             )
 
     def _from_scores(self, rows: Encoded) -> NDArray[Any]:

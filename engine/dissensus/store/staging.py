@@ -240,7 +240,7 @@ def staged_rows(root: Path, model_id: str, geometry: fmt.Geometry, kind: str = "
         return geometry.n_examples, n_bytes
     if not (folder / FINGERPRINT).exists():
         return 0, 0
-    block = geometry.block_rows * fmt.derived_dtype(kind).itemsize + fmt.CRC_BYTES
+    block = geometry.block_rows * fmt.record_dtype(kind, geometry.n_classes).itemsize + fmt.CRC_BYTES
     return min(_size(folder / DERIVED_PART) // block * geometry.block_rows, geometry.n_examples), n_bytes
 
 

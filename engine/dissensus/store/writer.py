@@ -22,7 +22,7 @@ from .files import write_file
 from .fingerprint import complete
 from .identity import checked_name
 from .parts import Part, array_part, derived_part
-from .records import commit_record, derived_arrow, documents, finish_embeddings, finish_shard
+from .records import commit_record, documents, finish_embeddings, finish_shard, row_tables
 from .rows import RowMaker, WriterContext
 from .sealed import seal
 from .staging import Staging
@@ -233,8 +233,8 @@ class ModelWriter:
     def _finish_files(self) -> dict[str, dict[str, Any]]:
         """Write everything that follows the last block; return size and checksum of each file."""
         folder, rows = self._staging.folder, self._parts[fmt.DERIVED].file.read_all()
-        derived = derived_arrow(rows, self._rows.columns, self._geometry)
-        files = {fmt.DERIVED: write_file(folder / fmt.DERIVED, derived)}
+        tables = row_tables(rows, self._rows.columns, self._geometry)
+        files = {name: write_file(folder / name, data) for name, data in tables.items()}
         for name, geometry in self._shards.items():
             finish = finish_embeddings if name == fmt.EMBEDDINGS_SHARD else finish_shard
             files[name] = finish(self._parts[name].file, geometry)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dissensus.store.encoding import Encoded, check_finite, encode, log_probabilities
-from dissensus.store.format import FLOOR, STEP
+from dissensus.store.format import FLOOR, STEP, TOP_FROM, TOP_K
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class DeviceRows:
     finite
         One boolean: whether every logit is. It is looked at when the rows are on the host, so that the device
         need not be waited for.
+    top
+        The top-K view, `top_classes` and `top_values` of `Encoded`; empty of few classes.
     logits
         What the model gave, for the message about what is not finite.
     """
@@ -34,11 +36,12 @@ class DeviceRows:
     lse: torch.Tensor
     finite: torch.Tensor
     logits: torch.Tensor
+    top: tuple[torch.Tensor, ...] = ()
 
     @property
     def results(self) -> list[torch.Tensor]:
         """What the host needs, in the order in which `to_rows` takes it."""
-        return [self.centred, self.top1, self.rowmax, self.lse, self.finite]
+        return [self.centred, self.top1, self.rowmax, self.lse, *self.top, self.finite]
 
 
 @torch.inference_mode()
@@ -64,7 +67,22 @@ def encode_there(logits: torch.Tensor, dtype: str) -> DeviceRows:
     lse = rowmax[:, 0].double() + wide.exp_().sum(dim=1).log_()
     top1 = _first_true(is_maximum)
     finite = torch.isfinite(rowmin).all() & torch.isfinite(rowmax).all()
-    return DeviceRows(centred.to(getattr(torch, dtype)), top1, rowmax[:, 0], lse, finite, logits)
+    top = _view(x, centred) if x.shape[1] >= TOP_FROM else ()
+    return DeviceRows(centred.to(getattr(torch, dtype)), top1, rowmax[:, 0], lse, finite, logits, top)
+
+
+def _view(x: torch.Tensor, centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Top classes and values of rows; torch.topk leaves open which of equal values it takes, integers differ.
+
+    The twin of `dissensus.store.encoding.top_classes`.
+    """
+    bits = (x + 0.0).view(torch.int32)  # -0 is 0
+    ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    last = x.shape[1] - 1
+    classes = torch.arange(last, -1, -1, device=x.device)
+    keys = (ascending.long() << 32) | classes
+    first = last - (keys.topk(TOP_K + 1, dim=1).values & 0xFFFFFFFF)
+    return first[:, :TOP_K].int(), centred.gather(1, first)
 
 
 def to_rows(

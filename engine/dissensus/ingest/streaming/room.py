@@ -125,7 +125,7 @@ def disk_of(root: Path, outlines: Sequence[Outline], geometry: fmt.Geometry, emb
         beside = None if dim is None else geometry.of_embeddings(dim)
         whole = model_bytes(one.model_id, geometry, "logits", beside)
         n_bytes += max(0, whole - staged_rows(root, one.model_id, geometry)[1])
-    record = fmt.derived_dtype("logits").itemsize
+    record = fmt.record_dtype("logits", geometry.n_classes).itemsize
     scratch = geometry.n_blocks * (geometry.block_rows * record + fmt.CRC_BYTES)
     unknown = embeddings and any(one.embedding_dim is None for one in outlines)
     is_exact = geometry.codec == "raw" and not unknown
@@ -193,7 +193,8 @@ def _batches_bytes(
     """Return what a round holds of examples before and behind its models."""
     ahead, reading = (2 * workers + 1, workers) if workers else (AHEAD, 1)
     images = 0 if probe is None else probe.image_bytes
-    row = geometry.n_classes * np.dtype(geometry.dtype).itemsize + fmt.derived_dtype("logits").itemsize
+    record = fmt.record_dtype("logits", geometry.n_classes).itemsize
+    row = geometry.n_classes * np.dtype(geometry.dtype).itemsize + record
     steps = len(models) * geometry.block_rows * row
     behind = len(models) * (BEHIND + 1) * n * row
     prepared = (ahead + 1) * _prepared_bytes(models, probe)  # one is being put together of its examples
