@@ -148,6 +148,25 @@ def test_matrix_to_numpy_with_its_order_beside_it(zoo, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "PNG"])
+def test_a_matrix_goes_to_a_zarr_folder(zoo, tmp_path):
+    import zarr
+
+    out = tmp_path / "kappa.zarr"
+    run("matrix", zoo.path, "-m", KAPPA, "--where", WHERE, "--model", "m3", "--model", "m1", "--out", out)
+    group = zarr.open_group(out, mode="r")
+    expected = ds.pairwise(zoo, KAPPA, models=["m3", "m1"], where=WHERE)[KAPPA]
+    np.testing.assert_array_equal(group[KAPPA][:], expected.astype(np.float32))
+    assert group.attrs["models"] == ["m3", "m1"]
+    for options in (["--force"], ["--scheduler", "tcp://nobody:1"]):
+        run("matrix", zoo.path, "--out", tmp_path / "new.zarr", *options, status=2)
+    run("matrix", zoo.path, "--format", "zarr", status=2)
+    assert (
+        "more than right and wrong"
+        in run("matrix", zoo.path, "-m", "label_kappa", "--out", tmp_path / "new.zarr", status=1).stderr
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["kappa.zarr"]
+
+
 def test_heatmap(zoo, tmp_path, ending):
     pytest.importorskip("matplotlib")
     out = tmp_path / f"h.{ending}"
@@ -216,7 +235,10 @@ BAD = [
     ),
     (["heatmap", "ZOO", "-m", "kl", "--out", "new.png"], "models with hard labels only: m3 again"),
     (["heatmap", "ZOO", "--out", "new.jpg"], "no format is called 'jpg'; end the name in .png or .svg"),
-    (["matrix", "ZOO", "--out", "new.xlsx"], "end the name in .json, .csv, .parquet, .npy or .txt, or name"),
+    (
+        ["matrix", "ZOO", "--out", "new.xlsx"],
+        "end the name in .json, .csv, .parquet, .arrow, .npy, .zarr or .txt, or name",
+    ),
     (["heatmap", "ZOO", "--out", "there.png"], "--out there.png exists already; choose another file or pass"),
     (["matrix", "ZOO", "--out", "there.npy"], "--out there.npy exists already"),
     (["heatmap", "ZOO", "--out", "no/new.png"], "there is no folder no; make it first"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dissensus import Pairs
     from dissensus.pairs import Measure
 
-WITH_NPY = (*FORMATS, "npy")
+FORMS = (*FORMATS, "npy", "zarr")
 NEEDS = {
     "counts": "of right and wrong answers",
     "labels": "of predicted classes",
@@ -54,7 +54,7 @@ def _told(measure: Measure) -> str:
 @LABELS
 @click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
 @SCHEDULER
-@partial(output_options, formats=WITH_NPY)
+@partial(output_options, formats=FORMS)
 def matrix(
     store: Path,
     measure: str,
@@ -69,7 +69,9 @@ def matrix(
 ) -> None:
     """One measure for all pairs, as a matrix: row model first.
 
-    With --out FILE.npy the order of rows and columns is written beside it, in FILE.models.json.
+    With --out FILE.npy the order of rows and columns is written beside it, in FILE.models.json. With --out
+    FOLDER.zarr a measure of right and wrong answers goes to disk piece by piece, in float32: it may be larger
+    than memory.
 
     \b
     Examples:
@@ -77,16 +79,27 @@ def matrix(
       dissensus matrix demo-digits/digits.zoo -m label_kappa
       dissensus matrix demo-digits/digits.zoo --format csv --out matrix.csv
       dissensus matrix demo-digits/digits.zoo -m phi --where 'label in (3, 8)' --out matrix.npy
+      dissensus matrix demo-digits/digits.zoo -m error_consistency --out kappa.zarr
     """
     import pyarrow as pa
 
     import dissensus as ds
 
-    sink = Sink(fmt, out, force, WITH_NPY)
-    if sink.fmt == "npy" and out is None:
-        raise click.UsageError("--format npy is binary: name a file with --out FILE")
+    sink = Sink(fmt, out, force, FORMS)
+    if sink.fmt in ("npy", "zarr") and out is None:
+        raise click.UsageError(f"--format {sink.fmt} is binary: name a file with --out FILE")
     order = Sink("json", out.with_suffix(".models.json"), force) if out and sink.fmt == "npy" else None
     opened = ds.open(store).under(labels)
+    if out is not None and sink.fmt == "zarr":
+        if force or scheduler is not None:
+            raise click.UsageError(
+                "a .zarr folder is written here and replaces none: no --force, no --scheduler"
+            )
+        ds.save_matrix(
+            opened, measure, out, models=list(models) or None, split=split, where=where, progress=True
+        )
+        click.echo(f"wrote {out}", err=True)
+        return
     result = ds.pairwise(
         opened, measure, models=list(models) or None, split=split, where=where, scheduler=scheduler
     )
