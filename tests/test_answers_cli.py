@@ -147,7 +147,6 @@ def test_matrix_to_numpy_with_its_order_beside_it(zoo, tmp_path):
     np.testing.assert_array_equal(np.array([row[1:] for row in rows[1:]], float), np.load(out))
 
 
-@pytest.mark.parametrize("ending", ["png", "svg", "PNG"])
 def test_a_matrix_goes_to_a_zarr_folder(zoo, tmp_path):
     import zarr
 
@@ -167,6 +166,7 @@ def test_a_matrix_goes_to_a_zarr_folder(zoo, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kappa.zarr"]
 
 
+@pytest.mark.parametrize("ending", ["png", "svg", "PNG"])
 def test_heatmap(zoo, tmp_path, ending):
     pytest.importorskip("matplotlib")
     out = tmp_path / f"h.{ending}"
