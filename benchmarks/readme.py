@@ -295,6 +295,7 @@ BLOCKS = {
     "faults": faults,
     "pair-counts": pair_counts,
     "pair-queries": pair_queries,
+    "pair-scale": pair_scale,
     "ingest-speed": ingest_speed,
     "ingest-memory": ingest_memory,
     "storage": storage,

@@ -78,7 +78,7 @@ def _summary(found: Duplicates) -> str:
         return f"no near-duplicates: no two of {found.n_models} models have {limit}"
     count = sum(len(one.models) for one in found)
     groups = "1 group" if len(found) == 1 else f"{len(found)} groups"
-    return f"{groups} of near-duplicates, {count} of {found.n_models} models, linked by {limit}"
+    return f"{groups} of near-duplicates, {count} of {found.n_models} models, each linked to another by {limit}"
 
 
 def _closest(found: Duplicates) -> str:

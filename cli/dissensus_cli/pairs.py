@@ -180,7 +180,7 @@ def pairs(
         title = (
             f"{table.num_rows:,} pair{'s' if table.num_rows != 1 else ''} of {len(result.model_ids)} models"
         )
-        title += f" in {len(groups)} groups by {by_group}"
+        title += f" in {len(groups)} group{'s' if len(groups) != 1 else ''} by {by_group}"
     title += f" on {on_examples(opened, n, split, where)}, {listing.order(result)}"
     for name, count in undefined.items():
         if count:

@@ -119,7 +119,7 @@ def _on_screen(table: pa.Table, by: str) -> pa.Table:
     for row in table.select(["model", "rank", "partner", "accuracy", by]).to_pylist():
         found = rows.setdefault(row["model"], {"model": row["model"], "accuracy": row["accuracy"]})
         if row["rank"] <= SHOWN:
-            found[f"partner {row['rank']}"] = f"{row['partner']} {cell(row[by])}"
+            found[f"partner {row['rank']}"] = f"{cell(row[by])} {row['partner']}"
     names = ["model", "accuracy", *(f"partner {i}" for i in range(1, SHOWN + 1))]
     kinds = {"accuracy": pa.float64()}
     return pa.table(

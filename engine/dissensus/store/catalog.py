@@ -488,6 +488,7 @@ class Store(Labelled):
             "classes": self.n_classes,
             "label_sets": self.label_sets,
             "splits": splits,
+            "columns": list(self.facts()),
             "dtype": self.dtype,
             "codec": self.codec,
             "block_rows": self.block_rows,
