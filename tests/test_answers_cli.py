@@ -190,7 +190,8 @@ def test_duplicates(zoo):
     ]
     lines = run("duplicates", zoo.path).stdout.splitlines()
     assert lines[0] == (
-        "1 group of near-duplicates, 2 of 6 models, each linked to another by at most 1 % different classes on 300 examples"
+        "1 group of near-duplicates, 2 of 6 models, each linked to another by at most 1 % different classes "
+        "on 300 examples"
     )
     assert [line.split()[0] for line in lines[3:]] == ["1", "1"]
     none = run("duplicates", zoo.path, "--model", "m0", "--model", "m3", "--split", "fit")

@@ -78,7 +78,8 @@ def _summary(found: Duplicates) -> str:
         return f"no near-duplicates: no two of {found.n_models} models have {limit}"
     count = sum(len(one.models) for one in found)
     groups = "1 group" if len(found) == 1 else f"{len(found)} groups"
-    return f"{groups} of near-duplicates, {count} of {found.n_models} models, each linked to another by {limit}"
+    members = f"{count} of {found.n_models} models"
+    return f"{groups} of near-duplicates, {members}, each linked to another by {limit}"
 
 
 def _closest(found: Duplicates) -> str:

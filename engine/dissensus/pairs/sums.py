@@ -2,7 +2,7 @@
 
 For a block of examples, the scores of all models are one (M, rows * C) float32 matrix; N * C of all models is
 never held. Products are float32 over at most `DEPTH` columns, and added up in float64. With u = 2**-24 each
-entry, a sum Σ x_i x_j, is so off by at most (DEPTH + 8) u Σ |x_i| |x_j|, 2.5e-4 of it; in practice by some
+entry, a sum Σ x_i x_j, is so off by at most (DEPTH + 8) u Σ |x_i| |x_j|, 1.3e-4 of it; in practice by some
 1e-6 of it, since roundings cancel and libraries add in short runs. What is `SHIFTED` is as exact as it was
 before its shift: 5 u of each score.
 
@@ -11,8 +11,9 @@ Probabilities are the softmax of what is stored, at temperature 1.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 from dissensus.run.memory import available_bytes
-from dissensus.run.threads import available_threads
+from dissensus.run.threads import available_threads, one_blas_thread
 from dissensus.store.blocks import read_blocks
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Scores = dict[str, NDArray[np.float32]]  # by kind, (M, rows, C)
 
-DEPTH = 4096  # columns of one float32 product: fewer round less, and do not reach the machine's rate
+DEPTH = 2048  # columns of one float32 product: fewer round less, and do not reach the machine's rate
 BLOCK_BYTES = 64 << 20  # scores of all models on one block of examples
 
 # by statistic, the kinds of scores whose products it sums: left of the product, right of it
@@ -89,31 +90,45 @@ def score_sums(
     sums, truth = {name: np.zeros((size, size)) for name in products}, np.zeros(size)
     held = {kind: np.empty((size, step, n_classes), np.float32) for kind in sorted(kinds)}
     labels = store.truth.first[rows]
-    for start, scores in _blocks([model.logits() for model in models], rows, held):
-        for name, (left, right) in products.items():
-            _add_products(sums[name], scores[left], scores[right])
-        if with_truth:
-            p = scores["probability"]
-            here = np.arange(p.shape[1])
-            truth += p[:, here, labels[start + here]].sum(axis=1, dtype=np.float64)
+    with _workers(step * n_classes) as pool:
+        for start, scores in _blocks([model.logits() for model in models], rows, held, pool):
+            for name, (left, right) in products.items():
+                _add_products(sums[name], scores[left], scores[right], pool)
+            if with_truth:
+                p = scores["probability"]
+                here = np.arange(p.shape[1])
+                truth += p[:, here, labels[start + here]].sum(axis=1, dtype=np.float64)
     both = zip(TRUTH, (truth[:, None], truth[None, :]), strict=True)
     return sums | dict(both if with_truth else ()) | {"n_classes": np.array(float(n_classes))}
 
 
-def _blocks(logits: Sequence[Logits], rows: NDArray[np.intp], held: Scores) -> Iterator[tuple[int, Scores]]:
+@contextlib.contextmanager
+def _workers(columns: int) -> Iterator[Executor]:
+    """Threads for blocks of so many columns, which take a product each where a block holds enough of them.
+
+    BLAS divides a product of a hundred models badly among its own threads: half the rate of one on each.
+    """
+    n = available_threads()
+    alone = one_blas_thread() if columns >= 2 * n * DEPTH else contextlib.nullcontext()
+    with alone, ThreadPoolExecutor(n, thread_name_prefix="dissensus-scores") as pool:
+        yield pool
+
+
+def _blocks(
+    logits: Sequence[Logits], rows: NDArray[np.intp], held: Scores, pool: Executor
+) -> Iterator[tuple[int, Scores]]:
     """Fill what is held with the next rows of all models; yield where they start, and what is filled."""
     step = next(iter(held.values())).shape[1]
-    with ThreadPoolExecutor(available_threads(), thread_name_prefix="dissensus-scores") as pool:
-        for block in read_blocks(logits, rows):
-            for start in range(block.start, block.stop, step):
-                stop = min(start + step, block.stop)
-                centred = [stored[start - block.start : stop - block.start] for stored in block.centred]
-                scores = {kind: out[:, : stop - start] for kind, out in held.items()}
-                for kind, out in scores.items():
-                    list(pool.map(_fill, repeat(kind), *_shares(centred, out)))
-                    if kind in SHIFTED:
-                        out -= out.mean(axis=0)
-                yield start, scores
+    for block in read_blocks(logits, rows):
+        for start in range(block.start, block.stop, step):
+            stop = min(start + step, block.stop)
+            centred = [stored[start - block.start : stop - block.start] for stored in block.centred]
+            scores = {kind: out[:, : stop - start] for kind, out in held.items()}
+            for kind, out in scores.items():
+                list(pool.map(_fill, repeat(kind), *_shares(centred, out)))
+                if kind in SHIFTED:
+                    out -= out.mean(axis=0)
+            yield start, scores
 
 
 def _shares(centred: list[NDArray[Any]], out: NDArray[np.float32]) -> tuple[list[Any], list[Any]]:
@@ -135,12 +150,19 @@ def _fill(kind: str, centred: list[NDArray[Any]], out: NDArray[np.float32]) -> N
             np.sqrt(scores, out=scores)
 
 
-def _add_products(total: Floats, left: NDArray[np.float32], right: NDArray[np.float32]) -> None:
-    """Add (M, n, C) times (M, n, C), summed over n and C, to (M, M)."""
+def _add_products(
+    total: Floats, left: NDArray[np.float32], right: NDArray[np.float32], pool: Executor
+) -> None:
+    """Add (M, n, C) times (M, n, C), summed over n and C, to (M, M); in the same order on any threads."""
     x, y = (scores.reshape(len(scores), -1) for scores in (left, right))
-    for start in range(0, x.shape[1], DEPTH):
+
+    def product(start: int) -> NDArray[np.float32]:
         columns = slice(start, start + DEPTH)
-        total += x[:, columns] @ y[:, columns].T  # of one matrix with itself: half the work, and symmetric
+        found: NDArray[np.float32] = x[:, columns] @ y[:, columns].T  # of one with itself: half the work
+        return found
+
+    for found in pool.map(product, range(0, x.shape[1], DEPTH)):
+        total += found
 
 
 def _require_room(n_models: int, n_sums: int, block_bytes: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,3 +37,11 @@ def in_order(
     with ThreadPoolExecutor(threads) as pool:
         while some := list(islice(rest, 2 * threads)):
             yield from pool.map(function, some)
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager[Any]:
+    """Let matrix products of NumPy run on the thread that asks for them: in the whole process, meanwhile."""
+    from threadpoolctl import threadpool_limits
+
+    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limits
