@@ -87,7 +87,60 @@ def test_an_array_of_ids_of_any_name(store, tmp_path):
     row = imported(store, tmp_path / "m.npz")
     assert (row.error, row.notes) == (None, ["ids are array 'who'"])
     assert store.top1(["m"])[0].tolist() == PREDICTED.tolist()
-    assert "it has ids of its own" in imported(store, tmp_path / "m.npz", rows="store").error
+    (tmp_path / "m.npz").rename(tmp_path / "by position.npz")  # the remedy where they are no ids
+    row = imported(store, tmp_path / "by position.npz", rows="store")
+    assert row.error is None
+    assert store.top1(["by position"])[0].tolist() == PREDICTED[ORDER].tolist()
+    assert any("'who' is not taken for the ids" in note for note in row.notes)
+
+
+def test_predictions_that_are_named_are_no_ids_whatever_they_hold(tmp_path):
+    """As many classes as examples: predictions look like the ids of a store, which are numbers."""
+    ids = [str(i) for i in range(1, 301)]
+    labels = np.random.default_rng(0).permutation(300)
+    store = ds.create(tmp_path / "n.zoo", labels, classes=[f"c{i}" for i in range(300)], example_ids=ids)
+    lines = [str(label) for label in np.where(np.arange(300) % 10 == 0, (labels + 1) % 300, labels)]
+    (tmp_path / "one.csv").write_text("\n".join(["resnet", *lines]) + "\n")
+    (tmp_path / "two.csv").write_text("\n".join(["resnet,vgg", *(f"{x},{x}" for x in lines)]) + "\n")
+    for file in ("one", "two"):
+        report = ds.import_predictions(
+            store, tmp_path / f"{file}.csv", columns="resnet", rows="store", progress=False
+        )
+        assert [row.error for row in report.rows] == [None]
+        assert report.rows[0].accuracy == 0.9
+
+
+def test_ranks_are_asked_about_also_where_ids_begin_with_1(tmp_path):
+    ids = [str(i) for i in range(1, N + 1)]
+    store = ds.create(tmp_path / "n.zoo", LABELS, classes=list("abcd"), example_ids=ids)
+    ranks = np.random.default_rng(3).permutation(N) + 1
+    rows = "\n".join(f"{p},{r}" for p, r in zip(PREDICTED, ranks, strict=True))
+    (tmp_path / "m.csv").write_text(f"resnet,confidence_rank\n{rows}\n")
+    told = ds.import_predictions(store, tmp_path / "m.csv", columns="resnet", progress=False).rows[0].error
+    assert "'confidence_rank'" in told
+    assert "in another order" in told
+    row = ds.import_predictions(
+        store, tmp_path / "m.csv", columns="resnet", rows="store", progress=False
+    ).rows[0]
+    assert (row.error, row.accuracy) == (None, (PREDICTED == LABELS).mean())
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r\r\n"])
+def test_lines_that_end_twice_are_one_line(store, tmp_path, end):
+    (tmp_path / "m.csv").write_bytes(end.join(["pred", *map(str, PREDICTED), ""]).encode())
+    assert imported(store, tmp_path / "m.csv", rows="store").accuracy == (PREDICTED == LABELS).mean()
+
+
+def test_a_side_column_with_an_empty_cell_is_no_ids(tmp_path):
+    n = 1500
+    labels = np.arange(n) % 4
+    store = ds.create(tmp_path / "n.zoo", labels, classes=list("abcd"))
+    cells = [f"{c},{'' if i == 1400 else i % 7}" for i, c in enumerate(labels)]
+    (tmp_path / "m.csv").write_text("\n".join(["pred,votes", *cells]) + "\n")
+    scores = [f"{c},{'n/a!' if i == 5 else i / n}" for i, c in enumerate(labels)]
+    (tmp_path / "c.csv").write_text("\n".join(["pred,conf", *scores]) + "\n")
+    report = ds.import_predictions(store, [tmp_path / "m.csv", tmp_path / "c.csv"], progress=False)
+    assert [(row.error, row.accuracy) for row in report.rows] == [(None, 1.0)] * 2
 
 
 def test_arrays_of_models_are_no_ids(tmp_path):

@@ -400,8 +400,8 @@ def test_a_name_taken_meanwhile_is_not_overwritten(tmp_path):
     [
         (lambda c: ds.partners(c, "eror_consistency"), UnknownName, "did you mean error_consistency"),
         (lambda c: ds.partners(c, "label_kappa"), ArgumentError, "needs more than right and wrong"),
-        (lambda c: ds.partners(c, k=0), ArgumentError, "k must be at least 1"),
-        (lambda c: ds.partners(c, threads=0), ArgumentError, "threads must be at least 1"),
+        (lambda c: ds.partners(c, k=0), ArgumentError, "k must be a whole number, at least 1"),
+        (lambda c: ds.partners(c, threads=0), ArgumentError, "threads must be a whole number, at least 1"),
         (lambda c: ds.partners(c, undefined="one"), ArgumentError, "undefined must be"),
         (lambda c: ds.partners(c.astype(int)), ArgumentError, r"got int64 \(4, 9\)"),
         (lambda c: ds.partners(c.tolist()), ArgumentError, "got list"),
@@ -445,7 +445,7 @@ def test_the_command_lists_partners(small_zoo, tmp_path):
     assert json.loads(found.stdout) == expected.to_pylist()
     screen = run_cli(*ask).stdout
     first = expected.to_pylist()[0]
-    assert f"{first['partner']} {first['phi']:.4f}" in screen
+    assert f"{first['phi']:.4f} {first['partner']}" in screen
     for name, read in (("p.parquet", pq.read_table), ("p.arrow", read_ipc), ("p.csv", pa.csv.read_csv)):
         assert run_cli(*ask, "--out", tmp_path / name).exit_code == 0
         assert read(tmp_path / name).equals(expected)
@@ -476,3 +476,17 @@ def test_the_command_refuses_an_update_of_what_tells_nothing(small_zoo, tmp_path
     assert run_cli("partners", small_zoo.path, "--update").exit_code == 2
     refused = run_cli("partners", small_zoo.path, "--update", "--out", tmp_path / "p.csv")
     assert "needs a file that keeps what it was made of" in str(refused.exception)
+
+
+def test_a_table_that_lacks_rows_is_not_brought_up_to_date():
+    correct = np.random.default_rng(0).random((30, 200)) < 0.7
+    first = ds.partners(correct, k=3)
+    with pytest.raises(ArgumentError, match="lacks rows"):
+        ds.partners(correct, k=3, previous=first.slice(0, 60))
+    assert ds.partners(correct, k=np.int64(3), previous=first).equals(first)
+
+
+@pytest.mark.parametrize("bins", [[0, 1e-310], "auto", 2.5, float("inf"), 10**12, ["a", "b"]])
+def test_odd_bins_are_refused(bins):
+    with pytest.raises(ArgumentError, match="bins"):
+        ds.histogram(np.ones((4, 100), bool), "error_inconsistency", bins=bins)

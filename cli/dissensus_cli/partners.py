@@ -56,8 +56,8 @@ def partners(
     """The best partners of every model: all pairs are computed, the first K of each model kept.
 
     Works for tens of thousands of models, whose matrix would not fit memory. The screen shows the first three
-    of each; files hold all. --update computes the rows of new models only; where models were removed or
-    replaced since, it starts anew and says so. Measures: `dissensus matrix --help`.
+    of each; CSV, JSON, Parquet and Arrow files hold all. --update computes the rows of new models only; where
+    models were removed or replaced since, it starts anew and says so. Measures: `dissensus matrix --help`.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ from dissensus.errors import ArgumentError
 
 from .correctness import Correctness, Source
 from .measures import MEASURES
-from .scale import Job
+from .scale import Job, whole_number
 from .tiles import Tile, Tiles
 
 KEY = b"dissensus"  # of the table's schema metadata
@@ -41,7 +41,7 @@ def partners(
     """List the k best partners of every model: the first of all others by a measure.
 
     Every pair is computed, on all processors, and none is kept that is not among the first: 61,565 models
-    take less memory than a matrix of 3,000.
+    take some hundred MB, where their matrix would take 30 GB.
 
     Parameters
     ----------
@@ -98,9 +98,8 @@ def partners(
     {'model': '0', 'partner': '1', 'error_inconsistency': 0.6666666666666666}
     """
     job = Job.checked(by, undefined, threads, progress)
-    if k < 1:
-        raise ArgumentError(f"k must be at least 1 partner; got {k}")
-    ascending = job.measure.more_different == "low" if ascending is None else ascending
+    k = whole_number(k, "k")
+    ascending = job.measure.more_different == "low" if ascending is None else bool(ascending)
     settings = {"measure": by, "k": k, "ascending": ascending, "undefined": undefined}
     before = None if previous is None else _Record.of(previous)
     sample = job.sample(source, models, split, where, mask, labels)
@@ -138,16 +137,18 @@ class _Record:
         """
         try:
             told = json.loads((table.schema.metadata or {})[KEY])
+            if told["rows"] != table.num_rows:
+                raise ValueError("some rows were taken out")
             return cls(told["partners"], told["models"], told["digests"], told["undefined_pairs"])
         except (KeyError, ValueError, TypeError) as error:
             raise ArgumentError(
-                "previous must be a table that partners gave, as Arrow or Parquet keep it; this one does not "
-                "tell what it was made of"
+                "previous must be a table that partners gave, all of it, as Arrow or Parquet keep it; this "
+                "one does not tell what it was made of, or lacks rows"
             ) from error
 
-    def metadata(self, undefined: int) -> dict[bytes, bytes]:
+    def metadata(self, rows: int, undefined: int) -> dict[bytes, bytes]:
         """For the schema of a table."""
-        told = {"partners": self.settings, "undefined_pairs": undefined}
+        told = {"partners": self.settings, "rows": rows, "undefined_pairs": undefined}
         return {KEY: json.dumps(told | {"models": self.models, "digests": self.digests}).encode()}
 
 
@@ -286,4 +287,4 @@ def _table(sample: Correctness, by: str, best: Best, record: _Record) -> pa.Tabl
         "partner_accuracy": pa.array(sample.accuracy[partner]),
         MEASURES[by].name: pa.array(best.sign * best.keys[rows, places]),
     }
-    return pa.table(columns).replace_schema_metadata(record.metadata(best.undefined))
+    return pa.table(columns).replace_schema_metadata(record.metadata(len(rows), best.undefined))

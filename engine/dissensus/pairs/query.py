@@ -138,7 +138,6 @@ def _gathered(
     return answers.counts(), answers, more
 
 
-@again
 def _scheduled(
     store: Store,
     model_ids: Sequence[str],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from dissensus.errors import ArgumentError, StoreFull
@@ -86,6 +87,18 @@ def _size(n_bytes: float) -> str:
     return f"{n_bytes:,.0f} {unit}" if n_bytes >= 100 or unit == "bytes" else f"{n_bytes:,.1f} {unit}"
 
 
+def whole_number(value: Any, what: str) -> int:
+    """Check a number of things: at least one.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ArgumentError(f"{what} must be a whole number, at least 1; got {value!r}")
+    return int(value)
+
+
 def counted_measure(name: str) -> Measure:
     """Look up a measure of right and wrong answers alone.
 
@@ -137,8 +150,7 @@ class Job:
         """
         if undefined not in ("nan", "identical"):
             raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
-        if threads is not None and threads < 1:
-            raise ArgumentError(f"threads must be at least 1; got {threads}")
+        threads = None if threads is None else whole_number(threads, "threads")
         return cls(counted_measure(measure), undefined, threads or available_threads(), progress)
 
     def sample(

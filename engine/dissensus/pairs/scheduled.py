@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dissensus
-from dissensus.errors import ClusterError, DissensusError, ModelReplaced
+from dissensus.errors import ClusterError, DissensusError, ModelReplaced, UnknownName
 
 from .counts import Counts, PairCounts
 
@@ -262,13 +262,20 @@ def _opened(site: Site) -> Store:
 
 def _predicted(store: Store, some: Some, task: Task) -> NDArray[Any]:
     """Predicted classes of some models on the task's examples, (A, n), of the versions asked about."""
-    models = [store.model(model_id) for model_id in some.ids]
+    try:
+        models = [store.model(model_id) for model_id in some.ids]
+    except UnknownName as error:
+        raise ClusterError(
+            f"the Dask worker on {socket.gethostname()} does not see all models at {store.path} ({error}): "
+            "put the same store there for all workers"
+        ) from error
     if _digest([model.digest for model in models]) != some.digest:
         raise ModelReplaced(
             f"models of {store.path} were replaced since the question was asked, or the Dask worker on "
             f"{socket.gethostname()} sees others there: ask again"
         )
-    return store.top1_of(models)[:, task.start : task.stop]
+    # of each model alone: the cache of all of them would be checked whole for every task
+    return np.stack([model.column("top1")[task.start : task.stop] for model in models])
 
 
 def _counted(

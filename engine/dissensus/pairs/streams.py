@@ -18,10 +18,12 @@ from dissensus.run.threads import in_order
 
 from .correctness import Source
 from .outputs import fresh_file
-from .scale import Job
+from .scale import Job, whole_number
 from .tiles import BAND, WIDTH, Tile, Tiles
 
 FORMATS = (".arrow", ".parquet")
+
+MOST_BINS = 1_000_000
 
 
 def pairs_within(
@@ -69,7 +71,10 @@ def pairs_within(
     """
     if at_least is None and at_most is None:
         raise ArgumentError("bounds are needed: pass at_least=, at_most= or both")
-    bounds = (-inf if at_least is None else at_least, inf if at_most is None else at_most)
+    try:
+        bounds = (-inf if at_least is None else float(at_least), inf if at_most is None else float(at_most))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"bounds must be numbers; got {at_least!r} and {at_most!r}") from error
     if not bounds[0] <= bounds[1]:
         raise ArgumentError(f"at_least must not exceed at_most; got {at_least} and {at_most}")
     job = Job.checked(by, undefined, threads, progress)
@@ -85,7 +90,8 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     """Pairs within bounds, a batch of some bands at a time, while the next are computed."""
     finder = _Finder(tiles, bounds)
-    plan = job.plan(tiles, 16 * BAND * WIDTH)
+    held = 24 * BAND * len(tiles.sample.packed)  # of a band: all its pairs may lie within the bounds
+    plan = job.plan(tiles, 16 * BAND * WIDTH + 5 * held)
     plan = job.announced(plan, tiles, finder.of_tile)
     names = pa.array(tiles.sample.model_ids, pa.string())
     with job.bar(plan) as bar:
@@ -260,14 +266,18 @@ def histogram(
 def _edges(job: Job, bins: int | ArrayLike) -> NDArray[np.float64]:
     """Edges of bins, checked."""
     if np.ndim(bins) == 0:
-        number = int(bins)  # type: ignore[arg-type]
+        number = whole_number(bins, "bins, where it is no list of edges,")
         low, high = job.measure.low, job.measure.high
-        if number < 1 or number != bins:
-            raise ArgumentError(f"bins must be a number of bins, at least 1, or their edges; got {bins!r}")
+        if number > MOST_BINS:
+            raise ArgumentError(f"bins must be at most {MOST_BINS:,}; got {number:,}")
         if not np.isfinite(high - low):
             raise ArgumentError(f"{job.measure.name} has no largest value: pass the edges of the bins")
         return np.linspace(low, high, number + 1)
-    edges = np.array(bins, np.float64)
-    if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all() or not (np.diff(edges) > 0).all():
+    try:
+        edges = np.array(bins, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"edges of bins must be numbers; got {bins!r:.80}") from error
+    is_good = edges.ndim == 1 and len(edges) > 1 and bool(np.isfinite(edges).all())
+    if not is_good or not (np.diff(edges) > 1e-300).all():  # so that a bin's place can be computed
         raise ArgumentError(f"edges of bins must be two or more ascending numbers; got {bins!r:.80}")
     return edges

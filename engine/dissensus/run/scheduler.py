@@ -72,7 +72,7 @@ class Cluster:
         DissensusError
             Raised by a task.
         """
-        from distributed import as_completed
+        from distributed import wait
 
         def submit(task: Task) -> Any:
             return self._client.submit(function, task, pure=False)
@@ -80,16 +80,30 @@ class Cluster:
         rest = iter(tasks)
         futures = {submit(task) for task in islice(rest, WAITING * self.threads)}
         try:
-            done = as_completed(futures, loop=self._client.loop)
-            for future in done:
-                yield self._result(future)
-                futures.discard(future)
-                for task in islice(rest, 1):
-                    futures.add(more := submit(task))
-                    done.add(more)
+            while futures:
+                try:
+                    with self._client.as_current():
+                        done = wait(futures, timeout=ANSWER_S, return_when="FIRST_COMPLETED").done
+                except TimeoutError:
+                    self._require_workers()
+                    continue
+                for future in done:
+                    futures.discard(future)
+                    yield self._result(future)
+                    futures |= {submit(task) for task in islice(rest, 1)}
         finally:
             if futures:
                 self._client.cancel(list(futures))
+
+    def _require_workers(self) -> None:
+        """Wait for a worker to come back for a while, not for ever."""
+        try:
+            self._client.wait_for_workers(1, timeout=ANSWER_S)
+        except (TimeoutError, OSError) as error:
+            raise ClusterError(
+                f"the Dask scheduler {self._where} has no workers left: start some with "
+                f"`dask worker {self._where}`, and ask again"
+            ) from error
 
     def _result(self, future: Any) -> Any:
         try:

@@ -18,6 +18,7 @@ from dissensus.errors import (
     ExamplesMismatch,
     IncompatibleFormat,
     ModelExists,
+    ModelReplaced,
     NotReadable,
 )
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .catalog import Store
     from .writer import ModelWriter
 
-CANNOT_BE_READ = (CorruptionError, NotReadable, IncompatibleFormat)
+CANNOT_BE_READ = (CorruptionError, NotReadable, IncompatibleFormat, ModelReplaced)
 NAMED = 8  # models whose damage is told in full
 
 

@@ -73,8 +73,16 @@ def sweep_staging(path: Path, geometry: fmt.Geometry, examples_hash: str, clear:
 def _clear_unnamed(path: Path) -> list[Action]:
     """Delete files that killed writers left in the making, where no model's lock guards them."""
     places = [path / name for name in ("", fmt.MODELS, fmt.CACHE) if (path / name).is_dir()]
-    left = [name for place in places for name in clear_temporaries(place)]
-    return [Action("", "cleared", f"{name}: remains of an interrupted command") for name in left]
+    actions = []
+    for place in places:
+        try:
+            with writing(place):
+                left = clear_temporaries(place)
+        except NotWritable as error:
+            actions.append(Action("", "left", str(error)))
+            continue
+        actions += [Action("", "cleared", f"{name}: remains of an interrupted command") for name in left]
+    return actions
 
 
 def _model_of(name: str) -> str:
@@ -134,7 +142,8 @@ def _settled(path: Path, folder: Path, geometry: fmt.Geometry, examples_hash: st
         return Action(folder.name, "cleared", "an unfinished model was dropped")
     if record is not None and "replaces" in record:
         return Action(record["model_id"], "left", f"what it was to replace is gone; {RESUMED}")
-    return Action(folder.name, "left", f"unfinished; {RESUMED}")
+    state = "unfinished" if record is None else "whole, but another model is in its place"
+    return Action(folder.name, "left", f"{state}; {RESUMED}")
 
 
 def _may_take_place(record: dict[str, Any], final: Path) -> bool:

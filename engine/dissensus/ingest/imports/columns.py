@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -36,7 +36,12 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def find_ids(
-    table: TableFile, ids: Sequence[str], given: str | None, *, has_rows: bool = False
+    table: TableFile,
+    ids: Sequence[str],
+    given: str | None,
+    *,
+    has_rows: bool = False,
+    taken: Collection[str] = (),
 ) -> str | None:
     """Column of a table that holds the store's example ids: by name, else by its values.
 
@@ -48,6 +53,8 @@ def find_ids(
         Name the user gave.
     has_rows
         Whether the user says how rows of files without ids lie.
+    taken
+        Columns that the user says are predictions.
 
     Raises
     ------
@@ -68,7 +75,7 @@ def find_ids(
     _refuse_contradiction(table, [name for name in hits if name in strong])
     if hits or strong:
         return (hits or strong)[0]
-    return _by_value(table, known, has_rows)
+    return _by_value(table, known, has_rows, taken)
 
 
 def _refuse_contradiction(table: TableFile, names: Sequence[str]) -> None:
@@ -84,20 +91,35 @@ def _refuse_contradiction(table: TableFile, names: Sequence[str]) -> None:
             )
 
 
-def _by_value(table: TableFile, known: KnownIds, has_rows: bool) -> str | None:
+def _by_value(table: TableFile, known: KnownIds, has_rows: bool, taken: Collection[str]) -> str | None:
     """Column of no known name whose values nearly all are ids, each once a model."""
     names: list[str] = table.schema.names
-    others = [n for n in names if n.lower() not in (*PREDICTIONS, *TRUTH, *MODEL) and _holds_ids(table, n)]
+    passed_over = {*PREDICTIONS, *TRUTH, *MODEL}
+    others = [n for n in names if n.lower() not in passed_over and n not in taken and _holds_ids(table, n)]
+    if len(names) == 1:  # these are the predictions
+        return None
     model = next((n for n in names if n.lower() in MODEL), None)
     texts = _first_texts(table, others if model is None else [*others, model])
     groups = texts.pop(model, None) if model is not None else None
-    for name in others:
-        if known.are_like(texts[name], groups or None):
-            return name
-    for name in others if not has_rows and len(names) > 1 and known.are_row_numbers else ():
-        if known.share(texts[name]) == 1:
-            known.refuse_other_row_numbers(ids_of(table, name), f"column {name!r} of {table.path}")
-    return None
+    if not has_rows:
+        for name in others:
+            if known.share(texts[name]) == 1:
+                _refuse_other_numbers(table, known, name, model)
+    hits = [name for name in others if known.are_like(texts[name], groups or None)]
+    _refuse_contradiction(table, hits)
+    return hits[0] if hits else None
+
+
+def _refuse_other_numbers(table: TableFile, known: KnownIds, name: str, model: str | None) -> None:
+    """Ask about numbers that are the ids in another order, of the first model where there are several."""
+    try:
+        texts = ids_of(table, name)
+        groups = texts if model is None else ids_of(table, model)
+    except ArgumentError:  # some are missing
+        return
+    if model is not None:
+        texts = [text for text, group in zip(texts, groups, strict=True) if group == groups[0]]
+    known.refuse_other_numbers(texts, f"column {name!r} of {table.path}")
 
 
 def _holds_ids(table: TableFile, name: str) -> bool:

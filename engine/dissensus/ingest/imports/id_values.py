@@ -20,7 +20,8 @@ def bare(name: str) -> str:
     """Id without the folders before it, the ending after it, blanks around it and capitals."""
     last = name.strip().casefold().replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     stem, dot, ending = last.rpartition(".")
-    return stem if dot and stem and ending.isalnum() else last
+    is_ending = ending.isalnum() and not ending.isdecimal()  # 0.48 is a number, no file
+    return stem if dot and stem and is_ending else last
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,14 @@ class KnownIds:
         if not texts or (are_numbers and self.are_row_numbers):
             return False
         least = LEAST_NUMBERS if are_numbers else LEAST_TEXTS
-        distinct = len(set(texts) if groups is None else set(zip(groups, texts, strict=True)))
+        names = [bare(text) for text in texts]
+        distinct = len(set(names) if groups is None else set(zip(groups, names, strict=True)))
         return distinct > least * len(texts) and (
-            self.share(texts) > least
-            or sum(bare(text) in self.bare_names for text in texts) > least * len(texts)
+            self.share(texts) > least or sum(name in self.bare_names for name in names) > least * len(texts)
         )
 
-    def refuse_other_row_numbers(self, texts: Sequence[str], what: str) -> None:
-        """Refuse values that are each row number once, in another order: ids, or ranks, nobody can tell.
+    def refuse_other_numbers(self, texts: Sequence[str], what: str) -> None:
+        """Refuse numbers that are each of the ids once, in another order: ids, or ranks, nobody can tell.
 
         Raises
         ------
@@ -83,9 +84,9 @@ class KnownIds:
             Naming both remedies.
         """
         is_same_set = len(texts) == len(self.ids) and frozenset(texts) == self.names
-        if self.are_row_numbers and is_same_set and list(texts) != list(self.ids):
+        if is_same_set and all(map(str.isdecimal, texts)) and list(texts) != list(self.ids):
             raise ArgumentError(
-                f"{what} holds each of the store's ids, 0 to {len(texts) - 1}, once and in another order: "
+                f"{what} holds each of the store's ids, which are numbers, once and in another order: "
                 "name it with id_column= (--id-column) if it is the ids; if rows lie in the store's order, "
                 "say rows='store' (--rows store)"
             )

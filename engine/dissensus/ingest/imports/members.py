@@ -111,17 +111,18 @@ def _id_member(path: Path, arrays: Mapping[str, Any], wanted: Wanted) -> str | N
 def _by_value(path: Path, arrays: Mapping[str, Member], wanted: Wanted) -> str | None:
     """Array of no known name whose values nearly all are the store's ids."""
     known = KnownIds(wanted.ids)
+    passed_over = {*PREDICTIONS, *TRUTH_ARRAYS}
     others = [
-        n for n, m in arrays.items() if len(m.shape) == 1 and n.lower() not in (*PREDICTIONS, *TRUTH_ARRAYS)
+        n
+        for n, m in arrays.items()
+        if len(m.shape) == 1 and n.lower() not in passed_over and n not in wanted.taken
     ]
     texts = {name: _texts(arrays[name], SAMPLE) for name in others}
-    found = next((name for name in others if known.are_like(texts[name])), None)
-    if found is None and not wanted.has_rows and known.are_row_numbers:
-        for name in others:
-            if known.share(texts[name]) == 1:
-                whole = _texts(arrays[name], arrays[name].shape[0])
-                known.refuse_other_row_numbers(whole, f"array {name!r} of {path}")
-    return found
+    for name in others if not wanted.has_rows else ():
+        if known.share(texts[name]) == 1:
+            whole = _texts(arrays[name], arrays[name].shape[0])
+            known.refuse_other_numbers(whole, f"array {name!r} of {path}")
+    return next((name for name in others if known.are_like(texts[name])), None)
 
 
 def _texts(member: Member, n_rows: int) -> list[str]:

@@ -23,7 +23,6 @@ from .align import (
     Order,
     class_places,
     ids_of_rows,
-    is_order,
     order_of,
     order_without_ids,
 )
@@ -235,7 +234,7 @@ class _Job:
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
         given, ids = source.facts.ids, self.store.example_ids
         guessed = source.facts.guessed
-        if given is not None and self.rows is not None and guessed and not is_order(given, ids):
+        if given is not None and self.rows is not None and guessed and list(given) != list(ids):
             notes.append(f"column {guessed!r} is not taken for the ids: rows= (--rows) says how rows lie")
             given = None
         if given is not None:

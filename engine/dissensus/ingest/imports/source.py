@@ -36,6 +36,11 @@ class Wanted:
     columns: str | Sequence[str] | None = None
     has_rows: bool = False
 
+    @property
+    def taken(self) -> list[str]:
+        """Columns that the user says are predictions."""
+        return [self.columns] if isinstance(self.columns, str) else list(self.columns or ())
+
     def refuse_columns(self, path: Path) -> None:
         """Refuse names of columns for a file that has none."""
         for argument, value in (("id_column", self.id_column), ("columns", self.columns)):

@@ -23,7 +23,7 @@ from .tables import TableFile
 
 def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     """Models of a table: one, or those that its column "model" names."""
-    id_name = find_ids(table, wanted.ids, wanted.id_column, has_rows=wanted.has_rows)
+    id_name = find_ids(table, wanted.ids, wanted.id_column, has_rows=wanted.has_rows, taken=wanted.taken)
     model = next((n for n in table.schema.names if n.lower() in MODEL and n != id_name), None)
     picked = find_predictions(table, wanted, [id_name, model])
     is_guessed = id_name is not None and wanted.id_column is None and id_name.lower() not in IDS

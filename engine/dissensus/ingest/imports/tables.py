@@ -144,7 +144,8 @@ def _csv(path: Path) -> TableFile:
     bare = _is_data(header)
     names = [UNNAMED.format(i) for i in range(len(header))] if bare else header
     read = pc.ReadOptions(block_size=_CSV_BLOCK, column_names=names, skip_rows=0 if bare else 1)
-    is_single = len(names) == 1  # an empty line is an empty cell there, not nothing
+    # an empty line is an empty cell there, not nothing; unless each line ends twice, as on Windows it may
+    is_single = len(names) == 1 and not _ends_twice(path)
     parse = pc.ParseOptions(delimiter=delimiter, ignore_empty_lines=not is_single)
 
     def scan(names: Sequence[str], types: Types) -> Iterator[pa.RecordBatch]:
@@ -165,6 +166,11 @@ def _first_of(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.Rec
     for batch in batches:
         yield batch.slice(0, max(0, n_rows))
         n_rows -= batch.num_rows
+
+
+def _ends_twice(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"\r\r\n" in file.read(1 << 16)
 
 
 def _filled(path: Path, delimiter: str) -> int:
