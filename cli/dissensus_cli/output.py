@@ -150,12 +150,9 @@ def to_parquet(table: pa.Table) -> bytes:
 
 def to_arrow(table: pa.Table) -> bytes:
     """Bytes of an Arrow IPC file."""
-    import pyarrow as pa
+    from dissensus.store.tables import arrow_bytes
 
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+    return arrow_bytes(table)
 
 
 def render(table: pa.Table, title: str = "", *, to_file: bool = False) -> str:

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dissensus.errors import ArgumentError
-
 from .output import Sink, output_options
 from .pair_intervals import Asked, interval_options, readable
-from .queries import LABELS, SCHEDULER, STORE, WHERE, on_examples
+from .queries import LABELS, SCHEDULER, STORE, WHERE, accurate, on_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from dissensus import Pairs, PairsBy, Store
+    from dissensus import Pairs, PairsBy
 
 DEFAULT = ("error_inconsistency", "error_consistency")
 TOP, TOP_OF_GROUP = 20, 3
@@ -160,7 +158,7 @@ def pairs(
     if needed is not None and needed not in names:
         names.append(needed)
     opened = ds.open(store).under(labels)
-    chosen = _accurate(opened, min_accuracy, split, where)
+    chosen = accurate(opened, min_accuracy, split, where)
     options: dict[str, Any] = {"models": chosen, "split": split, "where": where} | asked.intervals
     if by_group is not None and scheduler is not None:
         raise click.UsageError("--by-group counts here: leave --scheduler out")
@@ -200,17 +198,3 @@ def _by_group(groups: PairsBy, asked: Asked, listing: _Listing) -> tuple[pa.Tabl
 
     table = listing.table(groups.map(tested), groups.n_models, TOP_OF_GROUP)
     return table, last[0], undefined
-
-
-def _accurate(store: Store, least: float, split: str | None, where: str | None) -> list[str] | None:
-    """Models at least so accurate on a split; None for all."""
-    if least <= 0:
-        return None
-    rows = store.models(split=split, where=where).to_pylist()
-    chosen = [row["model"] for row in rows if row["accuracy"] >= least]
-    if len(chosen) < 2:
-        best = max((row["accuracy"] for row in rows), default=0)
-        raise ArgumentError(
-            f"--min-accuracy {least}: {len(chosen)} models reach it, pairs need 2 (best {best:.4f})"
-        )
-    return chosen

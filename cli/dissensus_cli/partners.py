@@ -10,7 +10,7 @@ import click
 from dissensus.errors import ArgumentError
 
 from .output import BINARY, Sink, cell, output_options
-from .queries import LABELS, STORE, WHERE, on_examples
+from .queries import LABELS, STORE, WHERE, accurate, on_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,8 +68,6 @@ def partners(
     """
     import dissensus as ds
 
-    from .pairs import _accurate
-
     if update and out is None:
         raise click.UsageError("--update goes with --out FILE")
     sink = Sink(fmt, out, force or update)
@@ -77,7 +75,7 @@ def partners(
         raise ArgumentError(f"--update needs a file that keeps what it was made of: .{' or .'.join(BINARY)}")
     previous = None if out is None or not update else _previous(out, sink.fmt)
     opened = ds.open(store).under(labels)
-    chosen = _accurate(opened, min_accuracy, split, where)
+    chosen = accurate(opened, min_accuracy, split, where)
     table = ds.partners(
         opened,
         by,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dissensus.errors import ArgumentError
+
 from .output import Sink, output_options
 
 if TYPE_CHECKING:
@@ -43,6 +45,20 @@ def under(store: Store) -> str:
     """Label set that a view of a store goes by, for titles; nothing where it is the store's own."""
     name = store.truth.name
     return "" if name == store.label_sets[0] else f" under labels {name!r}"
+
+
+def accurate(store: Store, least: float, split: str | None, where: str | None) -> list[str] | None:
+    """Models at least so accurate on a split; None for all."""
+    if least <= 0:
+        return None
+    rows = store.models(split=split, where=where).to_pylist()
+    chosen = [row["model"] for row in rows if row["accuracy"] >= least]
+    if len(chosen) < 2:
+        best = max((row["accuracy"] for row in rows), default=0)
+        raise ArgumentError(
+            f"--min-accuracy {least}: {len(chosen)} models reach it, pairs need 2 (best {best:.4f})"
+        )
+    return chosen
 
 
 @click.command()

@@ -68,8 +68,7 @@ class Asked:
     ) -> Asked:
         """Check arguments of `pairwise`; see there."""
         names = checked_measures(measures)
-        if undefined not in get_args(Undefined):
-            raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
+        check_undefined(undefined)
         bounds = Interval.checked(names, **interval)
         store = store.under(labels)
         model_ids = checked_models(store, models)
@@ -134,6 +133,12 @@ def checked_measures(measures: str | Sequence[str]) -> list[str]:
         if names.count(name) > 1:
             raise ArgumentError(f"measures names {name!r} {names.count(name)} times; name each measure once")
     return names
+
+
+def check_undefined(undefined: str) -> None:
+    """Refuse what is no way to fill in undefined values."""
+    if undefined not in get_args(Undefined):
+        raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
 
 
 def checked_models(store: Store, models: Sequence[str] | None) -> list[str]:

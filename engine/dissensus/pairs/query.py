@@ -119,7 +119,8 @@ def pairwise(
     question = asked.store, asked.model_ids, asked.examples, asked.statistics
     if scheduler is None:
         return asked.pairs(*_gathered(*question))
-    return asked.pairs(*_scheduled(*question, _check_scheduled(asked.measures, scheduler)))
+    _check_scheduled(asked.measures)
+    return asked.pairs(*_scheduled(*question, scheduler))
 
 
 @again
@@ -160,7 +161,7 @@ def _answers(store: Store, models: Sequence[StoredModel], examples: NDArray[np.b
     return Answers.of(store.truth.correct(store.top1_of(models)), examples)
 
 
-def _check_scheduled(measures: Sequence[str], scheduler: Any) -> Any:
+def _check_scheduled(measures: Sequence[str]) -> None:
     """Refuse measures of probabilities on a cluster: their sums are rounded, and would depend on its cuts."""
     wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
     if wanting:
@@ -168,4 +169,3 @@ def _check_scheduled(measures: Sequence[str], scheduler: Any) -> Any:
             f"scheduler counts measures of answers and labels; {', '.join(wanting)} are sums of products of "
             "probabilities, computed on this machine: ask for them without scheduler"
         )
-    return scheduler

@@ -17,7 +17,7 @@ from dissensus.run.memory import available_bytes
 from dissensus.run.progress import Progress
 from dissensus.run.threads import available_threads
 
-from .asked import checked_measures
+from .asked import check_undefined, checked_measures
 from .correctness import READ_BYTES, Correctness, Source, packed_bytes, shape_of
 from .measures import MEASURES, Measure
 from .tiles import BAND, WIDTH, Tile, Tiles
@@ -148,8 +148,7 @@ class Job:
         ------
         ArgumentError, UnknownName
         """
-        if undefined not in ("nan", "identical"):
-            raise ArgumentError(f"undefined must be 'nan' or 'identical'; got {undefined!r}")
+        check_undefined(undefined)
         threads = None if threads is None else whole_number(threads, "threads")
         return cls(counted_measure(measure), undefined, threads or available_threads(), progress)
 

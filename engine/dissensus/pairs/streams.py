@@ -22,7 +22,6 @@ from .scale import Job, whole_number
 from .tiles import BAND, WIDTH, Tile, Tiles
 
 FORMATS = (".arrow", ".parquet")
-
 MOST_BINS = 1_000_000
 
 
