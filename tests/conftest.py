@@ -19,9 +19,10 @@ settings.register_profile("fixed", derandomize=True)
 settings.register_profile("search", derandomize=False)
 settings.load_profile("fixed")
 
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """Processes of `-n auto`: each may train a network or fill a cache, so that more would want more memory."""
+    """Processes of `-n auto`: each may train a network, which wants memory."""
     return min(4, os.cpu_count() or 1)
 
 
