@@ -8,8 +8,9 @@ from click.testing import CliRunner
 
 import dissensus as ds
 from dissensus.bench import Budget, Statistics, SyntheticZoo, sweep
-from dissensus.bench.growth import exponents, predicted
-from dissensus.bench.jobs import JOBS, empty_store, fill
+from dissensus.bench.costs import ANSWERS, COUNTS, LOGITS, ONCE, CostModel
+from dissensus.bench.growth import exponents
+from dissensus.bench.jobs import JOBS, empty_store, fill, store_bytes
 from dissensus.errors import ArgumentError, UnknownName
 from dissensus_cli.main import cli
 
@@ -72,13 +73,42 @@ def test_exponents_are_those_of_a_power_law():
     sizes = [(m, n, c) for m in (2, 4) for n in (10, 30) for c in (5, 50)]
     rows = [{"models": m, "examples": n, "classes": c, "s": 3e-3 * m**2 * n**0.5} for m, n, c in sizes]
     assert exponents(rows, "s") == pytest.approx({"models": 2, "examples": 0.5, "classes": 0}, abs=1e-9)
-    size = {"models": 40, "examples": 20, "classes": 5}
-    assert predicted(rows, "s", size, (1, 1, 1)) == pytest.approx(3e-3 * 40**2 * 20**0.5)
     assert exponents(rows[:1], "s") == {}
-    assert (
-        predicted(rows[:1], "s", {"models": 4, "examples": 10, "classes": 5}, (2, 1, 1)) == 4 * rows[0]["s"]
-    )
-    assert predicted([], "s", size, (1, 1, 1)) is None
+
+
+def measured(sizes, seconds):
+    return [{"models": m, "examples": n, "classes": c, "s": seconds(m, n, c)} for m, n, c in sizes]
+
+
+def test_a_cost_model_finds_the_work_that_matters():
+    sizes = [(m, n, c) for m in (2, 40) for n in (10, 300) for c in (5, 50)]
+    rows = measured(sizes, lambda m, n, c: 0.5 + 1e-6 * m * m * n)
+    model = CostModel.fit(rows, "s", (ONCE, ANSWERS, COUNTS, LOGITS))
+    assert model.at(500, 50_000, 1000) == pytest.approx(0.5 + 1e-6 * 500**2 * 50_000, rel=1e-6)
+    assert model.worst == pytest.approx(1)
+    assert model.largest == (40, 300, 50)
+
+
+def test_a_cost_model_of_one_measurement_errs_upwards():
+    rows = measured([(4, 100, 10)], lambda m, n, c: 2.0)
+    model = CostModel.fit(rows, "s", (ONCE, ANSWERS, COUNTS))
+    assert model.at(8, 100, 10) == pytest.approx(8.0)
+    assert CostModel.fit([], "s", (ONCE,)) is None
+
+
+def test_a_cost_model_is_never_below_what_was_measured():
+    rows = measured([(2, 10, 2), (4, 10, 2), (8, 10, 2)], lambda m, n, c: 1.0 + (m == 4))
+    model = CostModel.fit(rows, "s", (ONCE, ANSWERS))
+    assert all(model.at_most(r["models"], 10, 2) >= r["s"] * (1 - 1e-12) for r in rows)
+
+
+def test_the_bytes_of_a_store_are_known_beforehand(tmp_path):
+    for n_classes in (4, 40):
+        zoo = SyntheticZoo(3, 3000, n_classes)
+        path = tmp_path / f"{n_classes}.zoo"
+        fill(empty_store(zoo, path), zoo, range(3))
+        there = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        assert there <= store_bytes(3, 3000, n_classes) <= 1.25 * there
 
 
 def test_budgets():

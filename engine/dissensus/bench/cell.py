@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -74,22 +75,25 @@ class Taken:
     write_bytes: int
 
 
-def measure(cell: Cell, path: Path) -> Taken:
+def measure(cell: Cell, path: Path, limit_s: float = float("inf")) -> Taken:
     """Run a cell in a fresh process.
 
     Raises
     ------
     RuntimeError
         The job failed; the message is the last line of what it said.
+    TimeoutError
+        It was killed after `limit_s` seconds.
     """
     asked = json.dumps({**asdict(cell), "path": str(path)})
-    done = subprocess.run(
-        [sys.executable, "-m", "dissensus.bench.cell"],
-        input=asked,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "dissensus.bench.cell"]
+    timeout = limit_s if math.isfinite(limit_s) else None
+    try:
+        done = subprocess.run(
+            command, input=asked, capture_output=True, text=True, check=False, timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"killed after {limit_s:,.0f} s, all that were left") from None
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"]
         raise RuntimeError(said[-1])

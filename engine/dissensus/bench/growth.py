@@ -34,31 +34,3 @@ def exponents(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, float]:
         return {}
     fitted = np.linalg.lstsq(design, np.log([row[what] for row in rows]), rcond=None)[0]
     return {size: float(slope) for size, slope in zip(varied, fitted[1:], strict=True)}
-
-
-def predicted(
-    rows: Sequence[Mapping[str, Any]], what: str, size: Mapping[str, int], growth: Sequence[int]
-) -> float | None:
-    """What a size would take: the nearest measurement, grown by fitted exponents or, unfitted, expected ones.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Measurements of the same job.
-    what : str
-        Column to predict.
-    size : mapping
-        "models", "examples" and "classes".
-    growth : sequence of int
-        Expected exponents of the three.
-
-    Returns
-    -------
-    float or None
-        None where nothing was measured.
-    """
-    if not rows:
-        return None
-    fitted = dict(zip(SIZES, map(float, growth), strict=True)) | exponents(rows, what)
-    nearest = min(rows, key=lambda row: sum(abs(np.log(size[s] / row[s])) for s in SIZES))
-    return float(nearest[what] * np.prod([(size[s] / nearest[s]) ** fitted[s] for s in SIZES]))

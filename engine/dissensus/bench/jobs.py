@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from dissensus.errors import UnknownName
 from dissensus.store.catalog import Store
 from dissensus.store.create import create
-from dissensus.store.format import DTYPES
+from dissensus.store.format import DTYPES, Geometry, record_dtype
 
+from .costs import ANSWERS, COUNTS, EXAMPLES, LOGITS, MODELS, ONCE, PAIRS, TOTALS, Term
 from .synthetic import SyntheticZoo
 
 Run = Callable[[SyntheticZoo, Path], None]
-CLASS_GROUP = 10  # classes of a group, where pairs are asked for by group
+DESCRIPTION_BYTES = 10_000  # of a model: commit and metadata, headers of its tables
+EXAMPLE_BYTES = 32  # id, label and split
+SMALL = ((8, 2000, 10), (24, 2000, 10), (8, 10_000, 10), (8, 2000, 200), (16, 10_000, 100))
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,19 @@ class Job:
         (zoo, path of a store that holds its models) to nothing.
     makes_store : bool
         Whether it makes a store of its own at that path, which is taken away afterwards.
-    growth : tuple of int
-        Exponents of models, examples and classes that its time is expected to grow by, until measured.
+    seconds, memory : tuple of Term
+        Kinds of work that its time and its memory may grow with.
+    calibration : tuple of (int, int, int)
+        Sizes whose measurement tells these apart in about a quarter of a minute.
     """
 
     name: str
     summary: str
     run: Run
     makes_store: bool = False
-    growth: tuple[int, int, int] = (1, 1, 1)
+    seconds: tuple[Term, ...] = (ONCE, MODELS, ANSWERS, LOGITS)
+    memory: tuple[Term, ...] = (ONCE, EXAMPLES, MODELS)
+    calibration: tuple[tuple[int, int, int], ...] = SMALL
 
 
 def empty_store(zoo: SyntheticZoo, path: Path, attributes: dict[str, str] | None = None) -> Store:
@@ -49,6 +56,13 @@ def empty_store(zoo: SyntheticZoo, path: Path, attributes: dict[str, str] | None
     splits = np.where(np.arange(zoo.n_examples) % 2 == 0, "fit", "report").tolist()
     classes = [f"class-{c:04d}" for c in range(zoo.n_classes)]
     return create(path, zoo.labels, classes=classes, splits=splits, dtype=DTYPES[0], attributes=attributes)
+
+
+def store_bytes(models: int, examples: int, classes: int) -> int:
+    """Bytes of a store in float16: logits, derived columns, the top-K view, and what describes them."""
+    shard = Geometry.choose(examples, classes, DTYPES[0]).shard_bytes()
+    columns = examples * record_dtype("logits", classes).itemsize
+    return models * (shard + columns + DESCRIPTION_BYTES) + examples * EXAMPLE_BYTES
 
 
 def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int]) -> None:
@@ -110,9 +124,29 @@ JOBS = {
     for job in (
         Job("store", "write all logits into a new store, generated on the way", _store, makes_store=True),
         Job("ingest", "the streaming loop over synthetic models", _ingest, makes_store=True),
-        Job("pairs", "kappa and error inconsistency of all pairs, with intervals", _pairs, growth=(2, 1, 0)),
-        Job("greedy", "an ensemble of ten by accuracy, calibrated", _greedy),
-        Job("pair-ensembles", "accuracy of all pairs as ensembles", _pair_ensembles, growth=(2, 1, 0)),
+        Job(
+            "pairs",
+            "kappa and error inconsistency of all pairs, with intervals",
+            _pairs,
+            seconds=(ONCE, ANSWERS, PAIRS, COUNTS),
+            memory=(ONCE, ANSWERS, PAIRS),
+            calibration=((50, 2000, 2), (400, 2000, 2), (50, 50_000, 2), (300, 20_000, 2)),
+        ),
+        Job(
+            "greedy",
+            "an ensemble of ten by accuracy, calibrated",
+            _greedy,
+            seconds=(ONCE, ANSWERS, LOGITS, TOTALS),
+            memory=(ONCE, ANSWERS, LOGITS, TOTALS),
+        ),
+        Job(
+            "pair-ensembles",
+            "accuracy of all pairs as ensembles",
+            _pair_ensembles,
+            seconds=(ONCE, LOGITS, COUNTS, PAIRS),
+            memory=(ONCE, ANSWERS, PAIRS, LOGITS),
+            calibration=((8, 4000, 10), (60, 4000, 10), (8, 4000, 200), (40, 10_000, 50)),
+        ),
     )
 }
 

@@ -17,12 +17,12 @@ from dissensus.store.catalog import Store
 
 from .budget import Budget
 from .cell import Cell, measure
-from .growth import SIZES, exponents, predicted
-from .jobs import JOBS, empty_store, fill, job_of
+from .costs import CostModel
+from .growth import SIZES, exponents
+from .jobs import JOBS, empty_store, fill, job_of, store_bytes
 from .results import DONE, FAILED, SCHEMA, SKIPPED, Row, key, read_rows, row_of, write_rows
 
 RESULTS, STORES = "sweep.parquet", "stores"
-RESERVE = 1.1  # a store takes more than its logits: derived columns, records
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,10 @@ class Sweep:
             if not job_of(cell.job).makes_store:
                 store = Store(path) if path.exists() else empty_store(cell.zoo, path)
                 fill(store, cell.zoo, range(cell.models))
-            return row_of(cell, DONE, taken=measure(cell, path), expected=expected)
+            left = max(end - time.monotonic(), 1.0)
+            return row_of(cell, DONE, taken=measure(cell, path, left), expected=expected)
+        except TimeoutError as error:
+            return row_of(cell, SKIPPED, reason=str(error), expected=expected)
         except (RuntimeError, OSError) as error:
             return row_of(cell, FAILED, reason=str(error), expected=expected)
 
@@ -198,7 +201,8 @@ def sweep(
 
 def _expected(cell: Cell, rows: Sequence[Row]) -> float | None:
     like = [row for row in rows if row["job"] == cell.job and row["status"] == DONE]
-    return predicted(like, "seconds", _sizes(cell), job_of(cell.job).growth)
+    model = CostModel.fit(like, "seconds", job_of(cell.job).seconds)
+    return None if model is None else model.at(cell.models, cell.examples, cell.classes)
 
 
 def _sizes(cell: Cell) -> dict[str, int]:
@@ -206,7 +210,7 @@ def _sizes(cell: Cell) -> dict[str, int]:
 
 
 def _disk(cell: Cell) -> float:
-    return cell.data_bytes * RESERVE + 4096 * cell.models
+    return float(store_bytes(cell.models, cell.examples, cell.classes))
 
 
 def _held(folder: Path) -> int:
