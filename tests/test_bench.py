@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -186,3 +189,18 @@ def test_the_command_plans_without_doing(tmp_path):
     assert run.exit_code == 0
     assert "10 of 10 measurements left" in run.output
     assert not (tmp_path / "s").exists()
+
+
+def test_plan_measures_once_and_foretells(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(JOBS, "pairs", replace(JOBS["pairs"], calibration=((3, 64, 2),)))
+    first = CliRunner().invoke(cli, ["plan", "6,64,2", "pairs", "--format", "json"])
+    assert first.exit_code == 0, first.output
+    again = CliRunner().invoke(cli, ["plan", "6,64,2", "pairs", "--format", "json"])
+    found = json.loads(again.stdout)
+    assert found == json.loads(first.stdout)
+    assert found["store_bytes"] == store_bytes(6, 64, 2)
+    assert found["beyond"] == 2
+    assert found["seconds"] > 0
+    run = CliRunner().invoke(cli, ["plan", "500,50000", "pairs"])
+    assert "500,50000" in str(run.exception)

@@ -86,9 +86,8 @@ class CostModel:
         found = []
         for count in range(1, min(len(terms), len(rows)) + 1):
             for some in combinations(terms, count):
-                scaled = np.array(
-                    [[t.work(*s) / r[what] for t in some] for s, r in zip(sizes, rows, strict=True)]
-                )
+                work = np.array([[t.work(*size) for t in some] for size in sizes])
+                scaled = work / np.array([[row[what]] for row in rows])
                 rates, _, rank, _ = np.linalg.lstsq(scaled, np.ones(len(rows)), rcond=None)
                 if rank == count and (rates >= 0).all():
                     fitted = scaled @ rates
@@ -98,15 +97,12 @@ class CostModel:
         if not found:
             return None
         _, _, some, rates, worst = min(found, key=lambda one: one[:2])
-        return cls(
-            some, rates, worst, (max(s[0] for s in sizes), max(s[1] for s in sizes), max(s[2] for s in sizes))
-        )
+        m, n, c = (max(column) for column in zip(*sizes, strict=True))
+        return cls(some, rates, worst, (m, n, c))
 
     def at(self, models: int, examples: int, classes: int) -> float:
         """What a size takes."""
-        return float(
-            sum(r * t.work(models, examples, classes) for r, t in zip(self.rates, self.terms, strict=True))
-        )
+        return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])
 
     def at_most(self, models: int, examples: int, classes: int) -> float:
         """The same, as much more as the worst measurement was above the fit."""

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dissensus.errors import DissensusError
+
 from .cell import Cell
 from .costs import CostModel
 from .jobs import Job, job_of, store_bytes
 from .machine import machine_name
 from .results import DONE, Row, read_rows
 from .sweep import Sweep
+
+
+class MeasuringFailed(DissensusError, RuntimeError):
+    """Nothing could be measured, so that nothing can be foretold."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +84,15 @@ def predict(job: str, models: int, examples: int, classes: int, rows: list[Row])
 
     Raises
     ------
-    RuntimeError
+    MeasuringFailed
         No calibration succeeded.
     """
     known: Job = job_of(job)
     like = [row for row in rows if row["job"] == job]
-    time, memory = (
-        CostModel.fit(like, "seconds", known.seconds),
-        CostModel.fit(like, "peak_memory_bytes", known.memory),
-    )
+    time = CostModel.fit(like, "seconds", known.seconds)
+    memory = CostModel.fit(like, "peak_memory_bytes", known.memory)
     if time is None or memory is None:
-        raise RuntimeError(f"no measurement of {job!r} succeeded here")
+        raise MeasuringFailed(f"no measurement of {job!r} succeeded: try dissensus bench sweep --jobs {job}")
     size = (models, examples, classes)
     most = max(row["models"] * row["examples"] * row["classes"] for row in like)
     there: dict[str, Any] = {"job": job, "models": models, "examples": examples, "classes": classes}
