@@ -26,6 +26,8 @@ COMMANDS = {
     "heatmap": ("heatmap", "One measure for all pairs, as a clustered picture."),
     "duplicates": ("duplicates", "Models that give nearly the same classes."),
     "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
+    "plan": ("forecast", "Time, memory and disk a job will take on this machine."),
+    "bench": ("bench", "Measure the engine itself on synthetic zoos of any size."),
     "verify": ("care", "Check every file of a store against what was committed."),
     "repair": ("care", "Mend or set aside what is damaged, tidy up after killed writers."),
     "copy": ("care", "Copy models into a store of their own, or pack them."),

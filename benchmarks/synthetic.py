@@ -1,0 +1,68 @@
+"""Are synthetic zoos like real ones, in what decides how long the engine's jobs take?
+
+    python benchmarks/synthetic.py demo-fashion-mnist/fashion-mnist.zoo
+
+Prints statistics of a real store and of a synthetic zoo of its size, side by side: accuracies, kappa of pairs
+within and between categories, confidence, best temperature, and probability beyond the first eight classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import dissensus as ds
+from dissensus.bench import SyntheticZoo
+from dissensus.bench.jobs import empty_store, fill
+
+MODELS = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("store", type=Path)
+    real = ds.open(parser.parse_args().store)
+    zoo = SyntheticZoo(min(MODELS, len(real.model_ids)), real.n_examples, real.n_classes)
+    with tempfile.TemporaryDirectory() as folder:
+        made = empty_store(zoo, Path(folder) / "made.zoo")
+        fill(made, zoo, range(zoo.n_models))
+        columns = statistics(real), statistics(made)
+    print(f"{'':<34}{'real':>10}{'synthetic':>12}")
+    for name in columns[0]:
+        print(f"{name:<34}{columns[0][name]:>10.3f}{columns[1][name]:>12.3f}")
+
+
+def statistics(store: ds.Store) -> dict[str, float]:
+    """What decides how much work pairs and ensembles are."""
+    models = store.models().to_pylist()
+    kappa = ds.pairwise(store, ["error_consistency"])["error_consistency"]
+    category = np.array([row.get("category") or "" for row in models])
+    upper = np.triu(np.ones_like(kappa, bool), 1)
+    same = category[:, None] == category
+    accuracy = np.array([row["accuracy"] for row in models])
+    temperatures = ds.greedy(store, size=1).temperatures
+    confidence, tail = zip(*(_tops(store, row["model"]) for row in models), strict=True)
+    return {
+        "accuracy, mean": accuracy.mean(),
+        "accuracy, standard deviation": accuracy.std(),
+        "kappa within categories": np.nanmean(kappa[upper & same]),
+        "kappa between categories": np.nanmean(kappa[upper & ~same]),
+        "confidence, mean": np.mean(confidence),
+        "best temperature, median": np.median(list(temperatures.values())),
+        "probability beyond the first 8": np.mean(tail),
+    }
+
+
+def _tops(store: ds.Store, model_id: str) -> tuple[float, float]:
+    """Mean confidence, and mean probability beyond the first eight classes."""
+    logits = store.logits(model_id)[0 : min(store.n_examples, 5000)].astype(np.float64)
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = np.sort(p / p.sum(axis=1, keepdims=True), axis=1)[:, ::-1]
+    return float(p[:, 0].mean()), float(p[:, 8:].sum(axis=1).mean())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Measure the engine itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .output import Sink, output_options
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    """Whole numbers with commas between."""
+
+    name = "N,N,…"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Read "100,200" as (100, 200)."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 100,200,400", param, ctx)
+
+
+@click.group()
+def bench() -> None:
+    """Measure the engine on synthetic zoos of any size."""
+
+
+@bench.command()
+@click.option("--models", type=Numbers(), default="25,50,100", show_default=True, help="Numbers of models.")
+@click.option("--examples", type=Numbers(), default="10000", show_default=True, help="Numbers of examples.")
+@click.option("--classes", type=Numbers(), default="10,100", show_default=True, help="Numbers of classes.")
+@click.option(
+    "--jobs",
+    default="store,ingest,pairs,greedy,pair-ensembles",
+    show_default=True,
+    help="What is measured.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="sweep",
+    show_default=True,
+    help="Keeps sweep.parquet, and stores while they are needed.",
+)
+@click.option("--budget", default="", help="Time and disk it may take: 30min, 20GiB, or 30min,20GiB.")
+@click.option("--seed", default=0, show_default=True, help="Of the synthetic zoos.")
+@click.option("--plan", is_flag=True, help="Tell what would be measured and what it takes, and do nothing.")
+@output_options
+def sweep(
+    models: tuple[int, ...],
+    examples: tuple[int, ...],
+    classes: tuple[int, ...],
+    jobs: str,
+    folder: Path,
+    budget: str,
+    seed: int,
+    plan: bool,
+    fmt: str | None,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """Time, memory and disk traffic of each job at all sizes, and how they grow.
+
+    Zoos are made from a seed, with accuracies, calibration and common mistakes as real ones have. Each
+    measurement runs in a fresh process; results are kept in sweep.parquet as they come, and the same command
+    goes on with what is missing. What does not fit the budget is skipped, with the reason.
+
+    \b
+    Examples:
+      dissensus bench sweep --models 20,40 --examples 2000 --classes 10 --plan
+      dissensus bench sweep --models 100,200,400 --examples 10000,50000 --classes 10,1000 --budget 60min,80GiB
+    """
+    from dissensus.bench import Budget
+    from dissensus.bench import sweep as laid_out
+
+    sink = Sink(fmt, out, force)
+    limit = Budget.of(budget) if budget else Budget()
+    names = [name.strip() for name in jobs.split(",") if name.strip()]
+    one = laid_out(
+        folder, models=models, examples=examples, classes=classes, jobs=names, seed=seed, budget=limit
+    )
+    left = one.left()
+    title = (
+        f"{len(left)} of {len(one.cells)} measurements left; at most {_gib(one.disk_bytes)} of stores at once"
+    )
+    if plan:
+        sink.table(one.plan(), title)
+        return
+    click.echo(title, err=True)
+    table = one.run(progress=True)
+    if sink.fmt != "table":
+        sink.table(table)
+        return
+    for row in table.to_pylist():
+        if row["reason"]:
+            sizes = " x ".join(f"{row[name]:,}" for name in ("models", "examples", "classes"))
+            click.echo(f"{row['status']}: {row['job']} at {sizes}: {row['reason']}", err=True)
+    shown = [
+        "job",
+        "models",
+        "examples",
+        "classes",
+        "status",
+        "seconds",
+        "peak_memory_bytes",
+        "read_bytes",
+        "write_bytes",
+    ]
+    sink.table(table.select(shown), f"Results, also in {one.results}")
+    sink.table(one.growth(), "Exponents of growth")
+
+
+def _gib(n_bytes: float) -> str:
+    return f"{n_bytes / 2**30:.2f} GiB"

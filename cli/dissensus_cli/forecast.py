@@ -1,0 +1,57 @@
+"""What a job will take on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .output import Sink, output_options
+
+
+@click.command()
+@click.argument("size", metavar="STORE|M,N,C")
+@click.argument("job")
+@click.option("--calibrate", is_flag=True, help="Measure this machine anew.")
+@output_options
+def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None, force: bool) -> None:
+    """Time, memory and disk that a job will take here: store, ingest, pairs, greedy or pair-ensembles.
+
+    The first time a job is asked for, it is measured on this machine at a few small sizes, in about half a
+    minute; the measurements are kept in the user's cache folder. Predicted is the time of a warm process
+    whose files are in memory. Ingest is the loop around the models, without what they compute.
+
+    \b
+    Examples:
+      dissensus plan demo-digits/digits.zoo pairs
+      dissensus plan 500,50000,1000 greedy
+    """
+    import pyarrow as pa
+
+    from dissensus.bench.planner import Prediction, predict
+    from dissensus.bench.planner import calibrate as measured
+
+    sink = Sink(fmt, out, force)
+    m, n, c = _size(size)
+    found: Prediction = predict(job, m, n, c, measured(job, again=calibrate, progress=True))
+    if found.beyond > 100:
+        click.echo(
+            f"Note: {found.beyond:,.0f} times as many logits as the largest measurement had: a guess; "
+            "measure a larger size with dissensus bench sweep",
+            err=True,
+        )
+    sink.table(pa.Table.from_pylist([vars(found)]), "Expected on this machine", record=vars(found))
+
+
+def _size(text: str) -> tuple[int, int, int]:
+    """Models, examples and classes: three numbers, or those of a store."""
+    import dissensus as ds
+
+    parts = text.split(",")
+    if len(parts) == 3 and all(part.strip().isdigit() for part in parts):
+        m, n, c = map(int, parts)
+        if min(m, n, c) < 2:
+            raise click.UsageError(f"{text}: models, examples and classes must be at least 2")
+        return m, n, c
+    store = ds.open(text)
+    return len(store.model_ids), store.n_examples, store.n_classes

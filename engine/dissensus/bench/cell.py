@@ -1,0 +1,175 @@
+"""One measurement in a process of its own, ``python -m dissensus.bench.cell``: asked and answered in JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .synthetic import SyntheticZoo
+
+SAMPLE_EVERY_S = 0.01
+WARM = 3  # models of the same job that run first, so that nothing is compiled while the clock runs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A job at one size.
+
+    Attributes
+    ----------
+    job : str
+        Name in `JOBS`.
+    models, examples, classes : int
+        Size M x N x C.
+    seed : int
+        Of the zoo.
+    """
+
+    job: str
+    models: int
+    examples: int
+    classes: int
+    seed: int = 0
+
+    @property
+    def zoo(self) -> SyntheticZoo:
+        """The zoo it runs on."""
+        return SyntheticZoo(self.models, self.examples, self.classes, self.seed)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of its logits in float16."""
+        return 2 * self.models * self.examples * self.classes
+
+    def __str__(self) -> str:
+        return f"{self.job} at {self.models:,} x {self.examples:,} x {self.classes:,}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a cell took.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall clock of the job, compiled and imported beforehand.
+    peak_memory_bytes, base_memory_bytes : int
+        Most private memory (without mapped files) during the job, and what the process held before.
+    read_bytes, write_bytes : int
+        Traffic with the disk; cached reads are not counted, dirty pages when they are written.
+    """
+
+    seconds: float
+    peak_memory_bytes: int
+    base_memory_bytes: int
+    read_bytes: int
+    write_bytes: int
+
+
+def measure(cell: Cell, path: Path, limit_s: float = float("inf")) -> Taken:
+    """Run a cell in a fresh process.
+
+    Raises
+    ------
+    RuntimeError
+        The job failed; the message is the last line of what it said.
+    TimeoutError
+        It was killed after `limit_s` seconds.
+    """
+    asked = json.dumps({**asdict(cell), "path": str(path)})
+    command = [sys.executable, "-m", "dissensus.bench.cell"]
+    timeout = limit_s if math.isfinite(limit_s) else None
+    try:
+        done = subprocess.run(
+            command, input=asked, capture_output=True, text=True, check=False, timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"killed after {limit_s:,.0f} s, all that were left") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"]
+        raise RuntimeError(said[-1])
+    return Taken(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def run(cell: Cell, path: Path) -> Taken:
+    """Run a cell in this process: first small, then measured."""
+    from .jobs import job_of
+
+    job = job_of(cell.job)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        own = Path(folder) / "own.zoo"
+        few = Cell(cell.job, min(WARM, cell.models), cell.examples, cell.classes, cell.seed)
+        if job.makes_store:
+            few = Cell(cell.job, few.models, min(cell.examples, 64), cell.classes, cell.seed)
+        job.run(few.zoo, own if job.makes_store else path)
+        shutil.rmtree(own, ignore_errors=True)
+        before, base = _disk(), _private_bytes()
+        with _Peak() as peak:
+            start = time.perf_counter()
+            job.run(cell.zoo, own if job.makes_store else path)
+            seconds = time.perf_counter() - start
+        after = _disk()
+    return Taken(seconds, max(peak.bytes, base), base, after[0] - before[0], after[1] - before[1])
+
+
+class _Peak:
+    """Most private memory seen by a thread that looks again and again."""
+
+    def __init__(self) -> None:
+        self.bytes = _private_bytes()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        self.bytes = max(self.bytes, _private_bytes())
+
+    def _watch(self) -> None:
+        while not self._end.wait(SAMPLE_EVERY_S):
+            self.bytes = max(self.bytes, _private_bytes())
+
+
+def _private_bytes() -> int:
+    return 1024 * sum(_of_proc("status", name) for name in ("RssAnon", "RssShmem"))
+
+
+def _disk() -> tuple[int, int]:
+    return _of_proc("io", "read_bytes"), _of_proc("io", "write_bytes")
+
+
+def _of_proc(file: str, name: str) -> int:
+    """Return a number that Linux keeps of this process; 0 elsewhere."""
+    try:
+        lines = Path(f"/proc/self/{file}").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
+
+
+def main() -> None:
+    """Answer on stdout what is asked on stdin."""
+    asked: dict[str, Any] = json.load(sys.stdin)
+    path = Path(asked.pop("path"))
+    try:
+        taken = run(Cell(**asked), path)
+    except Exception as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    print(json.dumps(asdict(taken)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What a job takes at any size: a sum of the work it does, each kind at a rate that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Work = Callable[[int, int, int], float]
+LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one that grows fastest is taken
+EQUAL = 1e-6  # squared relative errors that differ by less are equal
+
+
+@dataclass(frozen=True)
+class Term:
+    """One kind of work.
+
+    Attributes
+    ----------
+    name : str
+        Of what, such as "models^2 x examples".
+    work : callable
+        (models, examples, classes) to its amount.
+    """
+
+    name: str
+    work: Work
+
+
+ONCE = Term("once", lambda m, n, c: 1.0)
+MODELS = Term("models", lambda m, n, c: m)
+EXAMPLES = Term("examples", lambda m, n, c: n)
+TOTALS = Term("examples x classes", lambda m, n, c: n * c)
+ANSWERS = Term("models x examples", lambda m, n, c: m * n)
+LOGITS = Term("models x examples x classes", lambda m, n, c: m * n * c)
+PAIRS = Term("models^2", lambda m, n, c: m * m)
+COUNTS = Term("models^2 x examples", lambda m, n, c: m * m * n)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Amounts of work and what a unit of each costs.
+
+    Attributes
+    ----------
+    terms : tuple of Term
+        Kinds of work that were found to matter.
+    rates : (len(terms),) float64
+        Cost of a unit, never negative.
+    worst : float
+        Largest ratio of measured to fitted, at least 1.
+    largest : tuple of int
+        Largest models, examples and classes that were measured.
+    """
+
+    terms: tuple[Term, ...]
+    rates: NDArray[np.float64]
+    worst: float
+    largest: tuple[int, int, int]
+
+    @classmethod
+    def fit(cls, rows: Sequence[Mapping[str, Any]], what: str, terms: Sequence[Term]) -> CostModel | None:
+        """Fit rates to measurements by least squares of relative errors, over all subsets of the terms.
+
+        Parameters
+        ----------
+        rows : sequence of mapping
+            Measurements: "models", "examples", "classes" and `what`.
+        what : str
+            Column to explain.
+        terms : sequence of Term
+            Kinds of work that may matter.
+
+        Returns
+        -------
+        CostModel or None
+            None without a measurement. Of fits that are equally good, as all are of few measurements, the one
+            that grows fastest: rather too much than too little.
+        """
+        rows = [row for row in rows if row[what] and row[what] > 0]
+        sizes = [(row["models"], row["examples"], row["classes"]) for row in rows]
+        found = []
+        for count in range(1, min(len(terms), len(rows)) + 1):
+            for some in combinations(terms, count):
+                work = np.array([[t.work(*size) for t in some] for size in sizes])
+                scaled = work / np.array([[row[what]] for row in rows])
+                rates, _, rank, _ = np.linalg.lstsq(scaled, np.ones(len(rows)), rcond=None)
+                if rank == count and (rates >= 0).all():
+                    fitted = scaled @ rates
+                    error = round(float(((fitted - 1) ** 2).sum()) / EQUAL)
+                    grown = float(np.dot(rates, [t.work(*LARGE) for t in some]))
+                    found.append((error, -grown, some, rates, float(max(1.0, (1 / fitted).max()))))
+        if not found:
+            return None
+        _, _, some, rates, worst = min(found, key=lambda one: one[:2])
+        m, n, c = (max(column) for column in zip(*sizes, strict=True))
+        return cls(some, rates, worst, (m, n, c))
+
+    def at(self, models: int, examples: int, classes: int) -> float:
+        """What a size takes."""
+        return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])
+
+    def at_most(self, models: int, examples: int, classes: int) -> float:
+        """The same, as much more as the worst measurement was above the fit."""
+        return self.worst * self.at(models, examples, classes)

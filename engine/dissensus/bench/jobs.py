@@ -1,0 +1,163 @@
+"""What is benchmarked: each job as a function of a store and of how many of its models take part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.errors import UnknownName
+from dissensus.store.catalog import Store
+from dissensus.store.create import create
+from dissensus.store.format import DTYPES, Geometry, record_dtype
+
+from .costs import ANSWERS, COUNTS, EXAMPLES, LOGITS, MODELS, ONCE, PAIRS, TOTALS, Term
+from .synthetic import SyntheticZoo
+
+Run = Callable[[SyntheticZoo, Path], None]
+DESCRIPTION_BYTES = 10_000  # of a model: commit and metadata, headers of its tables
+EXAMPLE_BYTES = 32  # id, label and split
+SMALL = ((8, 2000, 10), (24, 2000, 10), (8, 10_000, 10), (8, 2000, 200), (16, 10_000, 100))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing that users do.
+
+    Attributes
+    ----------
+    name, summary : str
+        What it is asked for by, and what it does.
+    run : callable
+        (zoo, path of a store that holds its models) to nothing.
+    makes_store : bool
+        Whether it makes a store of its own at that path, which is taken away afterwards.
+    seconds, memory : tuple of Term
+        Kinds of work that its time and its memory may grow with.
+    calibration : tuple of (int, int, int)
+        Sizes whose measurement tells these apart in about a quarter of a minute.
+    """
+
+    name: str
+    summary: str
+    run: Run
+    makes_store: bool = False
+    seconds: tuple[Term, ...] = (ONCE, MODELS, ANSWERS, LOGITS)
+    memory: tuple[Term, ...] = (ONCE, EXAMPLES, MODELS)
+    calibration: tuple[tuple[int, int, int], ...] = SMALL
+
+
+def empty_store(zoo: SyntheticZoo, path: Path, attributes: dict[str, str] | None = None) -> Store:
+    """Make an empty store for the zoo's examples, half of them "fit" and half "report"."""
+    splits = np.where(np.arange(zoo.n_examples) % 2 == 0, "fit", "report").tolist()
+    classes = [f"class-{c:04d}" for c in range(zoo.n_classes)]
+    return create(path, zoo.labels, classes=classes, splits=splits, dtype=DTYPES[0], attributes=attributes)
+
+
+def store_bytes(models: int, examples: int, classes: int) -> int:
+    """Bytes of a store in float16: logits, derived columns, the top-K view, and what describes them."""
+    shard = Geometry.choose(examples, classes, DTYPES[0]).shard_bytes()
+    columns = examples * record_dtype("logits", classes).itemsize
+    return models * (shard + columns + DESCRIPTION_BYTES) + examples * EXAMPLE_BYTES
+
+
+def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int]) -> None:
+    """Write models into a store block by block, as inference would; those that are there stay."""
+    step = max(1, (8 << 20) // (4 * zoo.n_classes))
+    for m in models:
+        model_id = zoo.model_ids[m]
+        if model_id in store.model_ids:
+            continue
+        metadata = {"category": f"family-{zoo.family(m)}"}
+        fingerprint = {"weights": f"synthetic, seed {zoo.seed}, model {m}"}
+        with store.writer(model_id, fingerprint=fingerprint, metadata=metadata) as writer:
+            for start in range(writer.position, zoo.n_examples, step):
+                writer.append(zoo.logits(m, start, min(start + step, zoo.n_examples)))
+
+
+def _store(zoo: SyntheticZoo, path: Path) -> None:
+    fill(empty_store(zoo, path), zoo, range(zoo.n_models))
+
+
+def _ingest(zoo: SyntheticZoo, path: Path) -> None:
+    from dissensus.ingest import ArrayExamples, CallableModel, create_from, infer
+
+    numbers = np.arange(zoo.n_examples, dtype=np.uint32).view(np.uint8).reshape(-1, 2, 2)
+    examples = ArrayExamples(numbers, zoo.labels, classes=[f"class-{c:04d}" for c in range(zoo.n_classes)])
+    sources = [CallableModel(model_id, partial(_rows_of, zoo, m)) for m, model_id in enumerate(zoo.model_ids)]
+    report = infer(create_from(path, examples), sources, examples, progress=False)
+    if report.failed:
+        raise RuntimeError(f"{report.failed[0].model_id}: {report.failed[0].error}")
+
+
+def _rows_of(zoo: SyntheticZoo, model: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logits of a batch of images, whose bytes are the numbers of the examples."""
+    rows = np.ascontiguousarray(images).reshape(len(images), -1).view(np.uint32).ravel()
+    return zoo.logits(model, int(rows[0]), int(rows[-1]) + 1)
+
+
+def _pairs(zoo: SyntheticZoo, path: Path) -> None:
+    from dissensus.pairs import pairwise
+
+    measures = ["error_inconsistency", "error_consistency"]
+    pairwise(Store(path), measures, models=zoo.model_ids, ci="delta")
+
+
+def _greedy(zoo: SyntheticZoo, path: Path) -> None:
+    from dissensus.ensemble import greedy
+
+    greedy(Store(path), size=10, candidates=zoo.model_ids)
+
+
+def _pair_ensembles(zoo: SyntheticZoo, path: Path) -> None:
+    from dissensus.pairs import pairwise
+
+    pairwise(Store(path), ["pair_accuracy"], models=zoo.model_ids)
+
+
+JOBS = {
+    job.name: job
+    for job in (
+        Job("store", "write all logits into a new store, generated on the way", _store, makes_store=True),
+        Job("ingest", "the streaming loop over synthetic models", _ingest, makes_store=True),
+        Job(
+            "pairs",
+            "kappa and error inconsistency of all pairs, with intervals",
+            _pairs,
+            seconds=(ONCE, ANSWERS, PAIRS, COUNTS),
+            memory=(ONCE, ANSWERS, PAIRS),
+            calibration=((50, 2000, 2), (400, 2000, 2), (50, 50_000, 2), (300, 20_000, 2)),
+        ),
+        Job(
+            "greedy",
+            "an ensemble of ten by accuracy, calibrated",
+            _greedy,
+            seconds=(ONCE, ANSWERS, LOGITS, TOTALS),
+            memory=(ONCE, ANSWERS, LOGITS, TOTALS),
+        ),
+        Job(
+            "pair-ensembles",
+            "accuracy of all pairs as ensembles",
+            _pair_ensembles,
+            seconds=(ONCE, LOGITS, COUNTS, PAIRS),
+            memory=(ONCE, ANSWERS, PAIRS, LOGITS),
+            calibration=((8, 4000, 10), (60, 4000, 10), (8, 4000, 200), (40, 10_000, 50)),
+        ),
+    )
+}
+
+
+def job_of(name: str) -> Job:
+    """Job of that name.
+
+    Raises
+    ------
+    UnknownName
+    """
+    if name not in JOBS:
+        raise UnknownName.of("job", name, JOBS)
+    return JOBS[name]

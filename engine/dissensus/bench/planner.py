@@ -1,0 +1,110 @@
+"""How long a job will take here, how much memory and disk: from a calibration of this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dissensus.errors import DissensusError
+
+from .cell import Cell
+from .costs import CostModel
+from .jobs import Job, job_of, store_bytes
+from .machine import machine_name
+from .results import DONE, Row, read_rows
+from .sweep import Sweep
+
+
+class MeasuringFailed(DissensusError, RuntimeError):
+    """Nothing could be measured, so that nothing can be foretold."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a job is expected to take.
+
+    Attributes
+    ----------
+    job : str
+        Name of the job.
+    models, examples, classes : int
+        Size.
+    seconds : float
+        Wall clock.
+    memory_bytes : int
+        Peak private memory: as far above the fit as the worst calibration was.
+    store_bytes : int
+        Bytes of the store.
+    beyond : float
+        How many times more logits than the largest calibration has; far beyond it, a forecast is a guess.
+    """
+
+    job: str
+    models: int
+    examples: int
+    classes: int
+    seconds: float
+    memory_bytes: int
+    store_bytes: int
+    beyond: float
+
+
+def calibrate(job: str, *, again: bool = False, progress: bool = False) -> list[Row]:
+    """Measure a job at a few small sizes, once a machine; kept in the user's cache folder.
+
+    Parameters
+    ----------
+    job : str
+        Name in `JOBS`.
+    again : bool
+        Measure anew.
+    progress : bool
+        Show progress on stderr.
+
+    Returns
+    -------
+    list of dict
+        Rows as in a sweep.
+    """
+    folder = _cache() / re.sub(r"[^a-z0-9]+", "-", machine_name().lower()).strip("-")
+    cells = tuple(Cell(job, *size) for size in job_of(job).calibration)
+    measuring = Sweep(cells, folder / job)
+    if again:
+        measuring.results.unlink(missing_ok=True)
+    if measuring.left():
+        measuring.run(progress=progress)
+    return [row for row in read_rows(measuring.results) if row["status"] == DONE]
+
+
+def predict(job: str, models: int, examples: int, classes: int, rows: list[Row]) -> Prediction:
+    """Forecast from calibrations, or from any rows of a sweep.
+
+    Raises
+    ------
+    MeasuringFailed
+        No calibration succeeded.
+    """
+    known: Job = job_of(job)
+    like = [row for row in rows if row["job"] == job]
+    time = CostModel.fit(like, "seconds", known.seconds)
+    memory = CostModel.fit(like, "peak_memory_bytes", known.memory)
+    if time is None or memory is None:
+        raise MeasuringFailed(f"no measurement of {job!r} succeeded: try dissensus bench sweep --jobs {job}")
+    size = (models, examples, classes)
+    most = max(row["models"] * row["examples"] * row["classes"] for row in like)
+    there: dict[str, Any] = {"job": job, "models": models, "examples": examples, "classes": classes}
+    return Prediction(
+        **there,
+        seconds=time.at(*size),
+        memory_bytes=round(memory.at_most(*size)),
+        store_bytes=store_bytes(*size),
+        beyond=models * examples * classes / most,
+    )
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "dissensus" / "calibration"

@@ -1,0 +1,206 @@
+"""Synthetic zoos, and sweeps over them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import dissensus as ds
+from dissensus.bench import Budget, Statistics, SyntheticZoo, sweep
+from dissensus.bench.costs import ANSWERS, COUNTS, LOGITS, ONCE, CostModel
+from dissensus.bench.growth import exponents
+from dissensus.bench.jobs import JOBS, empty_store, fill, store_bytes
+from dissensus.errors import ArgumentError, UnknownName
+from dissensus_cli.main import cli
+
+
+@pytest.fixture(scope="module")
+def zoo():
+    return SyntheticZoo(10, 3000, 10, seed=1)
+
+
+@pytest.fixture(scope="module")
+def correct(zoo):
+    return np.array([zoo.logits(m, 0, 3000).argmax(axis=1) == zoo.labels for m in range(10)])
+
+
+def test_any_block_can_be_made_by_itself(zoo):
+    whole = zoo.logits(3, 0, 3000)
+    for start, stop in ((0, 1), (17, 1000), (2999, 3000)):
+        assert np.array_equal(whole[start:stop], SyntheticZoo(10, 3000, 10, seed=1).logits(3, start, stop))
+    assert not np.array_equal(whole, SyntheticZoo(10, 3000, 10, seed=2).logits(3, 0, 3000))
+
+
+def test_a_larger_zoo_begins_with_the_smaller(zoo):
+    assert np.array_equal(zoo.logits(2, 0, 50), SyntheticZoo(500, 3000, 10, seed=1).logits(2, 0, 50))
+
+
+def test_models_have_the_accuracy_they_are_set_to(zoo, correct):
+    assert np.abs(correct.mean(axis=1) - zoo.accuracies).max() < 0.02
+
+
+def test_models_of_a_family_are_more_alike(zoo, correct):
+    kappa = _kappa(correct)
+    same = np.array([[zoo.family(a) == zoo.family(b) for b in range(10)] for a in range(10)])
+    np.fill_diagonal(kappa, np.nan)
+    assert np.nanmean(kappa[same]) > np.nanmean(kappa[~same]) + 0.01 > 0.5
+
+
+def _kappa(correct):
+    accuracy = correct.mean(axis=1)
+    apart = (correct[:, None] != correct[None]).mean(axis=2)
+    chance = accuracy[:, None] * (1 - accuracy) + accuracy * (1 - accuracy)[:, None]
+    return 1 - apart / chance
+
+
+def test_models_are_as_sure_as_asked(tmp_path):
+    for temperature in (1.0, 1.5):
+        zoo = SyntheticZoo(1, 2000, 10, statistics=Statistics(temperature=temperature))
+        path = tmp_path / f"{temperature}.zoo"
+        fill(empty_store(zoo, path), zoo, range(1))
+        best = ds.greedy(ds.open(path), size=1)
+        assert best.temperatures["synthetic-00000"] == pytest.approx(temperature, rel=0.15)
+
+
+@pytest.mark.parametrize("wrong", [{"accuracy": 1.0}, {"shared": 0.7, "family": 0.4}, {"families": 0}])
+def test_statistics_that_cannot_be(wrong):
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        Statistics(**wrong)
+
+
+def test_exponents_are_those_of_a_power_law():
+    sizes = [(m, n, c) for m in (2, 4) for n in (10, 30) for c in (5, 50)]
+    rows = [{"models": m, "examples": n, "classes": c, "s": 3e-3 * m**2 * n**0.5} for m, n, c in sizes]
+    assert exponents(rows, "s") == pytest.approx({"models": 2, "examples": 0.5, "classes": 0}, abs=1e-9)
+    assert exponents(rows[:1], "s") == {}
+
+
+def measured(sizes, seconds):
+    return [{"models": m, "examples": n, "classes": c, "s": seconds(m, n, c)} for m, n, c in sizes]
+
+
+def test_a_cost_model_finds_the_work_that_matters():
+    sizes = [(m, n, c) for m in (2, 40) for n in (10, 300) for c in (5, 50)]
+    rows = measured(sizes, lambda m, n, c: 0.5 + 1e-6 * m * m * n)
+    model = CostModel.fit(rows, "s", (ONCE, ANSWERS, COUNTS, LOGITS))
+    assert model.at(500, 50_000, 1000) == pytest.approx(0.5 + 1e-6 * 500**2 * 50_000, rel=1e-6)
+    assert model.worst == pytest.approx(1)
+    assert model.largest == (40, 300, 50)
+
+
+def test_a_cost_model_of_one_measurement_errs_upwards():
+    rows = measured([(4, 100, 10)], lambda m, n, c: 2.0)
+    model = CostModel.fit(rows, "s", (ONCE, ANSWERS, COUNTS))
+    assert model.at(8, 100, 10) == pytest.approx(8.0)
+    assert CostModel.fit([], "s", (ONCE,)) is None
+
+
+def test_a_cost_model_is_never_below_what_was_measured():
+    rows = measured([(2, 10, 2), (4, 10, 2), (8, 10, 2)], lambda m, n, c: 1.0 + (m == 4))
+    model = CostModel.fit(rows, "s", (ONCE, ANSWERS))
+    assert all(model.at_most(r["models"], 10, 2) >= r["s"] * (1 - 1e-12) for r in rows)
+
+
+def test_the_bytes_of_a_store_are_known_beforehand(tmp_path):
+    for n_classes in (4, 40):
+        zoo = SyntheticZoo(3, 3000, n_classes)
+        path = tmp_path / f"{n_classes}.zoo"
+        fill(empty_store(zoo, path), zoo, range(3))
+        there = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        assert there <= store_bytes(3, 3000, n_classes) <= 1.25 * there
+
+
+def test_budgets():
+    assert Budget.of("30min") == Budget(seconds=1800)
+    assert Budget.of("1.5 h, 20GiB") == Budget(5400, 20 * 2**30)
+    for text in ("30", "20 GB", "1min,2h", "fast", ""):
+        with pytest.raises(ArgumentError, match="budget"):
+            Budget.of(text)
+
+
+def test_a_sweep_measures_keeps_and_goes_on(tmp_path):
+    sizes = {"examples": [64], "classes": [4], "jobs": ["pairs"]}
+    first = sweep(tmp_path / "s", models=[2], **sizes).run()
+    both = sweep(tmp_path / "s", models=[2, 3], **sizes)
+    assert [cell.models for cell in both.left()] == [3]
+    assert both.plan().column_names == [
+        "job",
+        "models",
+        "examples",
+        "classes",
+        "disk_bytes",
+        "seconds",
+        "fits",
+    ]
+    table = both.run()
+    assert table.slice(0, 1).equals(first)
+    assert table["status"].to_pylist() == ["done", "done"]
+    assert min(table["seconds"].to_pylist()) > 0
+    assert both.growth()["models"].null_count == 0
+    assert list((tmp_path / "s").iterdir()) == [both.results]
+
+
+def test_what_does_not_fit_is_skipped_with_the_reason(tmp_path):
+    sizes = {"models": [2], "examples": [64], "classes": [4], "jobs": ["pairs", "store"]}
+    table = sweep(tmp_path, **sizes, budget=Budget(seconds=0)).run()
+    assert table["status"].to_pylist() == ["skipped", "skipped"]
+    assert "0 s of the budget" in table["reason"][0].as_py()
+    table = sweep(tmp_path, **sizes, budget=Budget(disk_bytes=10)).run()
+    assert "GiB of disk" in table["reason"][0].as_py()
+
+
+@pytest.mark.parametrize("job", [name for name in JOBS if name != "pair-ensembles"])
+def test_every_job_runs(job, tmp_path):
+    zoo = SyntheticZoo(3, 64, 4)
+    if not JOBS[job].makes_store:
+        fill(empty_store(zoo, tmp_path / "z"), zoo, range(3))
+    JOBS[job].run(zoo, tmp_path / "z")
+    assert ds.open(tmp_path / "z").model_ids == zoo.model_ids
+
+
+def test_an_ingested_synthetic_model_is_the_stored_one(tmp_path):
+    zoo = SyntheticZoo(2, 64, 4)
+    for job in ("store", "ingest"):
+        JOBS[job].run(zoo, tmp_path / job)
+    stored, ingested = (ds.open(tmp_path / job) for job in ("store", "ingest"))
+    assert np.array_equal(stored.logits("synthetic-00001")[:], ingested.logits("synthetic-00001")[:])
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(UnknownName, match="did you mean pairs"):
+        sweep(tmp_path, models=[2], examples=[9], classes=[2], jobs=["pair"])
+    with pytest.raises(ArgumentError, match="models must be"):
+        sweep(tmp_path, models=[1], examples=[9], classes=[2])
+    run = CliRunner().invoke(cli, ["bench", "sweep", "--models", "two"])
+    assert run.exit_code == 2
+    assert "not a list of whole numbers" in run.output
+    (tmp_path / "sweep.parquet").write_bytes(b"no")
+    with pytest.raises(ArgumentError, match="move it away"):
+        sweep(tmp_path, models=[2], examples=[9], classes=[2]).run()
+
+
+def test_the_command_plans_without_doing(tmp_path):
+    asked = ["bench", "sweep", "--models", "2,4", "--examples", "64", "--classes", "4", "--plan"]
+    run = CliRunner().invoke(cli, [*asked, "--folder", str(tmp_path / "s")])
+    assert run.exit_code == 0
+    assert "10 of 10 measurements left" in run.output
+    assert not (tmp_path / "s").exists()
+
+
+def test_plan_measures_once_and_foretells(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(JOBS, "pairs", replace(JOBS["pairs"], calibration=((3, 64, 2),)))
+    first = CliRunner().invoke(cli, ["plan", "6,64,2", "pairs", "--format", "json"])
+    assert first.exit_code == 0, first.output
+    again = CliRunner().invoke(cli, ["plan", "6,64,2", "pairs", "--format", "json"])
+    found = json.loads(again.stdout)
+    assert found == json.loads(first.stdout)
+    assert found["store_bytes"] == store_bytes(6, 64, 2)
+    assert found["beyond"] == 2
+    assert found["seconds"] > 0
+    run = CliRunner().invoke(cli, ["plan", "500,50000", "pairs"])
+    assert "500,50000" in str(run.exception)
