@@ -25,7 +25,7 @@ def read_arrow(data: bytes | NDArray[np.uint8]) -> pa.Table:
 
 
 def same_values(one: pa.Table | pa.ChunkedArray, other: pa.Table | pa.ChunkedArray) -> bool:
-    """Whether two tables or columns hold the same values, of whatever width; not-a-number equals itself here."""
+    """Whether two tables or columns hold the same values, of whatever width; NaN equals itself here."""
     if one.equals(other):
         return True
     values, others = one.to_pylist(), other.to_pylist()

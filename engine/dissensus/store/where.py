@@ -7,7 +7,8 @@
     term        a column (in backquotes where it is no plain word), or a value
     value       'text' in quotes, a number, True, False
 
-Durations are seconds. What is compared with a missing value is neither true nor false, and not chosen (SQL's three-valued logic).
+What is compared with a missing value is neither true nor false, and not chosen (SQL's three-valued logic).
+Durations are seconds.
 """
 
 from __future__ import annotations
