@@ -304,6 +304,10 @@ def test_a_model_replaced_while_it_waits_is_copied_as_it_is_now(rich_zoo, tmp_pa
         if done == "model-0":
             rich_zoo.add("model-1", logits=-rich_zoo.given["model-1"], replace=True)
 
+    def remove(done):
+        if done == "model-0":
+            rich_zoo.remove("model-1")
+
     waiting = ["model-0", "model-1"]
     copy = rich_zoo.copy(tmp_path / "copy.zoo", waiting, advance=replace)
     assert copy.verify().ok
@@ -311,7 +315,7 @@ def test_a_model_replaced_while_it_waits_is_copied_as_it_is_now(rich_zoo, tmp_pa
     with pytest.raises(
         errors.CorruptionError, match="has 1 of the 2 models.*'model-1' was replaced or removed"
     ):
-        rich_zoo.copy(tmp_path / "other.zoo", waiting, advance=lambda done: rich_zoo.remove(waiting[1]))
+        rich_zoo.copy(tmp_path / "other.zoo", waiting, advance=remove)
 
 
 def test_narrowing_equals_storing_in_float16(tmp_path, rng):
