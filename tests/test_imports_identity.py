@@ -59,7 +59,7 @@ def test_a_column_of_ids_of_any_name_in_a_table_of_any_width(store, tmp_path, n_
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"), [(with_foreign, "are not in the store"), (with_double, "more than once")]
+    ("spoil", "words"), [(with_foreign, "not in the store"), (with_double, "more than once")]
 )
 @pytest.mark.parametrize("form", ["csv", "parquet", "npz", "json"])
 def test_one_wrong_id_is_refused_and_never_taken_for_no_ids(store, tmp_path, spoil, words, form):
