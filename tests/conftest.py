@@ -19,23 +19,22 @@ settings.register_profile("fixed", derandomize=True)
 settings.register_profile("search", derandomize=False)
 settings.load_profile("fixed")
 
-FIGURES = pytest.StashKey[list]()
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Processes of `-n auto`: each may train a network, which wants memory."""
+    return min(4, os.cpu_count() or 1)
 
 
-@pytest.fixture
-def figures(request):
-    """Where a test of `tests/faults` leaves its figure for the summary."""
-    return request.config.stash.setdefault(FIGURES, [])
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    """Print what the suite of faults tried and what was lost."""
-    found = config.stash.get(FIGURES, [])
-    if found:
+def pytest_terminal_summary(terminalreporter):
+    """Print what the suite of faults tried and what was lost, whichever process tried it."""
+    reports = [report for each in terminalreporter.stats.values() for report in each]
+    lines = [v for r in reports for k, v in getattr(r, "user_properties", ()) if k == "fault"]
+    if lines:
         terminalreporter.section("faults: a sample; all of them by `python -m tests.faults --full`")
         terminalreporter.write_line(HEADING)
-    for figure in found:
-        terminalreporter.write_line(figure.line())
+    for line in dict.fromkeys(lines):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_commands_run_as_printed(session):
 def test_the_two_commands_of_the_first_screen():
     first = README[: README.index("## Your own models")]
     assert "\npython -m pip install '.[demo]' && dissensus demo\n" in first
-    assert "\npython -m pip install '.[test]' && python -m pytest\n" in first
+    assert "\npython -m pip install '.[test]' && python -m pytest -n auto --dist loadfile\n" in first
 
 
 def test_measures_are_all_named():
