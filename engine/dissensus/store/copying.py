@@ -34,6 +34,7 @@ from .topk import with_view
 
 if TYPE_CHECKING:
     from .catalog import Store
+    from .inventory import Inventory
     from .writer import ModelWriter
 
 CANNOT_BE_READ = (CorruptionError, NotReadable, IncompatibleFormat, ModelReplaced)
@@ -41,7 +42,7 @@ NAMED = 8  # models whose damage is told in full
 
 
 def copy_store(
-    source: Store,
+    source: Inventory,
     path: Path,
     models: Sequence[tuple[str, StoredModel | DissensusError]],
     codec: str | None,
@@ -100,7 +101,7 @@ def _left_behind(
     return CorruptionError(text)
 
 
-def _create(source: Store, path: Path, codec: str, dtype: str) -> Store:
+def _create(source: Inventory, path: Path, codec: str, dtype: str) -> Store:
     base, classes = source.own_examples(), source.class_table()
     return create(
         path,
@@ -117,7 +118,7 @@ def _create(source: Store, path: Path, codec: str, dtype: str) -> Store:
     )
 
 
-def _require_same_shape(source: Store, target: Store, codec: str, dtype: str) -> None:
+def _require_same_shape(source: Inventory, target: Store, codec: str, dtype: str) -> None:
     """Refuse to add models to a store of other examples, classes or storage."""
     tables = [arrow_bytes(store.own_examples()) for store in (source, target)]
     names = [(store.classes, store.label_sets[0]) for store in (source, target)]
@@ -132,7 +133,9 @@ def _require_same_shape(source: Store, target: Store, codec: str, dtype: str) ->
         )
 
 
-def _copy_newest(source: Store, model_id: str, model: StoredModel | DissensusError, target: Store) -> None:
+def _copy_newest(
+    source: Inventory, model_id: str, model: StoredModel | DissensusError, target: Store
+) -> None:
     """Copy a model; where it is replaced meanwhile, once more the one that has its place now."""
     if isinstance(model, DissensusError):
         raise model
