@@ -269,7 +269,10 @@ def test_bad_input_is_one_clear_line(zoo, tmp_path, monkeypatch, arguments, mess
         (["duplicates", "ZOO", "--threshold", "2"], "2 is no share from 0 to 1; 2 % is 0.02."),
         (["pairs", "ZOO", "--max-gap", "nan"], "nan is no share from 0 to 1."),
         (["pairs", "ZOO", "--max-gap", "2"], "Invalid value for '--max-gap'"),
-        (["duplicates", "ZOO", "--threshold", "5"], "Invalid value for '--threshold'"),
+        (
+            ["duplicates", "ZOO", "--threshold", "5"],
+            "Invalid value for '--threshold': 5 is no share from 0 to 1",
+        ),
     ],
 )
 def test_wrong_usage(zoo, arguments, message):
@@ -287,9 +290,10 @@ def test_a_folder_that_may_not_be_written(zoo, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("dissensus_cli.output.os.replace", full)
+    monkeypatch.setattr("dissensus.store.files.os.replace", full)
     done = run("matrix", zoo.path, "--out", tmp_path / "m.csv", status=1)
-    assert done.stderr == f"Error: --out {tmp_path / 'm.csv'} cannot be written: No space left on device\n"
+    assert done.stderr.startswith(f"Error: no room left on the device while writing {tmp_path / 'm.csv'} (")
+    assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -100,17 +100,13 @@ class Sink:
         self.send(forms[self.fmt]())
 
     def send(self, data: str | bytes) -> None:
-        """Write text or bytes: to stdout, or to the file in one step."""
+        """Write text or bytes: to stdout, or to the file in one step, durably."""
         if self.out is None:
             click.echo(data, nl=False)
             return
-        temporary = self.out.with_name(f".{self.out.name}.tmp-{os.getpid()}")
-        try:
-            temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-            os.replace(temporary, self.out)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise ArgumentError(f"--out {self.out} cannot be written: {error.strerror}") from error
+        from dissensus.store.files import write_file
+
+        write_file(self.out, data.encode() if isinstance(data, str) else data)
         click.echo(f"wrote {self.out}", err=True)
 
 
