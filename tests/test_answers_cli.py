@@ -176,7 +176,7 @@ def test_heatmap(zoo, tmp_path, ending):
     assert out.read_bytes().startswith(start)
     if ending == "svg":
         n = int((zoo.where(WHERE) & (np.arange(300) < 150)).sum())
-        assert f"6 models on {n} examples of split 'fit' where group == 'bird'" in out.read_text()
+        assert f"a.zoo: 6 models on {n} examples of split 'fit' where group == 'bird'" in out.read_text()
         assert "error consistency (lower: more different)" in out.read_text()
     assert "exists already" in run("heatmap", zoo.path, "--out", out, status=1).stderr
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
@@ -263,9 +263,16 @@ def test_bad_input_is_one_clear_line(zoo, tmp_path, monkeypatch, arguments, mess
     ("arguments", "message"),
     [
         (["matrix", "ZOO", "--format", "npy"], "--format npy is binary: name a file with --out FILE"),
-        (["heatmap", "ZOO"], "Missing option '--out'"),
+        (["heatmap", "ZOO"], "name the picture to write: --out error_consistency.png, or .svg"),
+        (["pairs", "ZOO", "--min-accuracy", "95"], "95 is no share from 0 to 1; 95 % is 0.95."),
+        (["partners", "ZOO", "--min-accuracy", "x"], "'x' is not a valid float"),
+        (["duplicates", "ZOO", "--threshold", "2"], "2 is no share from 0 to 1; 2 % is 0.02."),
+        (["pairs", "ZOO", "--max-gap", "nan"], "nan is no share from 0 to 1."),
         (["pairs", "ZOO", "--max-gap", "2"], "Invalid value for '--max-gap'"),
-        (["duplicates", "ZOO", "--threshold", "5"], "Invalid value for '--threshold'"),
+        (
+            ["duplicates", "ZOO", "--threshold", "5"],
+            "Invalid value for '--threshold': 5 is no share from 0 to 1",
+        ),
     ],
 )
 def test_wrong_usage(zoo, arguments, message):
@@ -283,9 +290,10 @@ def test_a_folder_that_may_not_be_written(zoo, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("dissensus_cli.output.os.replace", full)
+    monkeypatch.setattr("dissensus.store.files.os.replace", full)
     done = run("matrix", zoo.path, "--out", tmp_path / "m.csv", status=1)
-    assert done.stderr == f"Error: --out {tmp_path / 'm.csv'} cannot be written: No space left on device\n"
+    assert done.stderr.startswith(f"Error: no room left on the device while writing {tmp_path / 'm.csv'} (")
+    assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -305,3 +313,31 @@ def test_help_names_the_measures():
     for command in ("matrix", "heatmap"):
         words = run(command, "--help").stdout.split()
         assert [name for name in MEASURES if name not in words] == []
+
+
+def test_ci_alone_is_the_closed_form(zoo):
+    alone = run("pairs", zoo.path, "--top", 2, "--ci")
+    assert alone.stdout == run("pairs", zoo.path, "--ci", "delta", "--top", 2).stdout
+
+
+def test_partners_show_as_many_as_find_room(zoo, tmp_path, monkeypatch):
+    from dissensus_cli import partners
+
+    for room, shown in ((200, 3), (60, 2), (10, 1)):
+        monkeypatch.setattr(partners, "screen_width", lambda otherwise, room=room: room)
+        text = run("partners", zoo.path).stdout
+        assert f"; the first {shown} of up to 20, --format csv lists all" in text.splitlines()[0]
+        assert f"partner {shown}" in text
+        assert f"partner {shown + 1}" not in text
+
+
+def test_tables_in_pipes_are_at_most_100_wide_where_texts_allow(capsys):
+    import pyarrow as pa
+
+    from dissensus_cli import output
+
+    name, note = "vit_base_patch16_clip_224.laion2b", "word " * 60
+    text = output.render(pa.table({"model": [name], "accuracy": [0.5], "note": [note]}))
+    assert max(map(len, text.splitlines())) <= 100
+    assert name in text
+    assert "0.5000" in text

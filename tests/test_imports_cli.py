@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dissensus as ds
-from test_cli import run
+from test_answers_cli import run
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_import(files, zoo):
     ]
     assert rows[0]["notes"] == ["columns not used: 'confidence'"]
     assert "cannot be read as json" in rows[1]["error"]
-    failed, *warnings = done.stderr.splitlines()
+    *warnings, failed = done.stderr.splitlines()
     assert failed.startswith(f"Failed: broken: {files / 'broken.json'} cannot be read as json")
     assert warnings == [
         "Warning: noise: accuracy 0.5000 is that of chance (0.5000), and the file has no ids: are its rows "
@@ -104,6 +104,52 @@ def test_import(files, zoo):
     out = files / "report.parquet"
     run("import", zoo, files / "right.csv", "--out", out)
     assert out.exists()
+
+
+def test_what_several_files_have_in_common_is_said_once(files, zoo):
+    np.save(files / "other.npy", np.array([0, 1, 1, 1, 0, 1, 1, 0]))
+    done = run("import", zoo, files / "noise.npy", files / "other.npy", files / "right.csv")
+    shared = "no ids in the file: its rows are taken in the store's order"
+    assert f"Note: 2 models: {shared}\n" in done.stderr
+    assert shared not in done.stdout
+    assert "columns not used: 'confidence'" in done.stdout
+    again = run("import", zoo, files / "noise.npy", files / "other.npy")
+    assert "note" not in again.stdout.splitlines()[2]
+
+
+def test_create_where_another_store_is_names_what_differs_and_the_commands(files, zoo):
+    (files / "other.csv").write_text((files / "labels.csv").read_text().replace("x3,0", "x3,1"))
+    command = ("create", zoo, "--labels", files / "other.csv", "--classes", files / "names.txt")
+    told = run(*command, "--dtype", "float32", status=1).stderr
+    assert (
+        "is not what these files make: dtype is float16, not float32; other examples (columns label)" in told
+    )
+    assert "`dissensus annotate`, models with `dissensus import`" in told
+    (files / "folder").mkdir()
+    command = ("create", files / "folder", "--labels", files / "labels.csv")
+    assert f"{files / 'folder'} exists already; choose another path\n" in run(*command, status=1).stderr
+
+
+def test_info_tells_splits_that_nobody_gave_and_no_empty_facts(files, zoo):
+    run("import", zoo, files / "right.csv")
+    assert "fit and report are seeded halves" in " ".join(run("info", zoo).stdout.split())
+    assert json.loads(run("info", zoo, "--format", "json").stdout)["splits"] == {}
+    assert "embedding" not in run("info", zoo, "--model", "right").stdout
+
+
+def test_top_k_of_hard_labels_says_why_there_is_none(files, zoo):
+    run("import", zoo, files / "right.csv")
+    done = run("models", zoo, "--top-k", "2")
+    assert done.stderr == "Note: 1 model has no top-2 accuracy: hard labels rank nothing\n"
+    np.save(files / "scores.npy", np.eye(2)[[0, 0, 1, 1, 0, 1, 1, 0]])
+    run("import", zoo, files / "scores.npy", "--kind", "probabilities")
+    assert "Note: 1 model has" in run("models", zoo, "--top-k", "2").stderr
+
+
+def test_a_copy_of_hard_labels_says_that_the_codec_changes_nothing(files, zoo):
+    run("import", zoo, files / "right.csv")
+    done = run("copy", zoo, files / "packed.zoo", "--codec", "archive")
+    assert "Note: --codec archive packs logits; these models have hard labels only\n" in done.stderr
 
 
 def test_import_options(files, zoo):

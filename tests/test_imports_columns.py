@@ -107,6 +107,16 @@ def test_ids_known_by_their_values_are_said(store, tmp_path):
     assert by_id.accuracy == (PREDICTED[::-1] == LABELS).mean()
 
 
+def test_numbers_in_another_order_are_asked_about_in_every_model(tmp_path):
+    plain = ds.create(tmp_path / "plain.zoo", LABELS, classes=NAMES)
+    models, ranks = ["a"] * N + ["b"] * N, [*range(N), *reversed(range(N))]
+    (tmp_path / "long.csv").write_text(lines("model,pred,rank", models, [*PREDICTED, *PREDICTED], ranks))
+    assert "which are numbers, once and in another order" in imported(plain, tmp_path / "long.csv").error
+    (tmp_path / "long.csv").write_text(lines("model,pred,rank", models, [*PREDICTED] * 2, [*range(N)] * 2))
+    report = ds.import_predictions(plain, tmp_path / "long.csv", progress=False)
+    assert [row.status for row in report.rows] == ["done", "done"]
+
+
 def test_columns_named_by_class_are_in_order_already(store, tmp_path):
     z = np.random.default_rng(0).normal(size=(N, C))
     order = np.argsort(NAMES)

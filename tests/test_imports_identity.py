@@ -59,7 +59,7 @@ def test_a_column_of_ids_of_any_name_in_a_table_of_any_width(store, tmp_path, n_
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"), [(with_foreign, "are not in the store"), (with_double, "more than once")]
+    ("spoil", "words"), [(with_foreign, "not in the store"), (with_double, "more than once")]
 )
 @pytest.mark.parametrize("form", ["csv", "parquet", "npz", "json"])
 def test_one_wrong_id_is_refused_and_never_taken_for_no_ids(store, tmp_path, spoil, words, form):
@@ -307,3 +307,15 @@ def test_named_classes_that_no_example_has_are_counted(tmp_path):
     file = csv(tmp_path / "l.csv", id=IDS, label=LABELS)
     _, notes = create_from_files(tmp_path / "s.zoo", file, classes=tmp_path / "names.txt")
     assert notes[-1] == "4 of 1,000 classes occur in the labels"
+
+
+def test_nan_is_there_already_and_equal(tmp_path, store):
+    table = tmp_path / "t.parquet"
+    blur = [float("nan"), *([0.5] * (N - 1))]
+    pq.write_table(pa.table({"id": IDS, "label": PREDICTED, "blur": blur}), table)
+    for _ in range(2):
+        made, _notes = create_from_files(tmp_path / "new.zoo", table, classes=None)
+    assert made.n_examples == N
+    pq.write_table(pa.table({"id": IDS, "blur": blur}), table)
+    annotate_from_files(store, [], [table])
+    assert annotate_from_files(store, [], [table]) == ["columns blur are there already and equal"]

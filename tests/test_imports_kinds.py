@@ -252,12 +252,12 @@ def test_rows_come_into_the_stores_order(data):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (["a", "b"], r"1 ids of the store have no row, first \['c'\]"),
+        (["a", "b"], r"1 id of the store has no row, first \['c'\]"),
         (
             ["a", "b", "c", "d"],
-            r"has 4 rows, the store 3 examples: 1 ids are not in the store, first \['d'\]",
+            r"has 4 rows, the store 3 examples: 1 id is not in the store, first \['d'\]",
         ),
-        (["a", "b", "b"], r"1 ids come more than once, first \['b'\]; 1 ids of the store have no row"),
+        (["a", "b", "b"], r"1 id comes more than once, first \['b'\]; 1 id of the store has no row"),
         (["x", "y", "z"], r"3 ids are not in the store, first \['x', 'y', 'z'\]; 3 ids of the store have no"),
     ],
 )

@@ -259,7 +259,7 @@ def test_a_store_of_names_without_ids(tmp_path):
 @pytest.mark.parametrize(
     ("more", "options", "message"),
     [
-        ("id,camera\na,1\nb,2\n", {}, "1 ids of the store have no row"),
+        ("id,camera\na,1\nb,2\n", {}, "1 id of the store has no row"),
         ("camera\n1\n2\n3\n", {}, "has no column of example ids among camera; rows are matched by id"),
         ("id,weather\na,1\nb,2\nc,3\n", {}, "column 'weather' of .* is there already"),
         ("id,x\na,1\nb,2\nc,3\n", {"split_column": "fold"}, "unknown split column 'fold'"),
@@ -308,7 +308,7 @@ def test_annotations(tmp_path):
         ("y.json", "[0, 1, 2]", {}, "y.json has no ids; say how its rows lie with rows="),
         ("y.json", "[0, 1]", {"rows": "sorted"}, "y.json has 2 rows, the store 3 examples"),
         ("y.csv", "id,label\na,1\nb,1\nc,1\n", {"rows": "store"}, "rows must not be given for y.csv"),
-        ("y.csv", "id,label\na,1\nb,1\n", {}, "1 ids of the store have no row, first .'c'."),
+        ("y.csv", "id,label\na,1\nb,1\n", {}, "1 id of the store has no row, first .'c'."),
         ("y.csv", "id,label\na,1\nb,1\nc,3\n", {}, r"must lie in 0\.\.2 .classes., row 2 holds 3"),
         ("y.csv", "id,label\na,1\nb,1\nc,1\n", {"remove": ["nothing"]}, "unknown added column 'nothing'"),
     ],

@@ -144,7 +144,7 @@ BAD = {
         table("id,a_0,a_1,a_2", [[f"x{i}", 1, 2, "NaN" if i == 7 else 3] for i in range(N)]),
         r"column 'a_2' of .* has no value in row 7 \(empty or NaN\)",
     ),
-    "same-id.csv": (table("id,pred", rows(["x0", 1])), r"1 ids come more than once, first \['x0'\]"),
+    "same-id.csv": (table("id,pred", rows(["x0", 1])), r"1 id comes more than once, first \['x0'\]"),
     "other-id.csv": (table("id,pred", rows(["q", 1])), r"not in the store, first \['q'\]"),
     "fewer.csv": (table("id,pred", rows(n=9)), r"has 9 rows, the store 12 examples: 3 ids of the"),
     "more.csv": (table("id,pred", rows(n=14)), r"2 ids are not in the store, first \['x12', 'x13'\]"),

@@ -160,3 +160,17 @@ def test_bad_arguments_are_named(small_zoo):
     two = ds.pairwise(small_zoo, KAPPA, models=["model-0", "model-1"])
     with pytest.raises(ArgumentError, match="null needs at least 3 models; these are 2"):
         two.null()
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_pairs_of_one_q_value_are_in_the_order_of_their_z_scores(tmp_path, ascending):
+    correct = np.random.default_rng(3).random((9, 300)) < 0.6
+    correct[1:4] = correct[0]  # copies: the smallest p there is
+    pairs = ds.pairwise(store_of(tmp_path / "s.zoo", correct), KAPPA).null(draws=60, seed=0)
+    rows = pairs.top(36, "null_q", ascending=ascending).to_pylist()
+    q = [row["null_q"] if ascending else -row["null_q"] for row in rows]
+    keys = [
+        (one, -abs(r["null_z"]) if ascending else abs(r["null_z"])) for one, r in zip(q, rows, strict=True)
+    ]
+    assert keys == sorted(keys)
+    assert len(set(q)) < len(q)

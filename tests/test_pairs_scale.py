@@ -467,6 +467,9 @@ def test_the_command_brings_a_file_up_to_date(small_zoo, tmp_path, rng, ending):
     assert run_cli(*ask, "--update").exit_code == 0
     read = pq.read_table if ending == "parquet" else read_ipc
     assert read(out).equals(ds.partners(small_zoo), check_metadata=True)
+    before = out.read_bytes()
+    assert f"nothing new: {out} has all 6 models\n" in run_cli(*ask, "--update").stderr
+    assert out.read_bytes() == before
     out.write_bytes(b"nothing of the kind")
     assert f"is no {ending} file" in str(run_cli(*ask, "--update").exception)
     assert out.read_bytes() == b"nothing of the kind"

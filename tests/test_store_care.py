@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
@@ -182,6 +183,57 @@ def test_staging_is_settled(tmp_path, rng, monkeypatch):
     assert [p.name for p in staging.iterdir()] == [".making-young~1"]
 
 
+def test_a_whole_staged_model_takes_the_place_of_a_damaged_one_in_one_run(small_zoo, monkeypatch):
+    aside = small_zoo.path.parent / "aside"
+    (small_zoo.path / fmt.MODELS / "model-1").rename(aside)  # whole, and as if it lacked only its rename
+    aside.rename(small_zoo.path / fmt.STAGING / "model-1")
+    small_zoo.add("other", logits=small_zoo.given["model-2"])
+    shutil.copytree(small_zoo.model("other").folder, small_zoo.path / fmt.MODELS / "model-1")
+    report = small_zoo.repair()
+    assert report.ok
+    assert [(a.model, a.action) for a in report.actions] == [
+        ("model-1", "quarantined"), ("model-1", "finished"),
+    ]  # fmt: skip
+    assert small_zoo.repair().actions == []
+    np.testing.assert_allclose(small_zoo.logits("model-1")[:], small_zoo.given["model-1"], atol=0.02)
+
+
+# what is no file
+
+
+def _socket(path):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, _socket, os.mkdir, lambda p: os.symlink("/dev/zero", p)])
+@pytest.mark.parametrize("name", [fmt.COMMIT_JSON, fmt.MODEL_JSON, fmt.DERIVED, fmt.SHARD, fmt.EXAMPLES])
+def test_what_stands_in_place_of_a_file_is_damage_and_no_reader_waits(small_zoo, monkeypatch, name, make):
+    store = small_zoo.path
+    folder = store if name == fmt.EXAMPLES else small_zoo.model("model-1").folder
+    monkeypatch.chdir(folder)  # a socket's path has at most 107 bytes
+    os.unlink(name)
+    make(Path(name))
+    with pytest.raises(errors.CorruptionError, match=Path(name).name):
+        opened = ds.open(store)
+        opened.examples()
+        opened.model("model-1").check_small_files()
+        opened.logits("model-1")
+    report = ds.open(store).verify()
+    assert not report.ok
+    assert Path(name).name in report.findings[0].problem
+
+
+def test_what_is_no_file_makes_no_repair_wait(small_zoo):
+    for file in (f"model-1/{fmt.SHARD}", f"model-2/{fmt.COMMIT_JSON}"):
+        os.unlink(small_zoo.path / fmt.MODELS / file)
+        os.mkfifo(small_zoo.path / fmt.MODELS / file)
+    os.mkfifo(small_zoo.path / fmt.MODELS / ".left.tmp")
+    report = small_zoo.repair()
+    assert report.ok
+    assert [a.action for a in report.actions[:2]] == ["quarantined", "quarantined"]
+
+
 def test_a_damaged_column_is_set_aside(small_zoo):
     small_zoo.add_labels("real", [[0]] * 203)
     flip(small_zoo.path / fmt.COLUMNS / "real" / fmt.COLUMN, 300)
@@ -239,6 +291,31 @@ def test_a_sub_zoo_packed_then_completed(rich_zoo, tmp_path):
     rich_zoo.add("model-3", logits=rich_zoo.given["model-4"], replace=True)
     with pytest.raises(errors.FingerprintMismatch, match=r"'model-3' is stored with another fingerprint"):
         rich_zoo.copy(packed.path, codec="archive")
+
+
+def test_columns_with_nan_are_equal_to_themselves(rich_zoo, tmp_path):
+    rich_zoo.add_columns({"blur": [float("nan"), *range(202)]})
+    rich_zoo.copy(tmp_path / "copy.zoo", ["p"])
+    assert rich_zoo.copy(tmp_path / "copy.zoo").model_ids == rich_zoo.model_ids
+
+
+def test_a_model_replaced_while_it_waits_is_copied_as_it_is_now(rich_zoo, tmp_path):
+    def replace(done):
+        if done == "model-0":
+            rich_zoo.add("model-1", logits=-rich_zoo.given["model-1"], replace=True)
+
+    def remove(done):
+        if done == "model-0":
+            rich_zoo.remove("model-1")
+
+    waiting = ["model-0", "model-1"]
+    copy = rich_zoo.copy(tmp_path / "copy.zoo", waiting, advance=replace)
+    assert copy.verify().ok
+    assert copy.logits("model-1")[:].tobytes() == rich_zoo.logits("model-1")[:].tobytes()
+    with pytest.raises(
+        errors.CorruptionError, match="has 1 of the 2 models.*'model-1' was replaced or removed"
+    ):
+        rich_zoo.copy(tmp_path / "other.zoo", waiting, advance=remove)
 
 
 def test_narrowing_equals_storing_in_float16(tmp_path, rng):

@@ -276,3 +276,40 @@ def test_queries_take_expressions_with_splits_and_label_sets(pets):
     ):
         with pytest.raises(ArgumentError, match=message):
             ds.pairwise(pets, "error_inconsistency", **query)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.large_list(pa.large_string()),
+        pa.list_(pa.large_string()),
+        pa.list_(pa.string(), 2),
+        pa.list_view(pa.string()),
+        pa.list_(pa.dictionary(pa.int8(), pa.string())),
+    ],
+)
+def test_lists_of_any_width_are_sets(kind):
+    tags = pa.array([["a", "b"], ["b", "c"], None], kind)
+    facts = Facts(pa.table({"tags": tags, "label": [0, 1, 2]}), CLASSES)
+    assert where("'a' in tags", facts).tolist() == [True, False, False]
+    with pytest.raises(UnknownName, match="no example has the value 'd' in column 'tags'"):
+        where("'d' in tags", facts)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_durations_are_seconds(unit):
+    took = pa.array([datetime.timedelta(seconds=1), datetime.timedelta(seconds=90), None], pa.duration(unit))
+    facts = Facts(pa.table({"took": took, "label": [0, 1, 2]}), CLASSES)
+    assert where("took < 60", facts).tolist() == [True, False, False]
+    with pytest.raises(ArgumentError, match="column 'took' holds numbers, it cannot be compared with '1s'"):
+        where("took < '1s'", facts)
+
+
+@pytest.mark.parametrize("kind", [pa.time32("s"), pa.month_day_nano_interval(), pa.binary(), pa.null()])
+def test_other_columns_are_refused_in_one_line(kind):
+    value = {pa.time32("s"): datetime.time(1), pa.binary(): b"x"}.get(kind)
+    facts = Facts(pa.table({"odd": pa.array([value, value, None], kind), "label": [0, 1, 2]}), CLASSES)
+    with pytest.raises(ArgumentError) as refused:
+        where("odd == 'x'", facts)
+    assert "\n" not in str(refused.value)
+    assert "odd" in str(refused.value)

@@ -45,7 +45,7 @@ def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: b
     rows = {name: [getattr(f, name) for f in report.findings] for name in ("model", "problem")}
     rate = report.checked_bytes / max(report.seconds, 1e-9)
     summary = (
-        f"{report.n_models} models, {report.checked_bytes / 1e6:,.1f} MB checked in {report.seconds:.2f} s "
+        f"{report.n_models:,} models, {report.checked_bytes / 1e6:,.1f} MB checked in {report.seconds:.2f} s "
         f"({rate / 1e9:.2f} GB/s): {_verdict(store, report)}"
     )
     record = {
@@ -176,7 +176,9 @@ def copy(store: Path, target: Path, models: tuple[str, ...], codec: str | None, 
             dtype=dtype,
             advance=lambda model: bar.advance(1, status=model),
         )
-    click.echo(f"{target}: {len(done.model_ids)} models, {done.size_bytes() / 1e6:,.1f} MB")
+    if codec == "archive" and set(done.info()["kinds"]) == {"labels"}:
+        click.echo("Note: --codec archive packs logits; these models have hard labels only", err=True)
+    click.echo(f"{target}: {done.n_models:,} models, {done.size_bytes() / 1e6:,.1f} MB")
 
 
 @click.command()

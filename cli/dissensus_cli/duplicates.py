@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .output import Sink, output_options
-from .queries import LABELS, STORE, WHERE, on_examples
+from .queries import LABELS, STORE, WHERE, Share, on_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @STORE
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=Share(),
     default=0.01,
     show_default=True,
     help="Share of examples on which two linked models may give different classes.",

@@ -22,7 +22,6 @@ PICTURES = ("png", "svg")
 @click.option("--model", "models", multiple=True, help="Only these models; repeatable.")
 @click.option(
     "--out",
-    required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     help="Picture to write: its name ends in .png or .svg.",
 )
@@ -34,7 +33,7 @@ def heatmap(
     where: str | None,
     labels: str | None,
     models: tuple[str, ...],
-    out: Path,
+    out: Path | None,
     force: bool,
 ) -> None:
     """One measure of all pairs as a clustered heat map: models that are alike stand side by side.
@@ -50,9 +49,12 @@ def heatmap(
     import dissensus as ds
     from dissensus.plots import rendered, require_plots
 
+    if out is None:
+        raise click.UsageError(f"name the picture to write: --out {measure}.png, or .svg")
     sink = Sink(None, out, force, PICTURES)
     require_plots()
     opened = ds.open(store).under(labels)
     result = ds.pairwise(opened, measure, models=list(models) or None, split=split, where=where)
-    title = f"{len(result.model_ids):,} models on {on_examples(opened, result.counts.n, split, where)}"
+    examples = on_examples(opened, result.counts.n, split, where)
+    title = f"{opened.path.name}: {len(result.model_ids):,} models on {examples}"
     sink.send(rendered(ds.heatmap(result, measure, title=title), sink.fmt))

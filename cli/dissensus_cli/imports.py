@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +95,13 @@ def import_(
         replace=replace,
     )
     _warn(report)
+    shared = _shared_notes(report)
     done, stored, failed = len(report.done), len(report.stored), len(report.failed)
-    title = f"{store}: {done} models imported, {stored} there before, {failed} failed"
+    title = f"{store}: {done:,} models imported, {stored:,} there before, {failed:,} failed"
     records = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
-    sink.table(_on_screen(report) if sink.fmt == "table" else report.to_arrow(), title, records)
+    sink.table(_on_screen(report, shared) if sink.fmt == "table" else report.to_arrow(), title, records)
+    for row in report.failed:  # at the end, where they are read
+        click.echo(f"Failed: {row.model}: {row.error}", err=True)
     sys.exit(1 if report.failed else 0)
 
 
@@ -113,18 +117,25 @@ def _fact(text: str) -> tuple[str, Any]:
 
 
 def _warn(report: ImportReport) -> None:
-    """Say whole, on stderr, what failed and what looks wrong: a column of the table may be cut."""
+    """Say whole, on stderr, what looks wrong: a column of the table may be cut."""
     for row in report.rows:
         for doubt in row.suspicions:
             click.echo(f"Warning: {row.model}: {doubt}", err=True)
-        if row.error is not None:
-            click.echo(f"Failed: {row.model}: {row.error}", err=True)
 
 
-def _on_screen(report: ImportReport) -> Any:
-    """Table for people: what became of each model, and how it was read; errors and warnings are on stderr."""
+def _shared_notes(report: ImportReport) -> set[str]:
+    """Say once, on stderr, how several files were read alike; return what was said."""
+    counts = Counter(note for row in report.rows for note in row.notes if note not in row.suspicions)
+    shared = {note: n for note, n in counts.items() if n > 1}
+    for note, n in shared.items():
+        click.echo(f"Note: {n:,} models: {note}", err=True)
+    return set(shared)
+
+
+def _on_screen(report: ImportReport, shared: set[str]) -> Any:
+    """Table for people: what became of each model, and how it was read; the rest is on stderr."""
     import pyarrow as pa
 
-    table = report.to_arrow().select(["model", "status", "kind", "accuracy", "notes"])
-    texts = ["; ".join(n for n in row.notes if n not in row.suspicions) or None for row in report.rows]
-    return table.drop_columns(["notes"]).append_column("note", pa.array(texts, pa.string()))
+    table = report.to_arrow().select(["model", "status", "kind", "accuracy"])
+    texts = ["; ".join(n for n in row.notes if n not in {*row.suspicions, *shared}) for row in report.rows]
+    return table.append_column("note", pa.array([text or None for text in texts])) if any(texts) else table

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "parquet", "arrow")
 BINARY = ("parquet", "arrow")  # not for stdout
 GAP = 2  # spaces between columns of a table
-FILE_WIDTH = 160  # of tables in files and pipes
+FILE_WIDTH, PIPE_WIDTH = 160, 100  # of tables in files and pipes; text may be cut, names and numbers not
 INTERVAL = re.compile(r"–|-?[\d.]+ \[.*\]")  # a number with its bounds
 LEAST_ROOM = 80  # columns of a terminal below which nothing is left out
 LEAST_NAME = 12  # characters to which long names are shortened
@@ -100,17 +100,13 @@ class Sink:
         self.send(forms[self.fmt]())
 
     def send(self, data: str | bytes) -> None:
-        """Write text or bytes: to stdout, or to the file in one step."""
+        """Write text or bytes: to stdout, or to the file in one step, durably."""
         if self.out is None:
             click.echo(data, nl=False)
             return
-        temporary = self.out.with_name(f".{self.out.name}.tmp-{os.getpid()}")
-        try:
-            temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-            os.replace(temporary, self.out)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise ArgumentError(f"--out {self.out} cannot be written: {error.strerror}") from error
+        from dissensus.store.files import write_file
+
+        write_file(self.out, data.encode() if isinstance(data, str) else data)
         click.echo(f"wrote {self.out}", err=True)
 
 
@@ -163,7 +159,7 @@ def render(table: pa.Table, title: str = "", *, to_file: bool = False) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    room = FILE_WIDTH if to_file else screen_width(FILE_WIDTH)
+    room = FILE_WIDTH if to_file else screen_width(PIPE_WIDTH)
     cells = {name: [cell(v) for v in table[name].to_pylist()] for name in table.column_names}
     numbers = {name for name in cells if table[name].type in _number_types()}
     figures = numbers | {name for name, texts in cells.items() if all(map(INTERVAL.fullmatch, texts))}
@@ -185,8 +181,14 @@ def render(table: pa.Table, title: str = "", *, to_file: bool = False) -> str:
     return (f"{title}\n\n" if title else "") + body + more
 
 
+def table_width(table: pa.Table) -> int:
+    """Characters that a text table wants, nothing shortened."""
+    texts = {name: map(cell, table[name].to_pylist()) for name in table.column_names}
+    return _total({name: max(len(name), *map(len, some), 0) for name, some in texts.items()})
+
+
 def _is_name(name: str) -> bool:
-    return name == "member" or name.startswith("model")
+    return name == "member" or name.startswith(("model", "partner"))
 
 
 def _widths(name: str, texts: Sequence[str], is_number: bool) -> tuple[int, int]:
@@ -252,10 +254,10 @@ def cell(value: Any) -> str:
 
 
 def print_wide(view: Any, least: int, *, room: int | None = None, is_terminal: bool | None = None) -> str:
-    """Text of a rich object, as wide as the terminal (160 without one) but never narrower than `least`."""
+    """Text of a rich object, as wide as the terminal (100 without one) but never narrower than `least`."""
     from rich.console import Console
 
-    room = screen_width(FILE_WIDTH) if room is None else room
+    room = screen_width(PIPE_WIDTH) if room is None else room
     is_terminal = sys.stdout.isatty() if is_terminal is None else is_terminal
     sink = io.StringIO()
     options: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
@@ -265,8 +267,13 @@ def print_wide(view: Any, least: int, *, room: int | None = None, is_terminal: b
 
 
 def screen_width(otherwise: int) -> int:
-    """Columns of the terminal that stdout is, or a given number where it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else otherwise
+    """Columns of the terminal that stdout is, else of stderr's: that of a pager; else a given number."""
+    if sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal, or closed
+        return otherwise
 
 
 def _number_types() -> tuple[Any, ...]:

@@ -22,7 +22,9 @@ def interval_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--ci",
             type=click.Choice(["delta", "bootstrap"]),
-            help="Interval of each measure: closed form, or percentiles of resampled counts.",
+            is_flag=False,
+            flag_value="delta",
+            help="Interval of each measure: closed form (--ci alone), or percentiles of resampled counts.",
         ),
         click.option("--level", type=float, help="Coverage of the intervals. [default: 0.95]"),
         click.option(

@@ -11,7 +11,7 @@ import click
 
 from .output import Sink, output_options
 from .pair_intervals import Asked, interval_options, readable
-from .queries import LABELS, SCHEDULER, STORE, WHERE, accurate, on_examples
+from .queries import LABELS, SCHEDULER, STORE, WHERE, Share, accurate, on_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,10 +91,8 @@ class _Listing:
 @WHERE
 @click.option("--by-group", metavar="COLUMN", help="Pairs within each value of this column of the examples.")
 @LABELS
-@click.option(
-    "--min-accuracy", type=click.FloatRange(0, 1), default=0.0, help="Only models at least this accurate."
-)
-@click.option("--max-gap", type=click.FloatRange(0, 1), help="Largest difference of accuracy within a pair.")
+@click.option("--min-accuracy", type=Share(), default=0.0, help="Only models at least this accurate.")
+@click.option("--max-gap", type=Share(), help="Largest difference of accuracy within a pair.")
 @interval_options
 @SCHEDULER
 @output_options

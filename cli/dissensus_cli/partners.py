@@ -9,13 +9,13 @@ import click
 
 from dissensus.errors import ArgumentError
 
-from .output import BINARY, Sink, cell, output_options
-from .queries import LABELS, STORE, WHERE, accurate, on_examples
+from .output import BINARY, FILE_WIDTH, PIPE_WIDTH, Sink, cell, output_options, screen_width, table_width
+from .queries import LABELS, STORE, WHERE, Share, accurate, on_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SHOWN = 3  # partners of a model that the screen has room for
+SHOWN = 3  # partners of a model on the screen, where there is room
 
 
 @click.command()
@@ -30,9 +30,7 @@ SHOWN = 3  # partners of a model that the screen has room for
 @click.option("--split", help="Only examples of this split.")
 @WHERE
 @LABELS
-@click.option(
-    "--min-accuracy", type=click.FloatRange(0, 1), default=0.0, help="Only models at least this accurate."
-)
+@click.option("--min-accuracy", type=Share(), default=0.0, help="Only models at least this accurate.")
 @click.option(
     "--update",
     is_flag=True,
@@ -55,7 +53,7 @@ def partners(
 ) -> None:
     """The best partners of every model: all pairs are computed, the first K of each model kept.
 
-    Works for tens of thousands of models, whose matrix would not fit memory. The screen shows the first three
+    Works for tens of thousands of models, whose matrix would not fit memory. The screen shows up to three
     of each; CSV, JSON, Parquet and Arrow files hold all. --update computes the rows of new models only; where
     models were removed or replaced since, it starts anew and says so. Measures: `dissensus matrix --help`.
 
@@ -88,9 +86,13 @@ def partners(
         progress=True,
     )
     examples = on_examples(opened, len(opened.rows(split, where)), split, where)
-    shown = f"; the first {SHOWN} of up to {k}, --format csv lists all" if k > SHOWN else ""
-    title = f"partners by {by.replace('_', ' ')} on {examples}{shown}"
-    sink.table(_on_screen(table, by) if sink.fmt == "table" else table, title)
+    title = f"partners by {by.replace('_', ' ')} on {examples}"
+    if sink.fmt == "table":
+        table, shown = _on_screen(table, by, FILE_WIDTH if out else screen_width(PIPE_WIDTH))
+        title += f"; the first {shown} of up to {k}, --format csv lists all" if k > shown else ""
+    if previous is not None and table.equals(previous):
+        click.echo(f"nothing new: {out} has all {len(opened.resolve(chosen)):,} models", err=True)
+    sink.table(table, title)
 
 
 def _previous(out: Path, fmt: str) -> pa.Table | None:
@@ -109,8 +111,16 @@ def _previous(out: Path, fmt: str) -> pa.Table | None:
         raise ArgumentError(f"--out {out} is no {fmt} file: {error}") from error
 
 
-def _on_screen(table: pa.Table, by: str) -> pa.Table:
-    """One row a model, its first partners side by side."""
+def _on_screen(table: pa.Table, by: str, room: int) -> tuple[pa.Table, int]:
+    """One row a model, as many of its first partners side by side as find room, and how many these are."""
+    found = _side_by_side(table, by)
+    shown = SHOWN
+    while shown > 1 and table_width(found) > room:
+        found, shown = found.drop_columns([f"partner {shown}"]), shown - 1
+    return found, shown
+
+
+def _side_by_side(table: pa.Table, by: str) -> pa.Table:
     import pyarrow as pa
 
     rows: dict[str, dict[str, str | float]] = {}

@@ -30,6 +30,21 @@ SCHEDULER = click.option(
 )
 
 
+class Share(click.FloatRange):
+    """A number from 0 to 1; says so where a percentage was meant."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse a share, as click does."""
+        number = click.FLOAT.convert(value, param, ctx)
+        if 0 <= number <= 1:
+            return float(number)
+        percent = f"; {number:g} % is {number / 100:g}" if 1 < number <= 100 else ""
+        return self.fail(f"{value} is no share from 0 to 1{percent}.", param, ctx)
+
+
 def on_examples(store: Store, n: int, split: str | None, where: str | None) -> str:
     """Say which examples, and how many, a result is of: for titles."""
     return f"{n:,} examples{chosen(split, where)}{under(store)}"
@@ -81,7 +96,7 @@ def info(store: Path, model: str | None, fmt: str | None, out: Path | None, forc
     opened = ds.open(store)
     facts = opened.info() if model is None else opened.model(model).describe()
     flat, show = (
-        (facts, _plain) if sink.fmt != "table" else (_flat(facts) if model else _with_left_out(facts), _text)
+        (facts, _plain) if sink.fmt != "table" else (_flat(facts) if model else _for_people(facts), _text)
     )
     rows = {"property": list(flat), "value": [show(v) for v in flat.values()]}
     sink.table(pa.table(rows), record=facts)
@@ -92,8 +107,15 @@ def _flat(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         f"{name} {key}".strip(): value
         for name, entry in facts.items()
+        if entry is not None
         for key, value in (entry.items() if isinstance(entry, dict) else [("", entry)])
     }
+
+
+def _for_people(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts about a store with what goes without saying in JSON."""
+    halves = "none given; fit and report are seeded halves, the same in every query"
+    return _with_left_out({**facts, "splits": facts["splits"] or halves})
 
 
 def _with_left_out(facts: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +184,7 @@ def models(
     table = table.sort_by([("accuracy", "descending"), ("model", "ascending")])
     narrowed = ("" if where is None else f" where {' '.join(where.split())}") + under(opened)
     counted = f"{narrowed} ({len(opened.rows(split, where)):,} examples counted)" if narrowed else ""
-    title = f"{table.num_rows} models, accuracy on {split or 'all examples'}{counted}"
+    title = f"{table.num_rows:,} models, accuracy on {split or 'all examples'}{counted}"
     if sink.fmt == "table" and not all_columns:
         main = (
             "model",
@@ -175,6 +197,9 @@ def models(
             "examples_per_s",
         )
         table = table.select([name for name in main if name in table.column_names])
+    if top_k is not None and (n := table[f"top{top_k}_accuracy"].null_count):
+        are = f"{n:,} models have" if n > 1 else "1 model has"
+        click.echo(f"Note: {are} no top-{top_k} accuracy: hard labels rank nothing", err=True)
     sink.table(table, title, [_without_nulls(row) for row in table.to_pylist()])
 
 

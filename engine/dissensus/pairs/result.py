@@ -158,7 +158,8 @@ class Pairs(Questions):
         Returns
         -------
         pyarrow.Table
-            As `to_arrow`; undefined pairs come last, ties in the order of the models' names.
+            As `to_arrow`; undefined pairs come last, ties in the order of the models' names, those of p and
+            q values after their z scores.
 
         Raises
         ------
@@ -172,7 +173,8 @@ class Pairs(Questions):
             raise self._none_near(model, max_gap)
         values = self.columns[by] if by in self.columns else self[by]
         ascending = self.ascending(by) if ascending is None else ascending
-        first = self._order(rows, columns, values[rows, columns], ascending)[:n]
+        order = self._order(rows, columns, values[rows, columns], ascending, self._ties(by, rows, columns))
+        first = order[:n]
         return self._table(rows[first], columns[first])
 
     def n_pairs(self, *, model: str | Sequence[str] | None = None, max_gap: float | None = None) -> int:
@@ -186,10 +188,20 @@ class Pairs(Questions):
             return kind in ("p", "q") if measure not in MEASURES else self.ascending(measure)
         return MEASURES[by].more_different == "low"
 
-    def _order(self, rows: Indices, columns: Indices, values: Floats, ascending: bool) -> Indices:
-        """Places of listed pairs sorted by a value: NaN last in both directions, ties by name."""
+    def _ties(self, by: str, rows: Indices, columns: Indices) -> Floats | None:
+        """What orders pairs of one p or q value, which are many: their z scores, the surest first."""
+        test, _, kind = by.rpartition("_")
+        if by not in self.columns or kind not in ("p", "q") or f"{test}_z" not in self.columns:
+            return None
+        return -np.abs(self.columns[f"{test}_z"][rows, columns])
+
+    def _order(
+        self, rows: Indices, columns: Indices, values: Floats, ascending: bool, ties: Floats | None = None
+    ) -> Indices:
+        """Places of listed pairs sorted by a value, `ties` and names; NaN last in both directions."""
         rank = np.argsort(np.argsort(np.array(self.model_ids)))
-        return np.lexsort((rank[columns], rank[rows], values if ascending else -values))
+        between = () if ties is None else (ties if ascending else -ties,)
+        return np.lexsort((rank[columns], rank[rows], *between, values if ascending else -values))
 
     def _with_columns(self, columns: Mapping[str, Floats], notes: Mapping[str, str | float]) -> Self:
         """The same pairs with more columns."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from dissensus.errors import (
@@ -20,6 +19,7 @@ from dissensus.errors import (
     ModelExists,
     ModelReplaced,
     NotReadable,
+    UnknownName,
 )
 
 from . import format as fmt
@@ -29,11 +29,12 @@ from .create import create
 from .encoding import Encoded, narrowed
 from .fingerprint import complete, given_part, require_same_fingerprint
 from .reader import StoredModel
-from .tables import arrow_bytes
+from .tables import arrow_bytes, same_values
 from .topk import with_view
 
 if TYPE_CHECKING:
     from .catalog import Store
+    from .inventory import Inventory
     from .writer import ModelWriter
 
 CANNOT_BE_READ = (CorruptionError, NotReadable, IncompatibleFormat, ModelReplaced)
@@ -41,7 +42,7 @@ NAMED = 8  # models whose damage is told in full
 
 
 def copy_store(
-    source: Store,
+    source: Inventory,
     path: Path,
     models: Sequence[tuple[str, StoredModel | DissensusError]],
     codec: str | None,
@@ -68,14 +69,14 @@ def copy_store(
             write_column(
                 path, column.name, column.role, source.example_ids, column.read(), source.examples_hash
             )
-        elif not _same(column.read(), known.read()):
+        elif not same_values(column.read(), known.read()):
             raise ExamplesMismatch(
                 f"{title!r} holds other values in {target.path}; remove it there or in {source.path} first"
             )
     failed: dict[str, DissensusError] = {}
     for model_id, model in models:
         try:
-            _copy_model(model, target)
+            _copy_newest(source, model_id, model, target)
         except CANNOT_BE_READ as error:
             failed[model_id] = error
         if advance is not None:
@@ -100,12 +101,7 @@ def _left_behind(
     return CorruptionError(text)
 
 
-def _same(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
-    """Whether two columns hold the same values; not a number equals itself here."""
-    return arrow_bytes(pa.table({"values": one})) == arrow_bytes(pa.table({"values": other}))
-
-
-def _create(source: Store, path: Path, codec: str, dtype: str) -> Store:
+def _create(source: Inventory, path: Path, codec: str, dtype: str) -> Store:
     base, classes = source.own_examples(), source.class_table()
     return create(
         path,
@@ -122,7 +118,7 @@ def _create(source: Store, path: Path, codec: str, dtype: str) -> Store:
     )
 
 
-def _require_same_shape(source: Store, target: Store, codec: str, dtype: str) -> None:
+def _require_same_shape(source: Inventory, target: Store, codec: str, dtype: str) -> None:
     """Refuse to add models to a store of other examples, classes or storage."""
     tables = [arrow_bytes(store.own_examples()) for store in (source, target)]
     names = [(store.classes, store.label_sets[0]) for store in (source, target)]
@@ -137,9 +133,23 @@ def _require_same_shape(source: Store, target: Store, codec: str, dtype: str) ->
         )
 
 
-def _copy_model(model: StoredModel | DissensusError, target: Store) -> None:
+def _copy_newest(
+    source: Inventory, model_id: str, model: StoredModel | DissensusError, target: Store
+) -> None:
+    """Copy a model; where it is replaced meanwhile, once more the one that has its place now."""
     if isinstance(model, DissensusError):
         raise model
+    try:
+        _copy_model(model, target)
+    except ModelReplaced as error:
+        try:
+            newest = source.model(model_id)
+        except UnknownName:  # removed
+            raise error from None
+        _copy_model(newest, target, restart=True)
+
+
+def _copy_model(model: StoredModel, target: Store, *, restart: bool = False) -> None:
     given, dim = given_part(model.fingerprint, model.embedding_dim), model.embedding_dim
     origin = {"committed_at": model.committed_at, **model.provenance}
     try:
@@ -150,6 +160,7 @@ def _copy_model(model: StoredModel | DissensusError, target: Store) -> None:
             kind=model.kind,
             copied=origin,
             embedding_dim=dim,
+            restart=restart,
         )
     except ModelExists:
         own = complete(given, target.dtype, target.examples_hash, model.kind, dim)

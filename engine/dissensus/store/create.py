@@ -75,7 +75,9 @@ def create(
     """
     path = checked_path(path)
     if path.exists() or path.is_symlink():
-        raise StoreExists(f"{path} exists already; open it with dissensus.open, or choose another path")
+        is_store = (path / fmt.STORE_JSON).exists()
+        other = "open it (dissensus.open; `dissensus info` shows it), or " if is_store else ""
+        raise StoreExists(f"{path} exists already; {other}choose another path")
     if dtype not in fmt.DTYPES:
         raise ArgumentError(f"dtype must be one of {', '.join(fmt.DTYPES)}; got {dtype!r}")
     if codec not in fmt.CODECS:

@@ -22,6 +22,7 @@ class Facts(Mapping[str, pa.Array]):
     Beside the examples' own columns and those added: `label_name`, the name of the class that `label` gives,
     and what the class table knows of that class (its group). A column of the examples goes before one of the
     classes of the same name. Sets of at most one class are plain values, null where empty; NaN is null.
+    Durations are seconds.
 
     Parameters
     ----------
@@ -100,17 +101,24 @@ def _by_class(labels: pa.Array, values: pa.Array) -> pa.Array:
 
 
 def _plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """In one piece, decoded, text of one type, and null where a number is NaN."""
+    """In one piece, decoded, text and lists of one type, durations in seconds; null where a number is NaN."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kinds = pa.types
     if kinds.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if _plain_list(array.type) != array.type:
+        array = pa.array(array.to_pylist(), _plain_list(array.type))
+    if kinds.is_duration(array.type):
+        per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[array.type.unit]
+        array = pa.array(
+            [None if n is None else n / per_second for n in array.cast(pa.int64()).to_pylist()], pa.float64()
+        )
+    if kinds.is_large_string(array.type) or kinds.is_string_view(array.type):
+        return array.cast(pa.string())
     if kinds.is_list(array.type) and not array.null_count and (np.diff(_offsets(array)) <= 1).all():
         sizes = np.diff(_offsets(array))
         places = np.where(sizes == 1, _offsets(array)[:-1], 0)
         array = array.values.take(pa.array(places, mask=sizes == 0))
-    if kinds.is_large_string(array.type) or kinds.is_string_view(array.type):
-        return array.cast(pa.string())
     if kinds.is_decimal(array.type) or kinds.is_float16(array.type):
         array = array.cast(pa.float64())
     if kinds.is_floating(array.type):
@@ -118,6 +126,17 @@ def _plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
         return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
     return array
+
+
+def _plain_list(kind: pa.DataType) -> pa.DataType:
+    """The type that lists of other widths, or of text of other widths, are read as; another type as it is."""
+    kinds = pa.types
+    is_other = kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
+    if not (is_other or kinds.is_list(kind) or kinds.is_list_view(kind) or kinds.is_large_list_view(kind)):
+        return kind
+    held = kind.value_type.value_type if kinds.is_dictionary(kind.value_type) else kind.value_type
+    held = pa.string() if kinds.is_large_string(held) or kinds.is_string_view(held) else held
+    return kind if kinds.is_list(kind) and held == kind.value_type else pa.list_(held)
 
 
 def _offsets(array: pa.Array) -> NDArray[np.int64]:

@@ -57,7 +57,7 @@ class FileLock:
 def held(entry: Path) -> Iterator[bool]:
     """Hold a folder that nobody else holds; gives False where somebody does."""
     try:
-        fd = os.open(entry, os.O_RDONLY)
+        fd = os.open(entry, os.O_RDONLY | os.O_NONBLOCK)  # what is a pipe would wait
     except OSError:
         yield False
         return

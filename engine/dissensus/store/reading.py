@@ -17,7 +17,8 @@ from dissensus.errors import CorruptionError, DissensusError, NotReadable
 
 from .files import crc32c
 
-_OUT_OF_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}  # the store made none of these
+# the store made none of these
+_OUT_OF_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
 
 
 @contextlib.contextmanager
@@ -56,11 +57,9 @@ def open_sized(path: Path, n_bytes: int, what: str, name: str) -> int:
     with reading(path, what, name):
         fd = open_for_reading(path)
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise CorruptionError(f"{what}: {name} is no file")
-            if status.st_size != n_bytes:
-                raise CorruptionError(f"{what}: {name} has {status.st_size} bytes, not {n_bytes}")
+            size = os.fstat(fd).st_size
+            if size != n_bytes:
+                raise CorruptionError(f"{what}: {name} has {size} bytes, not {n_bytes}")
         except BaseException:
             os.close(fd)
             raise
@@ -68,12 +67,19 @@ def open_sized(path: Path, n_bytes: int, what: str, name: str) -> int:
 
 
 def open_for_reading(path: Path) -> int:
-    """File descriptor; the soft limit on their number is raised when it is reached."""
+    """File descriptor; the soft limit on their number is raised when it is reached.
+
+    What is no file (a pipe, a device, a folder) is refused: a pipe would wait for a writer for ever.
+    """
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         _raise_limit(error)
-    return open_for_reading(path)
+        return open_for_reading(path)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.ENXIO, "it is no file", str(path))
+    return fd
 
 
 def map_of(fd: int) -> mmap.mmap:
@@ -105,8 +111,8 @@ def _raise_limit(error: OSError) -> None:
 
 def read_whole(path: Path, what: str, name: str = "") -> bytes:
     """Bytes of a file that must be there; arguments and errors as of `reading`."""
-    with reading(path, what, name):
-        return path.read_bytes()
+    with reading(path, what, name), open(open_for_reading(path), "rb", buffering=0) as file:
+        return file.readall()
 
 
 def read_checked(path: Path, expected: Mapping[str, Any], what: str, name: str = "") -> bytes:

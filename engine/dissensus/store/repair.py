@@ -18,7 +18,7 @@ from .files import crc32c, crc_bytes, is_temporary, sync_folder, write_at, write
 from .header import read_header
 from .locks import FileLock
 from .reader import StoredModel
-from .reading import read_checked
+from .reading import read_checked, read_whole
 from .sealed import seal, unseal
 from .staging import folder_lock
 from .sweep import Action, sweep_staging
@@ -64,8 +64,12 @@ def repair_store(path: Path, *, clear_staging: bool) -> RepairReport:
     try:
         with writing(path / fmt.STAGING):  # first: a replacement that was killed may put the old model back
             swept = sweep_staging(path, store.geometry, store.examples_hash, clear_staging)
-        actions = [action for finding in _damaged(path) for action in _mend(store, finding)] + swept
-        return RepairReport(actions, verify_store(path, quick=False).ok)
+        actions = [action for finding in _damaged(path) for action in _mend(store, finding)]
+        if any(action.action == "quarantined" for action in actions):  # a staged model may take that place
+            swept = [action for action in swept if action.action != "left"]
+            with writing(path / fmt.STAGING):
+                swept += sweep_staging(path, store.geometry, store.examples_hash, clear_staging)
+        return RepairReport(actions + swept, verify_store(path, quick=False).ok)
     finally:
         lock.release()
 
@@ -256,8 +260,8 @@ def _sound_rows(
 ) -> list[list[int]]:
     """Ranges of rows, first and last-plus-one, whose blocks have the wanted (or their own) checksum."""
     try:
-        data = shard.read_bytes()
-    except OSError:
+        data = read_whole(shard, "")
+    except DissensusError:
         return []
     ranges: list[list[int]] = []
     for block, ((offset, length), crc) in enumerate(zip(places, wanted, strict=True)):

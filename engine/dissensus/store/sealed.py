@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dissensus.errors import ArgumentError, CorruptionError
+from dissensus.errors import ArgumentError, CorruptionError, DissensusError
 
 from .files import crc32c
 from .format import canonical_json
@@ -105,6 +105,6 @@ def _is_sound(raw: bytes) -> bool:
 def sha256_of(path: Path) -> str:
     """SHA-256 of a small file in hexadecimal; empty where there is none."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(read_whole(path, "")).hexdigest()
+    except DissensusError:
         return ""

@@ -24,6 +24,14 @@ def read_arrow(data: bytes | NDArray[np.uint8]) -> pa.Table:
     return pa.ipc.open_file(pa.py_buffer(data)).read_all()
 
 
+def same_values(one: pa.Table | pa.ChunkedArray, other: pa.Table | pa.ChunkedArray) -> bool:
+    """Whether two tables or columns hold the same values, of whatever width; NaN equals itself here."""
+    if one.equals(other):
+        return True
+    values, others = one.to_pylist(), other.to_pylist()
+    return values == others or repr(values) == repr(others)
+
+
 def numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     """Values of a column of numbers without nulls, read-only and not copied where it is in one piece.
 

@@ -8,6 +8,7 @@
     value       'text' in quotes, a number, True, False
 
 What is compared with a missing value is neither true nor false, and not chosen (SQL's three-valued logic).
+Durations are seconds.
 """
 
 from __future__ import annotations

@@ -57,15 +57,19 @@ def order_of(given: Sequence[str], wanted: Sequence[str], what: str, guessed: st
     known = set(wanted)
     twice = [name for name, n in Counter(given).items() if n > 1] if len(place) < len(given) else []
     lists = {
-        "come more than once": twice,
-        "are not in the store": [name for name in place if name not in known],
-        "of the store have no row": [name for name in wanted if name not in place],
+        ("comes more than once", "come more than once"): twice,
+        ("is not in the store", "are not in the store"): [name for name in place if name not in known],
+        ("of the store has no row", "of the store have no row"): [n for n in wanted if n not in place],
     }
-    wrong = [f"{len(names)} ids {text}, first {names[:3]}" for text, names in lists.items() if names]
+    wrong = [
+        (f"1 id {one}" if len(names) == 1 else f"{len(names):,} ids {many}") + f", first {names[:3]}"
+        for (one, many), names in lists.items()
+        if names
+    ]
     if wrong:
         raise ExamplesMismatch(
-            f"{what} has {len(given)} rows, the store {len(wanted)} examples: {'; '.join(wrong)}; give one "
-            f"row for each of the store's ids, which are like {wanted[0]!r}{_hint(given, known, guessed)}"
+            f"{what} has {len(given):,} rows, the store {len(wanted):,} examples: {'; '.join(wrong)}; give "
+            f"one row for each of the store's ids, which are like {wanted[0]!r}{_hint(given, known, guessed)}"
         )
     return np.fromiter((place[name] for name in wanted), np.intp, len(wanted))
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from dissensus.errors import ArgumentError, IncompatibleFormat, UnknownName
 from dissensus.store import format as fmt
 from dissensus.store.columns import FIXED, LABEL_PREFIX, checked_splits, column_name
+from dissensus.store.tables import same_values
 from dissensus.store.truth import Truth
 
 from ..streaming.checks import check_writable
@@ -207,7 +208,7 @@ class _Said:
         rows = self._rows(ids)
         given = table[name] if rows is None else table[name].take(pa.array(rows))
         added = self.store.added_columns().get(name)
-        return added is not None and added.read().to_pylist() == given.to_pylist()
+        return added is not None and same_values(added.read(), given)
 
     def _add_columns(self, table: pa.Table, ids: list[str] | None, there: list[str]) -> str:
         said = [f"columns {', '.join(there)} are there already and equal"] if there else []

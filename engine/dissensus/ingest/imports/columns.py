@@ -111,15 +111,17 @@ def _by_value(table: TableFile, known: KnownIds, has_rows: bool, taken: Collecti
 
 
 def _refuse_other_numbers(table: TableFile, known: KnownIds, name: str, model: str | None) -> None:
-    """Ask about numbers that are the ids in another order, of the first model where there are several."""
+    """Ask about numbers that are the ids in another order, of each model where there are several."""
     try:
         texts = ids_of(table, name)
-        groups = texts if model is None else ids_of(table, model)
+        groups = [""] * len(texts) if model is None else ids_of(table, model)
     except ArgumentError:  # some are missing
         return
-    if model is not None:
-        texts = [text for text, group in zip(texts, groups, strict=True) if group == groups[0]]
-    known.refuse_other_numbers(texts, f"column {name!r} of {table.path}")
+    by_model: dict[str, list[str]] = {}
+    for text, group in zip(texts, groups, strict=True):
+        by_model.setdefault(group, []).append(text)
+    for of_one in by_model.values():
+        known.refuse_other_numbers(of_one, f"column {name!r} of {table.path}")
 
 
 def _holds_ids(table: TableFile, name: str) -> bool:

@@ -83,8 +83,9 @@ class KnownIds:
         ArgumentError
             Naming both remedies.
         """
-        is_same_set = len(texts) == len(self.ids) and frozenset(texts) == self.names
-        if is_same_set and all(map(str.isdecimal, texts)) and list(texts) != list(self.ids):
+        if len(texts) != len(self.ids) or list(texts) == list(self.ids):
+            return
+        if frozenset(texts) == self.names and all(map(str.isdecimal, texts)):
             raise ArgumentError(
                 f"{what} holds each of the store's ids, which are numbers, once and in another order: "
                 "name it with id_column= (--id-column) if it is the ids; if rows lie in the store's order, "

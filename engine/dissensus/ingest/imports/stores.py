@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from dissensus.errors import ArgumentError, DissensusError, UnknownName
+from dissensus.errors import ArgumentError, DissensusError, StoreExists, UnknownName
 from dissensus.store.catalog import Store
 from dissensus.store.create import create
 from dissensus.store.identity import id_strings
+from dissensus.store.tables import same_values
 
 from .align import order_of
 from .class_names import ClassFile, read_classes
@@ -94,24 +95,42 @@ def create_from_files(
         codec=codec,
     )
     notes = [*found.notes, *facts.notes, *_unused_classes(found.labels, facts.names)]
-    if Path(path).is_dir() and is_equal_to_new(path, make):
-        return Store(path), notes
-    return make(path), notes
-
-
-def is_equal_to_new(path: AnyPath, make: Callable[[AnyPath], Store]) -> bool:
-    """Whether what is at a path is a store like the one that would be made there."""
     try:
         old = Store(path)
-    except DissensusError:
-        return False
+    except DissensusError:  # nothing there, or no store
+        return make(path), notes
     with tempfile.TemporaryDirectory() as folder:
-        new = make(Path(folder) / "new.zoo")
-        return (
-            (old.dtype, old.codec, old.label_sets[0]) == (new.dtype, new.codec, new.label_sets[0])
-            and old.own_examples().equals(new.own_examples())
-            and old.class_table().equals(new.class_table())
+        other = _differences(old, make(Path(folder) / "new.zoo"))
+    if other:
+        raise StoreExists(
+            f"{path} exists already and is not what these files make: {other}; add labels and columns with "
+            "`dissensus annotate`, models with `dissensus import`, or choose another path"
         )
+    return old, notes
+
+
+def _differences(old: Store, new: Store) -> str:
+    """What two stores do not have in common, beside their models; nothing where they are equal."""
+    facts = {
+        "dtype": (old.dtype, new.dtype),
+        "codec": (old.codec, new.codec),
+        "label set": (old.label_sets[0], new.label_sets[0]),
+    }
+    said = [f"{name} is {one}, not {other}" for name, (one, other) in facts.items() if one != other]
+    tables = {
+        "examples": (old.own_examples(), new.own_examples()),
+        "classes": (old.class_table(), new.class_table()),
+    }
+    for what, (one, other) in tables.items():
+        names = dict.fromkeys([*one.column_names, *other.column_names])
+        differ = [name for name in names if not _same_column(one, other, name)]
+        said += [f"other {what} (columns {', '.join(differ)})"] if differ else []
+    return "; ".join(said)
+
+
+def _same_column(one: pa.Table, other: pa.Table, name: str) -> bool:
+    both = name in one.column_names and name in other.column_names
+    return both and same_values(one[name], other[name])
 
 
 def _unused_classes(labels: Sequence[Any], names: Sequence[str]) -> list[str]:
