@@ -77,8 +77,8 @@ def sources(draw):
     return Given(q.astype(np.uint32), Truth.of("t", sets, c)), rng
 
 
-@settings(max_examples=300, deadline=None)
-@given(source=sources(), steps=st.lists(st.sampled_from(["add", "remove", "copy", "total"]), max_size=8))
+@settings(max_examples=120, deadline=None)
+@given(source=sources(), steps=st.lists(st.sampled_from(["add", "remove", "copy", "total"]), max_size=6))
 def test_certified_sums_equal_brute_force(source, steps):
     """Through members added, repeated and taken out, whatever of the sum is left behind meanwhile."""
     given_, rng = source
@@ -108,7 +108,7 @@ def test_certified_sums_equal_brute_force(source, steps):
         assert certified.work[-2]["resolved"] <= certified.work[-1]["resolved"] == certified.work[-1]["open"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(source=sources())
 def test_no_verdict_is_a_guess(source):
     """Each pair by itself: what is decided is what the loops say, whatever lies below the views."""
@@ -138,7 +138,7 @@ def test_open_pairs_are_read_only_of_candidates_that_could_lead(rng):
     q = rng.integers(0, 10, (5, 20, 40)).astype(np.uint32)
     q[0, :, 20:28], q[0, :, 3] = 50, 55
     q[1:, :, 30:38], q[1:, :, 3] = 10, 0  # their views are of other classes than the sum's first
-    q[2, :, 3] = 2**31
+    q[[1, 3, 4], 0, 30], q[2, :, 3] = 1000, 2**31
     source = Given(q, truth)
     running = CertifiedRunning(source)
     running.add(0)
