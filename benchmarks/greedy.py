@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.ensemble.certified import CertifiedRunning
-from dissensus.ensemble.running import Block, FullRunning, Running
+from dissensus.ensemble.running import Block, FullRunning, Indices, Integers, Running
 from dissensus.ensemble.views import Views
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.truth import Truth
@@ -254,14 +254,16 @@ def in_memory(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def step(running: Running, everybody: NDArray[np.intp], weights: NDArray[np.int64], chosen: list[int]) -> None:
+def step(
+    running: Running, everybody: NDArray[np.intp], weights: NDArray[np.int64], chosen: list[int]
+) -> None:
     """Take the first of the best candidates in."""
     chosen.append(int(running.leaders(everybody, weights)[0]))
     running.add(chosen[-1])
 
 
-def require_equal(source: InMemory, everybody: NDArray[np.intp], weights: NDArray[np.int64]) -> None:
-    """Hits of every candidate are those of brute force, with no member and with three; kernels are compiled."""
+def require_equal(source: InMemory, everybody: Indices, weights: Integers) -> None:
+    """Hits of every candidate are those of brute force, with no member and with three; all is compiled."""
     full, certified = FullRunning(source), CertifiedRunning(source)
     for member in (None, 0, 1, len(everybody) - 1):
         for running in (full, certified):
