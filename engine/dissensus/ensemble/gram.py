@@ -1,8 +1,8 @@
 """The Gram matrix of members' probabilities, from which follows the Brier score of any weights.
 
 Sum over examples and classes of (mean p - truth)**2 = w'Gw - 2 w'b + n, with G the sums of products p_i p_j,
-b those of p_i at the truth and w the shares. All in integers: probabilities rounded to 20 bits, whose products
-float64 sums exactly in any order over 4,096 examples, and int64 over all.
+b those of p_i at the truth and w the shares. All in integers: probabilities rounded to 20 bits, whose
+products float64 sums exactly in any order over 4,096 examples, and int64 over all.
 """
 
 from __future__ import annotations
@@ -109,5 +109,5 @@ class Gram:
 
 def _score(squares: int, right: int, size: int, n: int) -> int:
     """Minus the sum over examples and classes of (sum u - size * 2**20 * truth)**2, in fixed point."""
-    total = squares - 2 * size * 2**BITS * right + n * (size * 2**BITS) ** 2
-    return -(total * (BRIER_ONE // 4**BITS) // (size * size))
+    total = squares - 2 * (size << BITS) * right + n * (size << BITS) ** 2
+    return -(total * (BRIER_ONE >> 2 * BITS) // (size * size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -83,8 +83,6 @@ class MemberScores:
     _of_logits: ClassVar[bool] = False
     _dtype: ClassVar[np.dtype[Any]] = np.dtype(np.uint32)
     _table = staticmethod(kernel.exponentials)
-    _evaluate: ClassVar[Callable[[kernel.Codes, kernel.Table, NDArray[Any]], None]]
-    _evaluate = staticmethod(kernel.fixed_point_rows)
 
     def __init__(
         self,
@@ -136,6 +134,9 @@ class MemberScores:
         self._evaluate(codes, self._tables[candidate], values)
         return values
 
+    def _evaluate(self, codes: kernel.Codes, table: kernel.Table, out: NDArray[Any]) -> None:
+        kernel.fixed_point_rows(codes, table, out)
+
     @cached_property
     def gram(self) -> Gram:
         """Sums of products of probabilities, in one pass over them."""
@@ -173,7 +174,6 @@ class LogitScores(MemberScores):
     _of_logits = True
     _dtype = np.dtype(np.int64)
     _table = staticmethod(kernel.scaled_logits)
-    _evaluate = staticmethod(kernel.scaled_rows)
 
     def __init__(
         self,
@@ -195,6 +195,9 @@ class LogitScores(MemberScores):
                 codes = kernel.codes_of(centred)
                 views.fill_logits(m, block.start, block.stop, codes, self._tables[m], self.floor)
         return views
+
+    def _evaluate(self, codes: kernel.Codes, table: kernel.Table, out: NDArray[Any]) -> None:
+        kernel.scaled_rows(codes, table, out)
 
     def _make(self, start: int, stop: int, centred: Sequence[NDArray[Any]]) -> Block:
         values = np.empty((len(self._logits), stop - start, self.n_classes), np.int64)
