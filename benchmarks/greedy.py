@@ -226,7 +226,7 @@ def in_memory(arguments: argparse.Namespace) -> dict[str, Any]:
     certified, seconds, members = CertifiedRunning(source), {}, {}
     for name, running in (("certified", certified), ("brute force", FullRunning(source))):
         chosen: list[int] = []
-        steps = arguments.steps if name == "certified" else min(arguments.steps, 4)
+        steps = arguments.steps if name == "certified" else min(arguments.steps, 3)
         seconds[name] = [timed(lambda: step(running, everybody, weights, chosen)) for _ in range(steps)]  # noqa: B023
         members[name] = chosen
     if members["brute force"] != members["certified"][: len(members["brute force"])]:
@@ -234,7 +234,7 @@ def in_memory(arguments: argparse.Namespace) -> dict[str, Any]:
     by_hand = Float32(source.q, source.truth.labels)
     by_hand.step()  # compiled
     by_hand.total[:] = 0
-    seconds["float32 brute force"] = [timed(by_hand.step) for _ in range(min(arguments.steps, 4))]
+    seconds["float32 brute force"] = [timed(by_hand.step) for _ in range(min(arguments.steps, 3))]
     typical = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     times = typical["float32 brute force"] / typical["certified"]
     later = certified.work[1:]
