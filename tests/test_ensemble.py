@@ -15,7 +15,7 @@ from dissensus import errors
 from dissensus.ensemble import calibration
 from dissensus.ensemble.members import MemberScores
 from dissensus.ensemble.result import gain_interval
-from dissensus.ensemble.search import Selection
+from dissensus.ensemble.selection import Selection
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.splits import halves
 
@@ -224,7 +224,7 @@ def test_bad_input(small_zoo):
         ({"candidates": 5}, errors.ArgumentError, "models must be a list of model ids, got 5"),
         ({"size": 0}, errors.ArgumentError, "size must be a whole number of members, at least 1; got 0"),
         (
-            {"combine": "logits"},
+            {"combine": "logit"},
             errors.ArgumentError,
             r"combine must be 'probabilities' .* or 'votes' .*got",
         ),

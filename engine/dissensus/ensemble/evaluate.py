@@ -7,27 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.kernels.probabilities import TINIEST
-
 from .members import Scores
-from .search import Selection
+from .metrics import METRICS
+from .selection import Selection
 
-# "accuracy": 1.0 where right; "nll": log-likelihood, not of votes; larger is better
+# of each metric every example's contribution, larger is better: 1.0 where right, log-likelihood
 Values = dict[str, NDArray[np.float64]]
 
 
 def means(values: Values) -> dict[str, float]:
-    """Accuracy, and NLL in nats."""
-    return {name: float(-each.mean() if name == "nll" else each.mean()) for name, each in values.items()}
+    """Each metric as people read it; NLL in nats."""
+    return {
+        name: float(each.mean() if METRICS[name].rises else -each.mean()) for name, each in values.items()
+    }
 
 
-def steps(scores: Scores, chosen: Sequence[int]) -> list[Values]:
+def steps(scores: Scores, chosen: Sequence[int], judged: Sequence[str]) -> list[Values]:
     """Values of each example after each of the chosen candidates is added, in the order given."""
-    state, out = Selection(scores), []
+    state, out = Selection(scores, recorded=()), []
     for candidate in chosen:
         state.add(candidate)
-        values = {"accuracy": state.right.astype(np.float64)}
-        if state.has_nll:
-            values["nll"] = np.log(np.maximum(state.truth_sum / len(state.chosen), TINIEST))
-        out.append(values)
+        out.append({name: METRICS[name].values(state) for name in judged})
     return out

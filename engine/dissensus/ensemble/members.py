@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,25 +16,13 @@ from dissensus.store.blocks import read_blocks
 from dissensus.store.catalog import Store
 from dissensus.store.truth import Truth
 
-Q = NDArray[np.uint32]
+from .certified import CertifiedRunning
+from .gram import Gram
+from .running import Block, FullRunning, Running, VoteRunning
+from .views import ROWS as VIEW_ROWS
+from .views import Views, codes_dtype, views_bytes
+
 BLOCK_BYTES = 64 << 20  # probabilities of all candidates on one block of rows
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows ``start:stop`` of the chosen rows.
-
-    Attributes
-    ----------
-    start, stop : int
-        Positions among the chosen rows.
-    q : (M, stop - start, C) uint32
-        Fixed-point probabilities of every candidate; 1.0 for the class voted for.
-    """
-
-    start: int
-    stop: int
-    q: Q
 
 
 class Scores(Protocol):
@@ -56,11 +45,12 @@ class Scores(Protocol):
     n_classes: int
     p_truth: NDArray[np.float64]
 
-    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Examples right with each candidate added to a sum of q, the lowest class on ties: (M,) int64."""
+    @property
+    def gram(self) -> Gram:
+        """Sums of products of probabilities, where "brier" is among the metrics."""
 
-    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
-        """Add a candidate's q on all rows to a sum, (n, C)."""
+    def running(self) -> Running:
+        """Return the sum of no members yet."""
 
 
 class MemberScores:
@@ -77,16 +67,22 @@ class MemberScores:
     temperatures : mapping of str to float
         Temperature of each model.
     budget_bytes : int, optional
-        Memory for probabilities kept between passes; what does not fit is computed anew in each. A quarter of
-        what is available by default.
+        Memory for views and the running sum; half of what is available by default. Where they do not fit,
+        every step goes through all probabilities, as many as fit in half of this kept between passes.
 
     Attributes
     ----------
     metrics, truth, n_classes, p_truth
         As in `Scores`.
+    views : Views or None
+        First classes of all candidates on all rows, where they fit.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "balanced_accuracy", "brier")
+    floor = 0
+    _of_logits: ClassVar[bool] = False
+    _dtype: ClassVar[np.dtype[Any]] = np.dtype(np.uint32)
+    _table = staticmethod(kernel.exponentials)
 
     def __init__(
         self,
@@ -100,15 +96,51 @@ class MemberScores:
         self.n_classes = store.n_classes
         self._rows = rows
         self._logits = [store.logits(m) for m in model_ids]
-        self._tables = [kernel.exponentials(_codes_dtype(store), temperatures[m]) for m in model_ids]
-        self.p_truth = np.empty((len(self._logits), len(rows)))
-        row_bytes = len(self._logits) * store.n_classes * 4
+        self._tables = [self._table(codes_dtype(store), temperatures[m]) for m in model_ids]
+        budget = available_bytes() // 2 if budget_bytes is None else budget_bytes
+        needed = views_bytes(len(model_ids), self.truth, self.n_classes, self._of_logits)
+        needed += len(rows) * self.n_classes * 8
+        row_bytes = len(self._logits) * store.n_classes * self._dtype.itemsize
         self._step = max(1, BLOCK_BYTES // row_bytes)
-        budget = available_bytes() // 4 if budget_bytes is None else budget_bytes
-        self._keep = budget // (row_bytes * self._step)
+        self._keep = budget // 2 // (row_bytes * self._step)
         self._kept: list[Block] = []
-        for _ in self.blocks():  # the first pass fills `p_truth`
-            pass
+        self._views: Views | None = None
+        self.p_truth = np.empty((len(rows), 0 if self._of_logits else len(model_ids))).T
+        if needed <= budget:
+            self._views = self._viewed(store, model_ids, temperatures)
+            self.p_truth = self._views.p_truth.T
+        elif not self._of_logits:
+            for _ in self.blocks():  # the first pass fills `p_truth`
+                pass
+
+    def _viewed(self, store: Store, model_ids: Sequence[str], temperatures: Mapping[str, float]) -> Views:
+        return Views.of(store, model_ids, self._rows, temperatures)
+
+    @property
+    def views(self) -> Views:
+        """First classes of all candidates on all rows."""
+        if self._views is None:
+            raise AssertionError("asked for views that were too large")
+        return self._views
+
+    def running(self) -> Running:
+        """Return the sum of no members yet."""
+        return FullRunning(self) if self._views is None else CertifiedRunning(self)
+
+    def rows(self, candidate: int, places: NDArray[np.intp]) -> NDArray[Any]:
+        """Fixed-point values of a candidate on some rows, by ascending place: (r, C)."""
+        codes = kernel.codes_of(self._logits[candidate].take(self._rows[places]))
+        values = np.empty(codes.shape, self._dtype)
+        self._evaluate(codes, self._tables[candidate], values)
+        return values
+
+    def _evaluate(self, codes: kernel.Codes, table: kernel.Table, out: NDArray[Any]) -> None:
+        kernel.fixed_point_rows(codes, table, out)
+
+    @cached_property
+    def gram(self) -> Gram:
+        """Sums of products of probabilities, in one pass over them."""
+        return Gram.of(self.blocks(), len(self._logits), self.truth)
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order, in blocks."""
@@ -120,31 +152,58 @@ class MemberScores:
                 self._kept.append(block)
             yield block
 
-    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Examples right with each candidate added to a sum of q: (M,) int64. One pass over probabilities."""
-        out = np.zeros(len(self.p_truth), np.int64)
-        offsets, classes = self.truth.offsets, self.truth.classes
-        for block in self.blocks():
-            rows, ends = slice(block.start, block.stop), slice(block.start, block.stop + 1)
-            kernel.hits_if_added(total[rows], block.q, offsets[ends], classes, out)
-        return out
-
-    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
-        """Add a candidate's q on all rows to a sum, (n, C)."""
-        for block in self.blocks():
-            total[block.start : block.stop] += block.q[candidate]
-
     def _make(self, start: int, stop: int, centred: Sequence[NDArray[Any]]) -> Block:
         q = np.empty((len(self._logits), stop - start, self.n_classes), np.uint32)
         offsets, classes = self.truth.offsets[start : stop + 1], self.truth.classes
+        p_truth = np.empty(stop - start)
         for m, (rows, table) in enumerate(zip(centred, self._tables, strict=True)):
-            codes = kernel.codes_of(rows)
-            kernel.fixed_point(codes, table, offsets, classes, q[m], self.p_truth[m, start:stop])
+            kernel.fixed_point(kernel.codes_of(rows), table, offsets, classes, q[m], p_truth)
+            if self._views is None:
+                self.p_truth[m, start:stop] = p_truth
         return Block(start, stop, q)
 
 
-def _codes_dtype(store: Store) -> np.dtype[Any]:
-    return np.dtype(np.uint16 if store.dtype == "float16" else np.float32)
+class LogitScores(MemberScores):
+    """Logits of some models on some rows of a store, divided by temperatures: see `MemberScores`.
+
+    Their mean is that of the stored rows, whose maximum is 0: a constant for each example and member changes
+    no class. There is no probability of the truth without another softmax: no NLL.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy")
+    _of_logits = True
+    _dtype = np.dtype(np.int64)
+    _table = staticmethod(kernel.scaled_logits)
+
+    def __init__(
+        self,
+        store: Store,
+        model_ids: Sequence[str],
+        rows: NDArray[np.intp],
+        temperatures: Mapping[str, float],
+        budget_bytes: int | None = None,
+    ) -> None:
+        coldest = min(temperatures[m] for m in model_ids)
+        self.floor = math.floor(kernel.LOWEST / coldest * kernel.LOGIT_ONE)
+        super().__init__(store, model_ids, rows, temperatures, budget_bytes)
+        self.p_truth = np.empty((len(model_ids), 0))
+
+    def _viewed(self, store: Store, model_ids: Sequence[str], temperatures: Mapping[str, float]) -> Views:
+        views = Views.empty(self.truth, self.n_classes, len(model_ids), logits=True)
+        for block in read_blocks(self._logits, self._rows, VIEW_ROWS):
+            for m, centred in enumerate(block.centred):
+                codes = kernel.codes_of(centred)
+                views.fill_logits(m, block.start, block.stop, codes, self._tables[m], self.floor)
+        return views
+
+    def _evaluate(self, codes: kernel.Codes, table: kernel.Table, out: NDArray[Any]) -> None:
+        kernel.scaled_rows(codes, table, out)
+
+    def _make(self, start: int, stop: int, centred: Sequence[NDArray[Any]]) -> Block:
+        values = np.empty((len(self._logits), stop - start, self.n_classes), np.int64)
+        for m, rows in enumerate(centred):
+            kernel.scaled_rows(kernel.codes_of(rows), self._tables[m], values[m])
+        return Block(start, stop, values)
 
 
 class VoteScores:
@@ -165,7 +224,7 @@ class VoteScores:
         As in `Scores`.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy")
 
     def __init__(self, store: Store, model_ids: Sequence[str], rows: NDArray[np.intp]) -> None:
         self.truth = store.truth.take(rows)
@@ -175,21 +234,11 @@ class VoteScores:
         for m, model_id in enumerate(model_ids):
             self._top1[m] = store.top1([model_id])[0, rows]
 
-    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Examples right with each candidate's votes added: (M,) int64.
+    @property
+    def gram(self) -> Gram:
+        """Votes are no probabilities."""
+        raise NotImplementedError
 
-        One vote more can only bring its own class to the front: the largest count and the lowest class that
-        has it are all that must be known of the others, whatever the number of classes.
-        """
-        rows, first = np.arange(len(total)), total.argmax(axis=1)
-        most = total[rows, first]
-        out = np.empty(len(self._top1), np.int64)
-        for m, vote in enumerate(self._top1):
-            count = total[rows, vote] + kernel.ONE
-            ahead = (count > most) | ((count == most) & (vote < first))
-            out[m] = self.truth.correct(np.where(ahead, vote, first)).sum()
-        return out
-
-    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
-        """Add a candidate's q on all rows to a sum, (n, C)."""
-        total[np.arange(len(total)), self._top1[candidate]] += kernel.ONE
+    def running(self) -> VoteRunning:
+        """Return the count of no votes yet."""
+        return VoteRunning(self.truth, self.n_classes, self._top1)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dissensus.kernels.probabilities import NLL_ONE
 from dissensus.run.progress import Progress
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
@@ -17,8 +16,10 @@ from . import calibration
 from .checks import candidates_of, check_size, start_of, whole
 from .combine import Combine, combine_of
 from .evaluate import Values, means, steps
+from .metrics import METRICS, best_candidate
 from .result import Ensemble, gain_interval
-from .search import RULES, Selection, forward
+from .search import forward
+from .selection import Selection
 from .splits import select_and_report
 
 
@@ -46,8 +47,8 @@ def greedy(
         Models and examples.
     size : int
         Members to choose, repetitions counted.
-    metric : {"accuracy", "nll"}
-        What each step improves on the selection split; votes have accuracy only.
+    metric : {"accuracy", "nll", "balanced_accuracy"}
+        What each step improves on the selection split; votes have no NLL.
     combine : {"probabilities", "votes"}
         How members are combined: the mean of their calibrated probabilities, or the plurality of their top-1
         classes, for which hard labels are enough. Classes that tie go to the lowest, as in scikit-learn's
@@ -98,9 +99,10 @@ def greedy(
     pool = [*names, *dict.fromkeys(m for m in first if m not in names)]
     calibrated = way.probabilities if calibrate is None else calibrate
     temperatures = calibration.temperatures(store, pool, fit) if calibrated else dict.fromkeys(pool, 1.0)
-    state = Selection(way.scores(store, pool, fit, temperatures))
+    judged = way.judged_by(metric)
+    state = Selection(way.scores(store, pool, fit, temperatures), recorded=judged)
     allowed = np.arange(len(names))
-    single = RULES[metric](state, allowed)
+    single = best_candidate(state, metric, allowed)
     with Progress(size, "greedy selection", enabled=progress) as bar:
         forward(
             state,
@@ -112,15 +114,15 @@ def greedy(
             advance=lambda: bar.advance(1),
         )
     chosen = [pool[i] for i in state.chosen]
-    together, alone = _on_report(store, way, held, temperatures, chosen, pool[single])
+    together, alone = _on_report(store, way, held, temperatures, chosen, pool[single], judged)
     curve, members = pa.table(_curve(chosen, state, together)), list(dict.fromkeys(chosen))
     return Ensemble(
         members=members,
         weights=[chosen.count(m) / len(chosen) for m in members],
-        fit={name: curve[f"fit_{name}"][-1].as_py() for name in way.metrics},
+        fit={name: curve[f"fit_{name}"][-1].as_py() for name in judged},
         report=means(together[-1]),
         single=pool[single],
-        single_fit=means(steps(state.scores, [single])[0]),
+        single_fit=means(steps(state.scores, [single], judged)[0]),
         single_report=means(alone),
         interval=gain_interval(metric, pool[single], together[-1][metric], alone[metric]),
         curve=curve,
@@ -144,17 +146,19 @@ def _on_report(
     temperatures: Mapping[str, float],
     chosen: Sequence[str],
     single: str,
+    judged: Sequence[str],
 ) -> tuple[list[Values], Values]:
     """Values on other rows: of the ensemble after each step, and of the single model."""
     used = list(dict.fromkeys([*chosen, single]))
     scores = way.scores(store, used, rows, temperatures)
-    return steps(scores, [used.index(m) for m in chosen]), steps(scores, [used.index(single)])[0]
+    together = steps(scores, [used.index(m) for m in chosen], judged)
+    return together, steps(scores, [used.index(single)], judged)[0]
 
 
 def _curve(chosen: Sequence[str], state: Selection, reported: Sequence[Values]) -> dict[str, Any]:
-    n, report = len(state.scores.truth), [means(values) for values in reported]
-    fit = {"accuracy": np.array(state.hits) / n, "nll": np.array(state.nll) / NLL_ONE / n}
+    report = [means(values) for values in reported]
     curve: dict[str, Any] = {"step": np.arange(1, len(chosen) + 1), "member": list(chosen)}
-    for name in state.scores.metrics:
-        curve |= {f"fit_{name}": fit[name], f"report_{name}": [values[name] for values in report]}
+    for name, scores in state.history.items():
+        curve[f"fit_{name}"] = [METRICS[name].value(state, score) for score in scores]
+        curve[f"report_{name}"] = [values[name] for values in report]
     return curve

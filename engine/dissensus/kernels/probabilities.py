@@ -121,6 +121,60 @@ def _fixed_point(codes: Any, table: Any, offsets: Any, classes: Any, q: Any, p_t
         p_truth[n] = right / total
 
 
+def fixed_point_rows(codes: Codes, table: Table, q: NDArray[np.uint32]) -> None:
+    """Fill q (n, C) as `fixed_point` does, and nothing else."""
+    with PARALLEL:
+        _fixed_point_rows(codes, table, q)
+
+
+@parallel_kernel
+def _fixed_point_rows(codes: Any, table: Any, q: Any) -> None:
+    for n in prange(codes.shape[0]):
+        total = 0.0
+        for c in range(codes.shape[1]):
+            total += exp_of(codes[n, c], table)
+        for c in range(codes.shape[1]):
+            q[n, c] = np.uint32(np.rint(exp_of(codes[n, c], table) / total * ONE))
+
+
+LOGIT_ONE = 2**24  # fixed-point 1.0 of z / T; 2**12 members of the coldest temperature fit an int64 sum
+LOWEST = -65504.0  # least logit that is stored
+
+
+def scaled_logits(codes_dtype: np.dtype[Any], temperature: float) -> Table:
+    """Table of rint(z / T * 2**24) by float16 bit pattern (32,768), or just [T] for float32 rows."""
+    if codes_dtype != np.uint16:
+        return np.array([temperature])
+    return np.rint(_values_of_codes() / temperature * LOGIT_ONE)
+
+
+def scaled_of(code: Any, table: Any) -> Any:
+    """rint(z / T * 2**24) of one code."""
+    if isinstance(code, np.integer):
+        return np.int64(table[code & 0x7FFF])
+    return np.int64(np.rint(np.float64(code) / table[0] * LOGIT_ONE))
+
+
+@overload(scaled_of)
+def _typed_scaled(code, table):  # type: ignore[no-untyped-def]
+    if isinstance(code, types.Integer):
+        return lambda code, table: np.int64(table[code & 0x7FFF])
+    return lambda code, table: np.int64(np.rint(np.float64(code) / table[0] * LOGIT_ONE))
+
+
+def scaled_rows(codes: Codes, table: Table, out: NDArray[np.int64]) -> None:
+    """Fill rint(z / T * 2**24), (n, C) int64, from a table of `scaled_logits`."""
+    with PARALLEL:
+        _scaled_rows(codes, table, out)
+
+
+@parallel_kernel
+def _scaled_rows(codes: Any, table: Any, out: Any) -> None:
+    for n in prange(codes.shape[0]):
+        for c in range(codes.shape[1]):
+            out[n, c] = scaled_of(codes[n, c], table)
+
+
 def nll_slopes(
     codes: Codes, temperature: float, offsets: Offsets, classes: Classes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -176,31 +230,39 @@ def _nll_slopes(
 def hits_if_added(
     total: NDArray[np.int64],
     q: NDArray[np.uint32],
+    candidates: NDArray[np.intp],
     offsets: Offsets,
     classes: Classes,
+    weights: NDArray[np.int64],
     out: NDArray[np.int64],
 ) -> None:
-    """Add to `out` how many examples the ensemble gets right with each candidate added.
+    """Add to `out` the weight of the examples that the ensemble gets right with each candidate added.
 
     Parameters
     ----------
     total : (n, C) int64
         Sum of the members' q.
     q : (M, n, C) uint32
-        Candidates.
+        Models.
+    candidates : (k,) intp
+        Which of them are candidates.
     offsets, classes
         Right classes of each example.
-    out : (M,) int64, added to
-        Examples whose largest entry of total + q[m], the lowest class on ties, is a right one.
+    weights : (n,) int64
+        What each example counts.
+    out : (k,) int64, added to
+        Weight of the examples whose largest entry of total + q[m], the lowest class on ties, is a right one.
     """
     with PARALLEL:
-        _hits_if_added(total, q, offsets, classes, out)
+        _hits_if_added(total, q, candidates, offsets, classes, weights, out)
 
 
 @parallel_kernel
-def _hits_if_added(total: Any, q: Any, offsets: Any, classes: Any, out: Any) -> None:
-    for m in prange(q.shape[0]):
-        hits = np.int64(0)
+def _hits_if_added(
+    total: Any, q: Any, candidates: Any, offsets: Any, classes: Any, weights: Any, out: Any
+) -> None:
+    for i in prange(len(candidates)):
+        m, hits = candidates[i], np.int64(0)
         for n in range(q.shape[1]):
             y = classes[offsets[n]]  # becomes the lowest of the set's best: no other right class can beat it
             best = total[n, y] + np.int64(q[m, n, y])
@@ -213,40 +275,97 @@ def _hits_if_added(total: Any, q: Any, offsets: Any, classes: Any, out: Any) -> 
                 lost |= np.int64(total[n, c] + np.int64(q[m, n, c]) >= best)
             for c in range(y + 1, q.shape[2]):
                 lost |= np.int64(total[n, c] + np.int64(q[m, n, c]) > best)
-            hits += 1 - lost
-        out[m] += hits
+            hits += weights[n] * (1 - lost)
+        out[i] += hits
+
+
+def nll_estimates(
+    truth_sum: NDArray[np.float64], p_truth: NDArray[np.float64], candidates: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], float]:
+    """Estimate -sum log(sum of p) with each candidate added, with one logarithm for four examples.
+
+    Parameters
+    ----------
+    truth_sum, p_truth, candidates
+        As in `nll_if_added`.
+
+    Returns
+    -------
+    estimates : (k,) float64
+        In nats; NaN where a probability is so small that products could underflow.
+    error : float
+        By which none of them, and none of the sums that `nll_if_added` rounds, is off the true value: the
+        roundings of each example to 2**-32, and those of float64 sums of at most 720 n nats.
+    """
+    n = len(truth_sum)
+    parts = np.zeros((min(_PARTS, max(n, 1)), p_truth.shape[0]))
+    with PARALLEL:
+        _nll_estimates(truth_sum, p_truth.T, parts)
+    return parts.sum(axis=0)[candidates], n * (2.0**-32 + 720 * (n + _PARTS) * 2.0**-52)
+
+
+_PARTS = 64  # of the examples, each summed by one thread
+_AT_ONCE = 4  # probabilities multiplied before their logarithm is taken
+_SMALL = 2.0**-250  # whose _AT_ONCE-th power is still a normal number
+
+
+@parallel_kernel
+def _nll_estimates(truth_sum: Any, p_truth: Any, parts: Any) -> None:
+    n_examples, n_models = p_truth.shape
+    for part in prange(len(parts)):
+        first, end = part * n_examples // len(parts), (part + 1) * n_examples // len(parts)
+        product, least = np.empty(n_models), np.empty(n_models)
+        for start in range(first, end, _AT_ONCE):
+            product[:], least[:] = 1.0, np.inf
+            for n in range(start, min(start + _AT_ONCE, end)):
+                for m in range(n_models):
+                    p = truth_sum[n] + p_truth[n, m]
+                    product[m] *= p
+                    least[m] = min(least[m], p)
+            for m in range(n_models):
+                parts[part, m] -= math.log(product[m]) if least[m] >= _SMALL else np.nan
 
 
 def nll_if_added(
-    truth_sum: NDArray[np.float64], p_truth: NDArray[np.float64], size: int
+    truth_sum: NDArray[np.float64],
+    p_truth: NDArray[np.float64],
+    candidates: NDArray[np.intp],
+    size: int,
+    weights: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Fixed-point NLL of the ensemble with each candidate added.
 
     Parameters
     ----------
-    truth_sum : (N,) float64
+    truth_sum : (n,) float64
         Sum of the members' probabilities of the truth, in the order they were chosen.
-    p_truth : (M, N) float64
-        The candidates'.
+    p_truth : (M, n) float64
+        The models'.
+    candidates : (k,) intp
+        Which of them are candidates.
     size : int
         Members with the candidate counted.
+    weights : (n,) float64
+        What each example counts: 2**32 where all count once.
 
     Returns
     -------
-    (M,) int64
-        Sum over examples of rint(-log(p) * 2**32), p the mean probability of the truth.
+    (k,) int64
+        Sum over examples of rint(-log(p) * weight), p the mean probability of the truth.
     """
-    out = np.zeros(len(p_truth), np.int64)
+    out = np.zeros(len(candidates), np.int64)
     with PARALLEL:
-        _nll_if_added(truth_sum, p_truth, math.log(size), out)
+        _nll_if_added(truth_sum, p_truth, candidates, math.log(size), weights, out)
     return out
 
 
 @parallel_kernel
-def _nll_if_added(truth_sum: Any, p_truth: Any, log_size: float, out: Any) -> None:
-    for m in prange(p_truth.shape[0]):
-        total = np.int64(0)
+def _nll_if_added(
+    truth_sum: Any, p_truth: Any, candidates: Any, log_size: float, weights: Any, out: Any
+) -> None:
+    for i in prange(len(candidates)):
+        m, total = candidates[i], np.int64(0)
         for n in range(p_truth.shape[1]):
             p = max(truth_sum[n] + p_truth[m, n], TINIEST)
-            total += np.int64(np.rint((log_size - math.log(p)) * NLL_ONE))
-        out[m] = total
+            total += np.int64(np.rint((log_size - math.log(p)) * weights[n]))
+        out[i] = total
