@@ -25,6 +25,7 @@ from .files import writing
 from .folders import bury
 from .identity import checked_name, checked_path
 from .labelled import Labelled
+from .locks import FileLock
 from .logits import Logits
 from .models import Models, again
 from .reader import StoredModel
@@ -283,6 +284,7 @@ class Store(Labelled):
         replace: bool = False,
         copied: Mapping[str, Any] | None = None,
         embedding_dim: int | None = None,
+        lock: FileLock | None = None,
     ) -> ModelWriter:
         """Open a streaming writer; see `ModelWriter`."""
         self.require_current()
@@ -298,6 +300,7 @@ class Store(Labelled):
             replace=replace,
             copied=copied,
             embedding_dim=embedding_dim,
+            lock=lock,
         )
 
     def add(

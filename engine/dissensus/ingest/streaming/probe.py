@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..zoo.execution import Execution
+from ..zoo.models import leave_device
 from ..zoo.outline import Outline
 from .batches import own
 from .checks import wrong_class_count
@@ -159,7 +160,7 @@ def _prepare(prepare: Callable[[Images], Any], images: Images) -> tuple[float, i
 def _run(
     source: ModelSource, images: Images, lane: Host, execution: Execution, n_classes: int
 ) -> Timed | Failure:
-    begun = time.perf_counter()
+    begun, predictor = time.perf_counter(), None
     try:
         predictor = source.load(lane.device)
         if execution != Execution() and hasattr(predictor, "executed"):
@@ -171,6 +172,9 @@ def _run(
     except Exception as error:  # runs code of any model
         return Failure.of(error)
     finally:
+        if predictor is not None:
+            leave_device(predictor)
+        predictor = None  # before the reserve is given back
         lane.release()
 
 

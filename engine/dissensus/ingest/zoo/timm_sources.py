@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -238,8 +237,3 @@ def _pretrained_names(pattern: str) -> list[str]:
             "timm model pattern", pattern, timm.list_models(pretrained=True, include_tags=False)
         )
     return list(names)
-
-
-def model_args_text(arguments: Mapping[str, Any]) -> str:
-    """Return model arguments as canonical text, for fingerprints."""
-    return json.dumps(arguments, sort_keys=True, default=repr)
