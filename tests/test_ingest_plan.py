@@ -31,6 +31,7 @@ from dissensus.ingest import (
     plan_ingest,
     timm_models,
 )
+from dissensus.ingest.streaming import memory as memory_module
 from dissensus.ingest.streaming import planning as planning_module
 from dissensus.ingest.streaming import room as room_module
 from dissensus.ingest.streaming.plan_text import duration, told
@@ -261,14 +262,17 @@ def test_memory_counts_weights_batches_and_activations(tmp_path):
     ]
     plan = plan_ingest(tmp_path / "zoo", models, images(), batch_size=16)
     outline = plan.outlines["a"]
-    memory = plan.memory
-    assert memory.weights_bytes == 2 * outline.weights_bytes
-    assert memory.activations_bytes == 16 * outline.activation_bytes
+    memory, parts = plan.memory, plan.memory.parts
+    assert parts.weights == 2 * outline.weights_bytes
+    assert parts.activations >= 16 * outline.activation_bytes
     assert plan.probe.prepared_bytes == {outline.preparation_text: 4 * 3 * 32 * 32}
     assert plan.probe.image_bytes == 3 * 32 * 32
-    assert memory.batches_bytes > 16 * (4 * 4 * 3 * 32 * 32 + 3 * 32 * 32)
-    assert memory.host_bytes == memory.weights_bytes + memory.batches_bytes + memory.activations_bytes
-    assert memory.device_bytes is None
+    assert parts.batches > 16 * (4 * 4 * 3 * 32 * 32 + 3 * 32 * 32)
+    assert (parts.pinned, parts.workers) == (0, 0)
+    assert memory.host_bytes == parts.total > memory.host_least_bytes > 0
+    assert memory.devices == []
+    several = plan_ingest(tmp_path / "zoo", models, images(), batch_size=16, workers=3).memory
+    assert several.parts.workers >= 3 * memory_module.PROCESS_BYTES
 
 
 # the probe
@@ -369,7 +373,7 @@ def test_an_archive_that_may_not_fit_is_told_and_not_refused(tmp_path, monkeypat
 
 def test_memory_that_is_short_is_refused_with_both_numbers(tmp_path, monkeypatch):
     models = [TorchModel("m", network(10), preprocess=StatedPreprocess((3, 32, 32)))]
-    monkeypatch.setattr(room_module, "available_bytes", lambda: 100_000)
+    monkeypatch.setattr(memory_module, "available_bytes", lambda: 100_000)
     with pytest.raises(
         errors.ArgumentError, match=r"at least 12\.6 MB of memory, 100\.0 kB are free; .*batch-size, now 256"
     ):
@@ -468,7 +472,7 @@ def test_plan_of_the_command_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("more", [[], ["--plan"]])
 def test_the_command_refuses_before_it_makes_a_store(tmp_path, monkeypatch, more):
     monkeypatch.setattr(room_module, "free_bytes", lambda _: 1000)
-    monkeypatch.setattr(room_module, "available_bytes", lambda: 1 << 40)
+    monkeypatch.setattr(memory_module, "available_bytes", lambda: 1 << 40)
     save_for_hf(timm.create_model("test_resnet", num_classes=3), tmp_path / "r", safe_serialization=True)
     data = image_folder(tmp_path / "val")
     command = [

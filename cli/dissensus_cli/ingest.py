@@ -208,7 +208,7 @@ def ingest(
             "restart": restart,
             "replace": replace,
         }
-        planned = {**settings, "device": targets[0], "dtype": dtype, "codec": codec}
+        planned = {**settings, "device": targets, "dtype": dtype, "codec": codec}
         place = _store(store, examples, dtype, codec) if store.exists() else store
         room = None if plan else announce(place, sources, examples, **planned)
     if plan:

@@ -150,7 +150,7 @@ def infer(
         "restart": restart,
         "replace": replace,
     }
-    layout = {"device": targets[0], "precision": precision, "channels_last": channels_last}
+    layout = {"device": targets, "precision": precision, "channels_last": channels_last}
     if plan is None:
         plan = check_room(store, sources, examples, **layout, **planned)
     elif {*plan.outlines, *plan.stored} != {source.model_id for source in sources}:

@@ -49,7 +49,7 @@ def canonical_digest(value: object) -> str:
     return _Digester().digest(value).hex()
 
 
-def canonical_json(value: object) -> str:
+def canonical_text(value: object) -> str:
     """Return plain data as JSON that is the same in every process, whatever the order of sets and mappings.
 
     Parameters
@@ -70,7 +70,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, set | frozenset):
-        return {"set": sorted(map(canonical_json, value))}
+        return {"set": sorted(map(canonical_text, value))}
     torch = sys.modules.get("torch")
     named = (type, PurePath, np.generic, *((torch.dtype, torch.device) if torch is not None else ()))
     if isinstance(value, named):

@@ -12,7 +12,7 @@ import timm
 
 from dissensus.errors import DissensusError, ModelLoadError
 
-from .canonical import canonical_json
+from .canonical import canonical_text
 from .checkpoints import (
     head_size,
     input_channels,
@@ -46,7 +46,7 @@ def load_timm(source: TimmModel, device: torch.device) -> ModulePredictor:
     }
     settings = settings_of(source)
     if settings:
-        fingerprint["model_args"] = canonical_json(settings)
+        fingerprint["model_args"] = canonical_text(settings)
     model = model.to(device)
     metadata = {**_describe(model, architecture, preprocess, device), **source.metadata}
     if source.checkpoint is not None:
