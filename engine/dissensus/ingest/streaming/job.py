@@ -134,7 +134,7 @@ class Job:
             return None
 
     def writer(
-        self, source: ModelSource, predictor: Predictor, lock: FileLock, dim: int | None = None
+        self, source: ModelSource, predictor: Predictor, lock: FileLock | None = None, dim: int | None = None
     ) -> ModelWriter | None:
         """Open a writer for a model; None where it is in the store already, of the same origin.
 
@@ -143,7 +143,7 @@ class Job:
         source, predictor
             The model.
         lock
-            Of the model; the writer releases it.
+            Of the model where it is held already, see `lock`; the writer releases it.
         dim
             Number of its features, where they are kept.
 

@@ -20,7 +20,7 @@ _ATTRIBUTE = 5  # of a node
 _TENSOR, _SUBGRAPH, _SUBGRAPHS = 5, 6, 11  # of an attribute
 _DIMS, _TYPE, _EXTERNAL = 1, 2, 13  # of a tensor
 _KEY, _VALUE = 1, 2  # of an entry
-_WEIGHTS = {1, 2, 3, 4, 5, 10, 11, 16, 17, 18, 19, 20, 21, 22}  # types of numbers that are computed with
+_NO_WEIGHTS = {0, 7, 8, 9, 13}  # types: undefined, int64, text, bool, uint64
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _Span: TypeAlias = "tuple[int, int]"
 _Field: TypeAlias = "tuple[int, int | _Span]"  # number of the field, and a number or where its bytes are
@@ -33,8 +33,8 @@ class Weights:
     Attributes
     ----------
     params
-        Numbers in all of them: running statistics of normalisations count, which ONNX has among the weights;
-        64-bit integers, of which shapes and indices are made, do not.
+        Numbers in all arrays of them: running statistics of normalisations count, which ONNX has among the
+        weights; single numbers and 64-bit integers, of which shapes and indices are made, do not.
     files
         Names of files beside it that hold some of them, sorted.
     """
@@ -95,7 +95,7 @@ def _tensor(data: mmap.mmap, span: _Span, found: _Found) -> None:
             kind = value
         elif number == _EXTERNAL and isinstance(value, tuple):
             _entry(data, value, found)
-    if kind in _WEIGHTS:
+    if dims and kind not in _NO_WEIGHTS:
         found.params += prod(dims)
 
 
