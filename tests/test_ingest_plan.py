@@ -390,7 +390,7 @@ def test_speed_of_models_that_are_not_run_goes_by_their_cost(tmp_path):
         )
         for size in (16, 64)
     )
-    first, late = LazyModel("first", lambda: small), LazyModel("late", lambda: large)
+    first, late = LazyModel("first", lambda: small), LazyModel("late", lambda: [].pop())
     assert small.module.training
     plan = plan_ingest(tmp_path / "zoo", [large, small, first, late], images())
     assert small.module.training is False  # it was loaded for the probe
@@ -399,6 +399,7 @@ def test_speed_of_models_that_are_not_run_goes_by_their_cost(tmp_path):
     assert time_of["of-64"] == pytest.approx(time_of["of-16"] * 4, rel=0.01)
     assert set(plan.time.measured) == {"first", "of-16"}
     assert time_of["late"] is None
+    assert plan.outlines["first"].weights_bytes == small.outline().weights_bytes  # known since it was loaded
     text = "\n".join(plan.lines())
     assert "of unknown speed, and not counted in time: late" in text
     assert "time        at least about" in text

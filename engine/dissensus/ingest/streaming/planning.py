@@ -103,12 +103,14 @@ def plan_ingest(
     left = [source for source in sources if source.model_id not in stored]
     outlines = _outlines(left, probe, progress)
     left = in_order_of_preparation(left, outlines)
-    ordered = [outlines[source.model_id] for source in left]
     lanes = lanes[: max(len(left), 1)]  # as many processes as there are models
     probes: dict[str, Probe] = {}
     for lane in lanes if probe and left else []:
         if lane.device.type not in probes:
             probes[lane.device.type] = measure(left, outlines, examples, batch_size, lane, execution)
+    for name, timed in (pair for one in probes.values() for pair in one.models.items()):
+        outlines[name] = timed.told(outlines[name])
+    ordered = [outlines[source.model_id] for source in left]
     staged = {} if restart else staged_in(place.root, ordered, place.geometry)
     speeds = {kind: speeds_of(ordered, one) for kind, one in probes.items()}
     timing = _Timing(staged, len(examples), batch_size, workers, lanes, probes, speeds)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..zoo.execution import Execution
 from ..zoo.models import leave_device
-from ..zoo.outline import Outline
+from ..zoo.outline import UNKNOWN, Outline
 from .batches import own
 from .checks import wrong_class_count
 from .failures import Failure
@@ -42,6 +42,8 @@ class Timed:
         Seconds to prepare one of them, and what it takes.
     peak_bytes
         Most memory that a pass of these took beside weights and input; None where it cannot be told.
+    params, weights_bytes
+        As the loaded model records them, None where it does not.
     """
 
     example_s: float
@@ -50,6 +52,13 @@ class Timed:
     prepare_s: float
     prepared_bytes: int
     peak_bytes: int | None = None
+    params: int | None = None
+    weights_bytes: int | None = None
+
+    def told(self, outline: Outline) -> Outline:
+        """Return an outline with what is known of the model since it was loaded."""
+        found = {name: getattr(self, name) for name in ("params", "weights_bytes")}
+        return replace(outline, **{k: v for k, v in found.items() if getattr(outline, k) is None})
 
     def pass_bytes(self, n: int) -> int:
         """Return the most memory that a pass of n examples takes, as measured; 0 where nothing was."""
@@ -156,7 +165,7 @@ def measure(
                 break
             failed[source.model_id] = result.text
     seconds = time.perf_counter() - begun
-    families = {outlines[name].family: name for name in models}
+    families = {outlines[name].family: name for name in models if outlines[name].family != UNKNOWN}
     excess = max([1.0, *(_excess(timed, outlines[name]) for name, timed in models.items())])
     image_bytes = _n_bytes(images)
     return Probe(read_s, image_bytes, prepare_s, prepared_bytes, models, failed, seconds, families, excess)
@@ -171,7 +180,11 @@ def _excess(timed: Timed, outline: Outline) -> float:
 def _families(sources: Sequence[ModelSource], outlines: Mapping[str, Outline]) -> list[list[ModelSource]]:
     families: dict[str, list[ModelSource]] = {}
     for source in sources:
-        families.setdefault(outlines[source.model_id].family, []).append(source)
+        family = outlines[source.model_id].family
+        own = (
+            f"{family} {source.model_id}" if family == UNKNOWN else family
+        )  # nothing says that they are alike
+        families.setdefault(own, []).append(source)
     for family in families.values():
         family.sort(key=lambda source: outlines[source.model_id].gmacs or 0.0)
     return sorted(families.values(), key=len, reverse=True)
@@ -212,7 +225,9 @@ def _run(
         load_s = time.perf_counter() - begun
         if predictor.n_classes not in (None, n_classes):
             return Failure.of(wrong_class_count(source.model_id, predictor.n_classes or 0, n_classes))
-        return _run_loaded(predictor, images, lane, load_s)
+        timed = _run_loaded(predictor, images, lane, load_s)
+        known = predictor.metadata
+        return replace(timed, params=known.get("params"), weights_bytes=known.get("weights_bytes"))
     except Exception as error:  # runs code of any model
         return Failure.of(error)
     finally:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
+from ..zoo.outline import UNKNOWN
+
 if TYPE_CHECKING:
     from ..zoo.outline import Outline
     from .probe import Probe
@@ -139,4 +141,4 @@ def _speed(model: Outline, probe: Probe, rate: float | None, like: Mapping[str, 
         return probe.models[model.model_id].example_s
     if model.gmacs and rate is not None:
         return model.gmacs * rate
-    return None if model.family == "unknown" else like.get(model.family)
+    return None if model.family == UNKNOWN else like.get(model.family)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .models import ModelSource
 
 S = TypeVar("S")
+UNKNOWN = "unknown"  # source and family of a model that tells nothing
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Outline:
     """
 
     model_id: str
-    source: str = "unknown"
-    family: str = "unknown"
+    source: str = UNKNOWN
+    family: str = UNKNOWN
     params: int | None = None
     weights_bytes: int | None = None
     gmacs: float | None = None
