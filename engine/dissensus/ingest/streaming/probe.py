@@ -180,11 +180,9 @@ def _excess(timed: Timed, outline: Outline) -> float:
 def _families(sources: Sequence[ModelSource], outlines: Mapping[str, Outline]) -> list[list[ModelSource]]:
     families: dict[str, list[ModelSource]] = {}
     for source in sources:
-        family = outlines[source.model_id].family
-        own = (
-            f"{family} {source.model_id}" if family == UNKNOWN else family
-        )  # nothing says that they are alike
-        families.setdefault(own, []).append(source)
+        name = outlines[source.model_id].family
+        # nothing says that those of unknown family are alike
+        families.setdefault(f"{name} {source.model_id}" if name == UNKNOWN else name, []).append(source)
     for family in families.values():
         family.sort(key=lambda source: outlines[source.model_id].gmacs or 0.0)
     return sorted(families.values(), key=len, reverse=True)
