@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from dissensus.ingest import (
     TimmModel,
     TorchModel,
     estimator_model,
+    python_models,
     timm_models,
 )
 from dissensus.ingest.zoo.canonical import canonical_text
@@ -971,3 +973,19 @@ def test_canonical_text_depends_on_no_order_and_no_address():
         '{"a": {"x": true, "y": null}, "b": [1, [2]]}'  # as stored fingerprints have it
     )
     assert canonical_text({1, 2}) != canonical_text({1, 3}) != canonical_text([1, 3])
+
+
+def test_models_that_fail_can_be_sent_to_a_process(tmp_path):
+    """One checkpoint of an unknown architecture, or one bad function, ended a run on several devices."""
+    (tmp_path / "resnet1800.safetensors").write_bytes(b"x")
+    (odd,) = timm_models("*", checkpoints=tmp_path)
+    (bad,) = python_models("gc:collect")  # returns a number
+    for source, reason in ((odd, "unknown timm model 'resnet1800'"), (bad, "gc:collect must return a model")):
+        with pytest.raises(errors.DissensusError, match=reason):
+            pickle.loads(pickle.dumps(source)).load(CPU)
+
+
+def test_only_what_can_be_called_is_named_as_a_function():
+    with pytest.raises(errors.UnknownName) as raised:
+        python_models("dissensus.ingest.zoo.functions:annotation")
+    assert "annotations" not in str(raised.value)
