@@ -1,9 +1,10 @@
-"""Does the peak memory of `infer` grow with the number of examples?
+"""Does the peak memory of `infer` grow with the number of examples, and does the plan tell it?
 
 Small convolutional networks, one or several in memory at once, run over generated grey images, which cost
 nothing to keep, into a store of 100 classes. Each size has its own fresh process. Ids, labels and the derived
 columns of a model (top-1, row maximum, log-sum-exp) are held whole and grow with N. Images and logits must
-not: an example's image has 256 bytes, its stored logits 200.
+not: an example's image has 256 bytes, its stored logits 200. What `plan_ingest` says beforehand, in a
+process of its own kind, must not be less than what is measured.
 
     python benchmarks/ingest_memory.py [--examples 20000 200000] [--resident 1 8] [--batch-size 256]
 
@@ -78,7 +79,7 @@ def measure(n_examples: int, n_models: int, batch_size: int, threads: int) -> di
     import torch
 
     import dissensus as ds
-    from dissensus.ingest import TorchModel
+    from dissensus.ingest import TorchModel, plan_ingest
 
     torch.set_num_threads(threads)
     examples = generated(n_examples)
@@ -93,6 +94,8 @@ def measure(n_examples: int, n_models: int, batch_size: int, threads: int) -> di
         before = status("VmRSS")
         rows = ds.infer(store, models, examples, resident=n_models, **options).rows
         peak = status("VmHWM")
+        # afterwards: a probe before it would leave less to be taken
+        plan = plan_ingest(Path(folder) / "new", models, examples, batch_size=batch_size, device="cpu")
         stored = sum(path.stat().st_size for path in (store.path / "models").rglob("*") if path.is_file())
     if any(row.status != "done" for row in rows) or ids_and_labels != 2 * n_examples:
         raise SystemExit(f"the run failed: {rows}")
@@ -101,6 +104,7 @@ def measure(n_examples: int, n_models: int, batch_size: int, threads: int) -> di
         "resident": n_models,
         "before_bytes": before,
         "peak_bytes": peak,
+        "planned_bytes": plan.memory.host_bytes,
         "stored_bytes": stored,
         "examples_per_s": round(rows[0].examples_per_s),
     }
@@ -164,11 +168,13 @@ def growth(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def show(report: dict[str, Any]) -> None:
     print(f"{CLASSES} classes, batches of {report['batch_size']}, {report['machine']}")
-    columns = ("models", "examples", "before MiB", "peak MiB", "infer adds", "stored MiB", "examples/s")
+    columns = ["models", "examples", "before MiB", "peak MiB", "infer adds", "planned", "stored MiB"]
+    columns.append("examples/s")
     print("".join(f"{column:>12}" for column in columns))
     for run in report["runs"]:
-        before, peak, stored = (run[f"{name}_bytes"] / 2**20 for name in ("before", "peak", "stored"))
-        sizes = "".join(f"{size:12.1f}" for size in (before, peak, peak - before, stored))
+        names = ("before", "peak", "planned", "stored")
+        before, peak, planned, stored = (run[f"{name}_bytes"] / 2**20 for name in names)
+        sizes = "".join(f"{size:12.1f}" for size in (before, peak, peak - before, planned, stored))
         print(f"{run['resident']:12}{run['examples']:12,}{sizes}{run['examples_per_s']:12,}")
     for n_models, grown in report["growth_bytes_per_example"].items():
         held = f"{grown['infer']} held by infer, {grown['before']} by ids and labels before it"

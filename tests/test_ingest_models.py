@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -28,8 +29,10 @@ from dissensus.ingest import (
     TimmModel,
     TorchModel,
     estimator_model,
+    python_models,
     timm_models,
 )
+from dissensus.ingest.zoo.canonical import canonical_text
 from dissensus.ingest.zoo.digests import object_digest, state_digest
 from dissensus.ingest.zoo.preprocess import TimmPreprocess
 
@@ -943,3 +946,46 @@ def test_digests_see_masks_and_ignore_the_order_of_any_set():
     masked = [np.ma.masked_array([1, 2, 3], mask) for mask in ([0, 0, 0], [0, 1, 0])]
     assert canonical_digest(masked[0]) != canonical_digest(masked[1])
     assert canonical_digest(masked[1]) == canonical_digest(masked[1].copy())
+
+
+def test_canonical_text_depends_on_no_order_and_no_address():
+    """Sets and objects among a model's arguments gave another fingerprint in every process, or order."""
+    body = (
+        "import sys; from functools import partial; from pathlib import Path\n"
+        "from dissensus.ingest.zoo.canonical import canonical_text as text\n"
+        "pairs = [('a', {'x', 'y', 'zebra'}), ('b', partial(int, base=2)), ('c', len)]\n"
+        "pairs = pairs[::-1] if sys.argv[1] == '1' else pairs\n"
+        "print(text({'n': dict(pairs), 'p': Path('w'), 's': (1, 2.5, None)}))\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", body, order],
+            env={**os.environ, "PYTHONHASHSEED": order},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for order in "01"
+    ]
+    assert said[0] == said[1]
+    assert canonical_text({"d": torch.float16}) == '{"d": "torch.float16"}'
+    assert canonical_text({"b": [1, (2,)], "a": {"y": None, "x": True}}) == (
+        '{"a": {"x": true, "y": null}, "b": [1, [2]]}'  # as stored fingerprints have it
+    )
+    assert canonical_text({1, 2}) != canonical_text({1, 3}) != canonical_text([1, 3])
+
+
+def test_models_that_fail_can_be_sent_to_a_process(tmp_path):
+    """One checkpoint of an unknown architecture, or one bad function, ended a run on several devices."""
+    (tmp_path / "resnet1800.safetensors").write_bytes(b"x")
+    (odd,) = timm_models("*", checkpoints=tmp_path)
+    (bad,) = python_models("gc:collect")  # returns a number
+    for source, reason in ((odd, "unknown timm model 'resnet1800'"), (bad, "gc:collect must return a model")):
+        with pytest.raises(errors.DissensusError, match=reason):
+            pickle.loads(pickle.dumps(source)).load(CPU)
+
+
+def test_only_what_can_be_called_is_named_as_a_function():
+    with pytest.raises(errors.UnknownName) as raised:
+        python_models("dissensus.ingest.zoo.functions:annotation")
+    assert "annotations" not in str(raised.value)

@@ -13,6 +13,7 @@ import torch
 import dissensus as ds
 from dissensus import errors
 from dissensus.ingest import OnnxModel, StatedPreprocess
+from dissensus.ingest.zoo.onnx_file import read_weights
 from dissensus.ingest.zoo.onnx_models import external_files
 from sources import CPU, colour, image_folder, ingest, run, scaled
 
@@ -72,6 +73,7 @@ def test_metadata(tmp_path):
     predictor, _ = run(source, colour(2))
     facts = {
         "source": "onnx",
+        "params": 12,
         "file": "net.onnx",
         "weights_bytes": (tmp_path / "net.onnx").stat().st_size,
         "precision": "float32",
@@ -143,6 +145,47 @@ def test_weights_in_files_beside_it_count(tmp_path):
     assert (tmp_path / "0/net.onnx").read_bytes() == (tmp_path / "1/net.onnx").read_bytes()
     assert prints[0] == prints[2] != prints[1]
     assert external_files(save(tmp_path / "alone.onnx")) == []
+
+
+def counted(graph):
+    """Numbers in the arrays of a graph, as the onnx library reads them."""
+    tensors, total = list(graph.initializer), 0
+    for node in graph.node:
+        for attribute in node.attribute:
+            tensors += [attribute.t] if attribute.HasField("t") else []
+            total += sum(counted(inner) for inner in [*([attribute.g] if attribute.HasField("g") else [])])
+    for tensor in tensors:
+        if len(tensor.dims) and tensor.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.BOOL):
+            total += int(np.prod(tensor.dims))
+    return total
+
+
+def test_parameters_are_those_of_initialisers_branches_and_constants(tmp_path):
+    helper, array = onnx.helper, onnx.numpy_helper.from_array
+    out = helper.make_tensor_value_info("y", F32, ["n", 4])
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node("Gemm", ["mean", "w"], ["y"])], name, [], [out], [array(WEIGHT * sign, "w")]
+        )
+        for name, sign in (("then_branch", 1), ("else_branch", -1))
+    }
+    nodes = [
+        helper.make_node("Constant", [], ["axes"], value=array(np.array((2, 3)))),
+        helper.make_node("Constant", [], ["bias"], value=array(np.zeros((1, 3), "f2"))),
+        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
+        helper.make_node("If", ["yes"], ["y"], **branches),
+    ]
+    image = helper.make_tensor_value_info("image", F32, ["n", 3, "h", "w"])
+    first = [array(np.array(True), "yes"), array(np.float32(2), "one"), array(np.ones((300, 7), "i1"), "q")]
+    graph = helper.make_graph(nodes, "net", [image], [out], first)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "net.onnx")
+    found = read_weights(tmp_path / "net.onnx")
+    assert found.params == counted(onnx.load(tmp_path / "net.onnx").graph) == 2 * 12 + 3 + 2100
+    assert OnnxModel(tmp_path / "net.onnx").outline().params == found.params
+    whole = (tmp_path / "net.onnx").read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match="cut off at byte"):
+        read_weights(tmp_path / "cut.onnx")
 
 
 def test_fingerprints_follow_file_and_preprocessing(tmp_path):

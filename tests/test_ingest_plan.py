@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +34,7 @@ from dissensus.ingest import (
     plan_ingest,
     timm_models,
 )
+from dissensus.ingest.streaming import memory as memory_module
 from dissensus.ingest.streaming import planning as planning_module
 from dissensus.ingest.streaming import room as room_module
 from dissensus.ingest.streaming.plan_text import duration, told
@@ -261,14 +265,102 @@ def test_memory_counts_weights_batches_and_activations(tmp_path):
     ]
     plan = plan_ingest(tmp_path / "zoo", models, images(), batch_size=16)
     outline = plan.outlines["a"]
-    memory = plan.memory
-    assert memory.weights_bytes == 2 * outline.weights_bytes
-    assert memory.activations_bytes == 16 * outline.activation_bytes
+    memory, parts = plan.memory, plan.memory.parts
+    assert parts.weights == 2 * outline.weights_bytes
+    assert parts.activations >= 16 * outline.activation_bytes
     assert plan.probe.prepared_bytes == {outline.preparation_text: 4 * 3 * 32 * 32}
     assert plan.probe.image_bytes == 3 * 32 * 32
-    assert memory.batches_bytes > 16 * (4 * 4 * 3 * 32 * 32 + 3 * 32 * 32)
-    assert memory.host_bytes == memory.weights_bytes + memory.batches_bytes + memory.activations_bytes
-    assert memory.device_bytes is None
+    assert parts.batches > 16 * (4 * 4 * 3 * 32 * 32 + 3 * 32 * 32)
+    assert (parts.pinned, parts.workers) == (0, 0)
+    assert memory.host_bytes == parts.total > memory.host_least_bytes > 0
+    assert memory.devices == []
+    several = plan_ingest(tmp_path / "zoo", models, images(), batch_size=16, workers=3).memory
+    assert several.parts.workers >= 3 * memory_module.PROCESS_BYTES
+
+
+def test_devices_have_a_line_each(tmp_path):
+    """Two processes on one processor: models shared out, memory of both and of their Pythons."""
+    stated = StatedPreprocess((3, 32, 32))
+    models = [TorchModel(name, network(10, seed=i), preprocess=stated) for i, name in enumerate("abcde")]
+    options = {"batch_size": 16, "resident": 2}
+    one = plan_ingest(tmp_path / "zoo", models, images(), device="cpu", **options)
+    two = plan_ingest(tmp_path / "zoo", models, images(), device="cpu,cpu", **options)
+    assert (two.device, [place.device for place in two.devices]) == ("cpu,cpu", ["cpu", "cpu"])
+    assert sorted(len(place.rounds) for place in two.devices) == [1, 2]
+    assert two.rounds == [names for place in two.devices for names in place.rounds]
+    assert sorted(name for names in two.rounds for name in names) == list("abcde")
+    assert two.decodes == one.decodes == 3 * 40
+    assert two.time.total_s == max(place.time.total_s for place in two.devices)
+    assert {*two.time.example_s} == {*"abcde"}
+    assert two.memory.host_bytes > one.memory.host_bytes + 2 * memory_module.PROCESS_BYTES
+    lines = [line for line in two.lines(100) if line.startswith("cpu #")]
+    assert [line[:12] for line in lines] == ["cpu #1      ", "cpu #2      "]
+    assert all((" models in " in line and ", about " in line) or "under 1 s" in line for line in lines)
+    assert not any(line.startswith("cpu ") for line in one.lines())
+    many = plan_ingest(tmp_path / "zoo", models[:1], images(), device=["cpu"] * 3, probe=False)
+    assert len(many.devices) == 1  # no more processes than models
+    assert many.to_dict()["devices"][0]["time"] is None
+
+
+def test_a_device_with_memory_of_its_own_is_told_apart(tmp_path, monkeypatch):
+    class Apart(planning_module.Host):
+        def free_bytes(self):
+            return 10**9
+
+    monkeypatch.setattr(planning_module, "lane_of", lambda _: Apart(torch.device("meta")))
+    model = TorchModel("m", network(10), preprocess=StatedPreprocess((3, 32, 32)))
+    plan = plan_ingest(tmp_path / "zoo", model, images(), batch_size=16, probe=False)
+    (place,) = plan.memory.devices
+    assert (place.device, place.free_bytes) == ("meta", 10**9)
+    assert plan.memory.parts.weights == plan.memory.parts.activations == 0
+    assert place.needed_bytes >= plan.outlines["m"].weights_bytes + 16 * 3 * 3 * 32 * 32 * 4
+    assert any(line.startswith("meta        1 model in 1 round, at least ") for line in plan.lines())
+
+
+def test_rounds_go_to_the_device_that_is_ready_first():
+    outlines = [Outline(str(i)) for i in range(6)]
+    shares = room_module.shared(outlines, 1, [100, 100], lambda place, _: 3 if place else 1)
+    assert [len(one) for one in shares] == [4, 2]
+    assert room_module.shared([], 1, [100, 100], lambda *_: 1) == [[], []]
+
+
+PEAK = """
+import json, sys, tempfile
+sys.path[:0] = [{tests!r}, {benchmarks!r}]
+from pathlib import Path
+import numpy as np, torch
+import dissensus as ds
+from dissensus.ingest import ArrayExamples, StatedPreprocess, TorchModel, infer, plan_ingest
+from ingest_memory import status
+
+images = np.broadcast_to(np.arange(256, dtype="u1")[:96, None, None], (500, 96, 96, 3))
+rows = ArrayExamples(images, np.arange(500) % 10, classes=list("abcdefghij"))
+stated = StatedPreprocess((3, 64, 64))
+layers = [torch.nn.Conv2d(3, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 16, 3), torch.nn.Flatten()]
+models = [TorchModel(name, torch.nn.Sequential(*layers, torch.nn.Linear(57600, 10)), preprocess=stated)
+          for name in "ab"]
+options = dict(batch_size=100, device="cpu")
+with tempfile.TemporaryDirectory() as folder:
+    store = ds.create_from(Path(folder) / "zoo", rows)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    report = infer(store, models, rows, progress=False, **options)
+    took = status("VmHWM") - before
+    assert not report.failed, report
+    plan = plan_ingest(Path(folder) / "new", models, rows, **options)
+print(json.dumps([took, plan.memory.host_bytes, plan.memory.host_least_bytes]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_a_run_takes_no_more_memory_than_planned():
+    here = Path(__file__).parent
+    body = PEAK.format(tests=str(here), benchmarks=str(here.parent / "benchmarks"))
+    done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    took, planned, least = json.loads(done.stdout)
+    assert least < took < planned < 4 * took, (least, took, planned)
 
 
 # the probe
@@ -298,7 +390,7 @@ def test_speed_of_models_that_are_not_run_goes_by_their_cost(tmp_path):
         )
         for size in (16, 64)
     )
-    first, late = LazyModel("first", lambda: small), LazyModel("late", lambda: large)
+    first, late = LazyModel("first", lambda: small), LazyModel("late", lambda: [].pop())
     assert small.module.training
     plan = plan_ingest(tmp_path / "zoo", [large, small, first, late], images())
     assert small.module.training is False  # it was loaded for the probe
@@ -307,6 +399,7 @@ def test_speed_of_models_that_are_not_run_goes_by_their_cost(tmp_path):
     assert time_of["of-64"] == pytest.approx(time_of["of-16"] * 4, rel=0.01)
     assert set(plan.time.measured) == {"first", "of-16"}
     assert time_of["late"] is None
+    assert plan.outlines["first"].weights_bytes == small.outline().weights_bytes  # known since it was loaded
     text = "\n".join(plan.lines())
     assert "of unknown speed, and not counted in time: late" in text
     assert "time        at least about" in text
@@ -369,9 +462,12 @@ def test_an_archive_that_may_not_fit_is_told_and_not_refused(tmp_path, monkeypat
 
 def test_memory_that_is_short_is_refused_with_both_numbers(tmp_path, monkeypatch):
     models = [TorchModel("m", network(10), preprocess=StatedPreprocess((3, 32, 32)))]
-    monkeypatch.setattr(room_module, "available_bytes", lambda: 100_000)
+    monkeypatch.setattr(memory_module, "available_bytes", lambda: 100_000)
+    least = plan_ingest(tmp_path / "zoo", models, images(400), probe=False).memory.host_least_bytes
+    assert least > 2 * 256 * 4 * 3 * 32 * 32  # two batches
     with pytest.raises(
-        errors.ArgumentError, match=r"at least 12\.6 MB of memory, 100\.0 kB are free; .*batch-size, now 256"
+        errors.ArgumentError,
+        match=rf"at least {told(least)} of memory, 100\.0 kB are free; .*batch-size, now 256",
     ):
         check_room(tmp_path / "zoo", models, images(400))
     check_room(tmp_path / "zoo", models, images(400), batch_size=1)
@@ -416,6 +512,16 @@ def test_examples_of_another_store(tmp_path):
     store = ds.create_from(tmp_path / "zoo", Counted())
     with pytest.raises(errors.ExamplesMismatch, match="the data has 1299 examples"):
         plan_ingest(store, linear("m"), Counted(N - 1), probe=False)
+
+
+def test_a_plan_given_to_a_run_is_not_made_again(tmp_path, monkeypatch):
+    rows = Counted()
+    store = ds.create_from(tmp_path / "zoo", rows)
+    plan = check_room(store, linear("m"), rows)
+    with pytest.raises(errors.ArgumentError, match="plan was made for other models"):
+        infer(store, linear("other"), rows, plan=plan)
+    monkeypatch.setattr("dissensus.ingest.streaming.stream.check_room", lambda *_, **__: pytest.fail("again"))
+    assert not infer(store, linear("m"), rows, progress=False, plan=plan).failed
 
 
 # what people see
@@ -468,7 +574,7 @@ def test_plan_of_the_command_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("more", [[], ["--plan"]])
 def test_the_command_refuses_before_it_makes_a_store(tmp_path, monkeypatch, more):
     monkeypatch.setattr(room_module, "free_bytes", lambda _: 1000)
-    monkeypatch.setattr(room_module, "available_bytes", lambda: 1 << 40)
+    monkeypatch.setattr(memory_module, "available_bytes", lambda: 1 << 40)
     save_for_hf(timm.create_model("test_resnet", num_classes=3), tmp_path / "r", safe_serialization=True)
     data = image_folder(tmp_path / "val")
     command = [

@@ -813,6 +813,57 @@ def test_with_waiting_a_busy_model_comes_last(make, rows, monkeypatch):
     assert rows.spans() == dict.fromkeys(BATCHES, 2)
 
 
+def test_a_busy_model_is_not_loaded(make, rows, monkeypatch):
+    store, loads = make("s"), []
+
+    def load():
+        loads.append(store.path.joinpath("staging/b.lock").exists())
+        return Model().source("b")
+
+    writer = store.writer("b", fingerprint={"a": "b"})
+    assert "another process is writing" in outcome(run(store, LazyModel("b", load), rows, wait=False))["b"]
+    assert loads == []
+    writer.close()
+    assert outcome(run(store, LazyModel("b", load), rows)) == {"b": "done"}
+    assert loads == [True]  # under its lock
+    assert list(store.path.glob("staging/*.lock")) == []
+
+    def fails():
+        raise ValueError("as the test wants it")
+
+    assert run(store, LazyModel("c", fails), rows).failed
+    assert list(store.path.glob("staging/*.lock")) == []
+
+
+class Watched(torch.nn.Linear):
+    """Remembers where it was sent; its twin device is the processor under another name."""
+
+    def __init__(self, fails=False):
+        super().__init__(8, 1000)
+        self.sent, self.fails = [], fails
+
+    def to(self, device, *more, **options):
+        self.sent.append(str(device))
+        if self.fails and str(device) == "cpu:0":
+            raise RuntimeError("CUDA out of memory")
+        return super().to("cpu")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_module_that_the_caller_keeps_leaves_the_device_after_its_round(make, rows, fails):
+    module = Watched(fails)
+    report = run(make("s"), [TorchModel("a", module), TorchModel("b", module)], rows, device="cpu:0")
+    if fails:
+        assert module.sent == ["cpu:0", "cpu"] * 2
+        assert all("memory does not suffice to load" in row.error for row in report.failed)
+        return
+    assert set(outcome(report).values()) == {"done"}
+    assert module.sent == ["cpu:0", "cpu:0", "cpu", "cpu"]  # one round of both
+    module.sent.clear()
+    assert set(outcome(run(make("s2"), TorchModel("a", module), rows, device="cpu:0")).values()) == {"done"}
+    assert module.sent == ["cpu:0", "cpu"]
+
+
 # memory
 
 PEAK = """

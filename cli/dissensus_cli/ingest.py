@@ -208,10 +208,9 @@ def ingest(
             "restart": restart,
             "replace": replace,
         }
-        planned = {**settings, "device": targets[0], "dtype": dtype, "codec": codec}
+        planned = {**settings, "device": targets, "dtype": dtype, "codec": codec}
         place = _store(store, examples, dtype, codec) if store.exists() else store
-        if not plan:
-            announce(place, sources, examples, **planned)
+        room = None if plan else announce(place, sources, examples, **planned)
     if plan:
         return tell_plan(sink, place, sources, examples, **planned)
     with redirect_stdout(sys.stderr):
@@ -222,6 +221,7 @@ def ingest(
             device=targets,
             compile=compile,
             wait=wait,
+            plan=room,
             **settings,
         )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]

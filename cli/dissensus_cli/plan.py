@@ -15,7 +15,7 @@ from .output import Sink
 
 if TYPE_CHECKING:
     from dissensus import Store
-    from dissensus.ingest import ExampleSource, ModelSource
+    from dissensus.ingest import ExampleSource, IngestPlan, ModelSource
 
 PLAN = click.option(
     "--plan",
@@ -43,9 +43,11 @@ def tell_plan(
 
 def announce(
     store: Store | Path, sources: Sequence[ModelSource], examples: ExampleSource, **options: Any
-) -> None:
+) -> IngestPlan:
     """Say in two lines on stderr what is about to start; refuse what disk or memory cannot hold."""
     from dissensus.ingest import check_room
 
-    for line in check_room(store, sources, examples, **options).short():
+    plan = check_room(store, sources, examples, **options)
+    for line in plan.short():
         click.echo(line, err=True)
+    return plan

@@ -17,6 +17,7 @@ from .blocks import Block, read_blocks
 from .cache import top1_matrix
 from .embeddings import Embeddings
 from .inventory import Inventory
+from .locks import FileLock
 from .logits import Logits
 from .models import again
 from .reader import StoredModel
@@ -231,6 +232,7 @@ class Store(Inventory):
         replace: bool = False,
         copied: Mapping[str, Any] | None = None,
         embedding_dim: int | None = None,
+        lock: FileLock | None = None,
     ) -> ModelWriter:
         """Open a streaming writer; see `ModelWriter`."""
         self.require_current()
@@ -246,6 +248,7 @@ class Store(Inventory):
             replace=replace,
             copied=copied,
             embedding_dim=embedding_dim,
+            lock=lock,
         )
 
     def add(

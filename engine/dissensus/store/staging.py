@@ -62,6 +62,8 @@ class Staging:
         Complete fingerprint of what is going to be written.
     replace : bool
         Whether a model of this id may be there already.
+    lock : FileLock, optional
+        The model's, where the caller holds it already; released with the staging.
 
     Attributes
     ----------
@@ -75,14 +77,21 @@ class Staging:
     WriterBusy, ModelExists, NotWritable
     """
 
-    def __init__(self, root: Path, model_id: str, fingerprint: Mapping[str, str], replace: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        model_id: str,
+        fingerprint: Mapping[str, str],
+        replace: bool,
+        lock: FileLock | None = None,
+    ) -> None:
         name = fmt.folder_name(model_id)
         self.folder, self.final = root / fmt.STAGING / name, root / fmt.MODELS / name
         self.begun_at = now()
         self._model_id, self._fingerprint, self._replace = model_id, fingerprint, replace
         with writing(self.folder.parent):
             self.folder.parent.mkdir(exist_ok=True)
-        self._lock = model_lock(root, model_id)
+        self._lock = model_lock(root, model_id) if lock is None else lock
         try:
             self._sweep()
             self._require_room(root)

@@ -21,6 +21,7 @@ from .encoding import Encoded
 from .files import write_file
 from .fingerprint import complete
 from .identity import checked_name
+from .locks import FileLock
 from .parts import Part, array_part, derived_part
 from .records import commit_record, documents, finish_embeddings, finish_shard, row_tables
 from .rows import RowMaker, WriterContext
@@ -57,6 +58,8 @@ class ModelWriter:
         Provenance of the model that this is a copy of.
     embedding_dim : int, optional
         Number of features of the embeddings that `append` is given with every block; none by default.
+    lock : FileLock, optional
+        The model's (see `staging.model_lock`), where the caller holds it already; the writer releases it.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class ModelWriter:
         replace: bool = False,
         copied: Mapping[str, Any] | None = None,
         embedding_dim: int | None = None,
+        lock: FileLock | None = None,
     ) -> None:
         checked_name(model_id, "model_id")
         for name, given in (("fingerprint", fingerprint), ("metadata", metadata or {})):
@@ -98,7 +102,7 @@ class ModelWriter:
         if dim is not None:
             self._shards[fmt.EMBEDDINGS_SHARD] = self._geometry.of_embeddings(dim)
         self._parts: dict[str, Part] = {}  # by what is made of them; the derived columns first
-        self._staging = Staging(context.root, model_id, self.fingerprint, replace)
+        self._staging = Staging(context.root, model_id, self.fingerprint, replace, lock)
         try:
             self._open(restart)
         except BaseException:

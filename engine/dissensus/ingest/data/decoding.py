@@ -153,7 +153,8 @@ class DecodedExamples(ABC):
         text = f"{len(bad)} of {n} images could not be decoded: {first}{more}"
         if on_bad_image == "stop":
             raise UnreadableImage(
-                f"{text}; repair or remove them, or leave them out with on_bad_image='skip'"
+                f"{text}; repair or remove them, or leave them out with on_bad_image='skip' "
+                "(--on-bad-image skip)"
             )
         if len(bad) == n:
             raise UnreadableImage(f"{text}; no readable image is left")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.run.memory import available_bytes
+from dissensus.run.memory import available_bytes, peak_of
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +60,13 @@ class Host:
     def free_bytes(self) -> int:
         """Memory that models may still take."""
         return available_bytes()
+
+    def peak_of(self, run: Callable[[], None]) -> int | None:
+        """Run something and return the bytes that it took at the highest beside what was held before.
+
+        None where that cannot be told.
+        """
+        return peak_of(run)
 
     def release(self) -> None:
         """Give back what models left behind."""
@@ -115,6 +122,13 @@ class Cuda(Host):
         free = int(self._cuda.mem_get_info(self.device)[0])
         reserve = self._cuda.memory_reserved(self.device) - self._cuda.memory_allocated(self.device)
         return min(free + int(reserve), super().free_bytes())
+
+    def peak_of(self, run: Callable[[], None]) -> int | None:
+        """Run something and return the bytes of the device that it took at the highest."""
+        before = self._cuda.memory_allocated(self.device)
+        self._cuda.reset_peak_memory_stats(self.device)
+        run()
+        return int(self._cuda.max_memory_allocated(self.device)) - int(before)
 
     def release(self) -> None:
         """Give torch's reserve back to the device."""

@@ -61,28 +61,32 @@ def encode_there(logits: torch.Tensor, dtype: str) -> DeviceRows:
     rowmin, rowmax = x.amin(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)
     is_maximum = x == rowmax
     centred = (x - rowmax).clamp_(FLOOR, -STEP).masked_fill_(is_maximum, 0)  # no loser ties by rounding
-    # the exact difference: float32 would cost lse half its digits; in place, since pages of a new large array
-    # take longer than the arithmetic
+    # all large arrays in place, and one after the other: pages of a new one take longer than the arithmetic
+    top: tuple[torch.Tensor, ...] = ()
+    if x.shape[1] >= TOP_FROM:
+        first = _first_classes(x)
+        top1, top = first[:, 0].int(), (first[:, :TOP_K].int(), centred.gather(1, first))
+    else:
+        top1 = _first_true(is_maximum)
+    # the exact difference: float32 would cost lse half its digits
     wide = x.double().sub_(rowmax)
     lse = rowmax[:, 0].double() + wide.exp_().sum(dim=1).log_()
-    top1 = _first_true(is_maximum)
     finite = torch.isfinite(rowmin).all() & torch.isfinite(rowmax).all()
-    top = _view(x, centred) if x.shape[1] >= TOP_FROM else ()
     return DeviceRows(centred.to(getattr(torch, dtype)), top1, rowmax[:, 0], lse, finite, logits, top)
 
 
-def _view(x: torch.Tensor, centred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Top classes and values of rows; torch.topk leaves open which of equal values it takes, integers differ.
+def _first_classes(x: torch.Tensor) -> torch.Tensor:
+    """First classes of rows, one more than are kept, in order; of equal values the lowest class first.
 
-    The twin of `dissensus.store.encoding.top_classes`.
+    torch.topk leaves open which of equal values it takes; integers that hold value and class differ. The twin
+    of `dissensus.store.encoding.top_classes`.
     """
     bits = (x + 0.0).view(torch.int32)  # -0 is 0
-    ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    ascending = bits.bitwise_xor_((bits >> 31).bitwise_and_(0x7FFFFFFF))
     last = x.shape[1] - 1
     classes = torch.arange(last, -1, -1, device=x.device)
-    keys = (ascending.long() << 32) | classes
-    first = last - (keys.topk(TOP_K + 1, dim=1).values & 0xFFFFFFFF)
-    return first[:, :TOP_K].int(), centred.gather(1, first)
+    keys = ascending.long().bitwise_left_shift_(32).bitwise_or_(classes)
+    return last - (keys.topk(TOP_K + 1, dim=1).values & 0xFFFFFFFF)
 
 
 def to_rows(

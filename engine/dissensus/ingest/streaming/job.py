@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError, ModelExists, NoFeatures
 from dissensus.store.fingerprint import complete, require_same_fingerprint
+from dissensus.store.identity import checked_name
+from dissensus.store.staging import model_lock
 
 from ..zoo.execution import Execution
 from .batches import own
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from dissensus.store.catalog import Store
+    from dissensus.store.locks import FileLock
     from dissensus.store.writer import ModelWriter
 
     from ..data.examples import ExampleSource, Images
@@ -77,6 +80,15 @@ class Job:
         """What moves batches to the device and rows back."""
         return lane_of(self.device)
 
+    def lock(self, source: ModelSource) -> FileLock:
+        """Take a model's lock, before it is loaded: loading is the dear part of finding a rival.
+
+        Raises
+        ------
+        WriterBusy, NotWritable, ArgumentError
+        """
+        return model_lock(self.store.path, checked_name(source.model_id, "model_id"))
+
     def load(self, source: ModelSource) -> Predictor:
         """Load a model and set it up as the run asks for.
 
@@ -121,13 +133,17 @@ class Job:
             warnings.warn(f"model {source.model_id!r} is stored without embeddings: {error}", stacklevel=2)
             return None
 
-    def writer(self, source: ModelSource, predictor: Predictor, dim: int | None = None) -> ModelWriter | None:
+    def writer(
+        self, source: ModelSource, predictor: Predictor, lock: FileLock | None = None, dim: int | None = None
+    ) -> ModelWriter | None:
         """Open a writer for a model; None where it is in the store already, of the same origin.
 
         Parameters
         ----------
         source, predictor
             The model.
+        lock
+            Of the model where it is held already, see `lock`; the writer releases it.
         dim
             Number of its features, where they are kept.
 
@@ -136,13 +152,15 @@ class Job:
         WriterBusy, FingerprintMismatch, StoreFull, NotWritable
         """
         try:
-            return self._open(source, predictor, dim, replace=False)
-        except ModelExists:
+            return self._open(source, predictor, dim, replace=False, lock=lock)
+        except ModelExists:  # its lock is let go
             if self._is_stored(source.model_id, predictor, dim):
                 return None
-            return self._open(source, predictor, dim, replace=True)
+            return self._open(source, predictor, dim, replace=True, lock=None)
 
-    def _open(self, source: ModelSource, predictor: Predictor, dim: int | None, replace: bool) -> ModelWriter:
+    def _open(
+        self, source: ModelSource, predictor: Predictor, dim: int | None, replace: bool, lock: FileLock | None
+    ) -> ModelWriter:
         return self.store.writer(
             source.model_id,
             fingerprint=self.fingerprint(predictor),
@@ -151,6 +169,7 @@ class Job:
             restart=self.restart,
             replace=replace,
             embedding_dim=dim,
+            lock=lock,
         )
 
     def fingerprint(self, predictor: Predictor) -> dict[str, str]:

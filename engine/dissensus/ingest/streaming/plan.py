@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from dissensus.errors import ArgumentError, StoreFull
 
 from ..zoo.outline import Outline
+from .memory import Memory
 from .plan_text import count, lines, short, told
 from .probe import Probe
-from .room import Disk, Memory
+from .room import Disk
 from .timing import Expected
 
 if TYPE_CHECKING:
@@ -35,6 +36,35 @@ class Group:
 
 
 @dataclass(frozen=True)
+class DevicePlan:
+    """What one process does, on its device.
+
+    Attributes
+    ----------
+    device
+        As torch calls it.
+    rounds
+        Models by the round in which they are in memory together. Of several devices each takes the next
+        models as it gets ready, so that a run may share them out in another way.
+    needed_bytes, free_bytes
+        Memory of the device at the highest and there; None where it has none of its own.
+    time
+        Seconds; None where nothing was measured.
+    """
+
+    device: str
+    rounds: list[list[str]]
+    needed_bytes: int | None
+    free_bytes: int | None
+    time: Expected | None
+
+    @property
+    def n_models(self) -> int:
+        """How many models it runs."""
+        return sum(map(len, self.rounds))
+
+
+@dataclass(frozen=True)
 class IngestPlan:
     """What a run is going to do, and what it takes.
 
@@ -43,7 +73,7 @@ class IngestPlan:
     store
         Path of the store.
     n_examples, n_classes, batch_size, device
-        Of the run.
+        Of the run; several devices are joined by commas.
     stored
         Models that are in the store by their id; whether their weights are the same is seen on loading.
     staged
@@ -53,15 +83,17 @@ class IngestPlan:
     groups
         The same by preprocessing.
     rounds
-        The same by the round in which they are in memory together.
+        The same by the round in which they are in memory together, those of the first device first.
+    devices
+        What every device does, one process each.
     decodes, decodes_alone
         Images that are read and decoded, and how many it would be with one model at a time.
     disk, memory
         Bytes needed and there.
     time
-        Seconds; None where nothing was measured.
+        Seconds, until the last device is done; None where nothing was measured.
     probe
-        What was measured, None without.
+        What was measured on the first device, None without.
     """
 
     store: str
@@ -74,6 +106,7 @@ class IngestPlan:
     outlines: dict[str, Outline]
     groups: list[Group]
     rounds: list[list[str]]
+    devices: list[DevicePlan]
     decodes: int
     decodes_alone: int
     disk: Disk
@@ -88,17 +121,17 @@ class IngestPlan:
 
     @property
     def too_large(self) -> list[str]:
-        """Models whose weights alone are more than the memory where they run."""
-        memory = self.memory
-        free = memory.host_free_bytes if memory.device_free_bytes is None else memory.device_free_bytes
+        """Models whose weights alone are more than the memory of any place where they might run."""
+        host = self.memory.host_free_bytes
+        free = max(host if one.free_bytes is None else one.free_bytes for one in self.devices)
         return [name for name, one in self.outlines.items() if (one.weights_bytes or 0) > free]
 
     def require_room(self) -> None:
         """Refuse a run that cannot end well, before anything is loaded.
 
         Only what is certain is refused: bytes that a store of codec "raw" is going to have, and memory that
-        models and batches of known size take. A single model too large for a device of its own memory is
-        left to fail alone.
+        models and batches of known size take at the least. A single model too large for a device of its own
+        memory is left to fail alone.
 
         Raises
         ------
@@ -114,19 +147,19 @@ class IngestPlan:
                 f"at {self.store}, {told(disk.free_bytes)} are free; run fewer models, free some "
                 "space, make the store on another disk, or make it with codec='archive' (--codec archive)"
             )
-        if memory.host_bytes > memory.host_free_bytes:
+        if memory.host_least_bytes > memory.host_free_bytes:
             raise ArgumentError(
-                f"this run needs at least {told(memory.host_bytes)} of memory, "
+                f"this run needs at least {told(memory.host_least_bytes)} of memory, "
                 f"{told(memory.host_free_bytes)} are free; take a smaller batch_size "
                 f"(--batch-size, now {self.batch_size}), fewer models at once (resident), or leave out the "
                 "largest models"
             )
-        there = memory.device_free_bytes
-        if there is not None and self.outlines and len(self.too_large) == len(self.outlines):
+        there = [one.free_bytes for one in self.devices if one.free_bytes is not None]
+        if there and self.outlines and len(self.too_large) == len(self.outlines):
             least = min(one.weights_bytes or 0 for one in self.outlines.values())
             raise ArgumentError(
-                f"the smallest model needs {told(least)} of memory on {self.device}, {told(there)} are free; "
-                "free it from other programs, or run on the CPU (device='cpu', --device cpu)"
+                f"the smallest model needs {told(least)} of memory on {self.device}, {told(max(there))} are "
+                "free; free it from other programs, or run on the CPU (device='cpu', --device cpu)"
             )
 
     def to_arrow(self) -> pa.Table:
@@ -174,6 +207,7 @@ class IngestPlan:
             "decodes_alone": self.decodes_alone,
             "disk": asdict(self.disk),
             "memory": asdict(self.memory),
+            "devices": [asdict(one) for one in self.devices],
             "time": None if self.time is None else asdict(self.time),
             "probe": None if self.probe is None else asdict(self.probe),
         }

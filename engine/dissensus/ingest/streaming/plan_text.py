@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..zoo.outline import Outline
-    from .plan import Group, IngestPlan
+    from .plan import DevicePlan, Group, IngestPlan
 
 _INDENT = 12
 _NAMED = 4
@@ -25,6 +26,7 @@ def lines(plan: IngestPlan, width: int) -> list[str]:
         "disk": _disk(plan),
         "memory": _memory(plan) if plan.outlines else "",
         "time": _time(plan),
+        **(_devices(plan) if plan.outlines else {}),
     }
     body = [line for name, text in facts.items() if text for line in _fact(name, text, width)]
     table = _table(plan, width) if plan.outlines else []
@@ -37,13 +39,11 @@ def short(plan: IngestPlan) -> list[str]:
     if not plan.outlines:
         return [f"all {len(plan.stored)} models are in the store; their origin is checked"]
     memory = plan.memory
-    where = "" if memory.device_bytes is None else f" of {plan.device}"
-    needed = memory.host_bytes if memory.device_bytes is None else memory.device_bytes
-    free = memory.host_free_bytes if memory.device_free_bytes is None else memory.device_free_bytes
     rounds = count(len(plan.rounds), "round", "rounds")
     return [
         f"models: {_models(plan)}; {rounds}, {plan.decodes:,} images to decode",
-        f"disk: {_disk(plan)}; memory{where}: at least {told(needed)}, {told(free)} free",
+        f"disk: {_disk(plan)}; memory: at least {told(memory.host_least_bytes)}, "
+        f"{told(memory.host_free_bytes)} free",
     ]
 
 
@@ -78,15 +78,34 @@ def _disk(plan: IngestPlan) -> str:
 
 def _memory(plan: IngestPlan) -> str:
     memory = plan.memory
-    parts = [f"weights {told(memory.weights_bytes)}", f"batches {told(memory.batches_bytes)}"]
-    if memory.activations_bytes is not None:
-        parts.append(f"activations {told(memory.activations_bytes)}")
-    text = f"at least {told(memory.host_bytes)}, {told(memory.host_free_bytes)} free"
-    if memory.device_bytes is not None and memory.device_free_bytes is not None:
-        text += (
-            f"; on {plan.device} at least {told(memory.device_bytes)}, {told(memory.device_free_bytes)} free"
-        )
-    return f"{text} ({', '.join(parts)})"
+    there = f"{told(memory.host_free_bytes)} free"
+    if plan.probe is None:
+        return f"at least {told(memory.host_least_bytes)}, {there}"
+    sizes = {field.name: getattr(memory.parts, field.name) for field in fields(memory.parts)}
+    parts = ", ".join(f"{name} {told(size)}" for name, size in sizes.items() if size)
+    each = "" if len(plan.devices) == 1 else "the largest of its processes: "
+    return f"up to {told(memory.host_bytes)}, {there} ({each}{parts})"
+
+
+def _devices(plan: IngestPlan) -> dict[str, str]:
+    """Return a line for each device, where there are several or one has memory of its own."""
+    if len(plan.devices) == 1 and plan.devices[0].free_bytes is None:
+        return {}
+    names = [one.device for one in plan.devices]
+    return {
+        one.device if names.count(one.device) == 1 else f"{one.device} #{i + 1}": _device(one, plan)
+        for i, one in enumerate(plan.devices)
+    }
+
+
+def _device(one: DevicePlan, plan: IngestPlan) -> str:
+    parts = [f"{count(one.n_models, 'model', 'models')} in {count(len(one.rounds), 'round', 'rounds')}"]
+    if one.time is not None:
+        parts.append(f"about {duration(one.time.total_s)}")
+    if one.needed_bytes is not None and one.free_bytes is not None:
+        known = "at least" if plan.probe is None else "up to"
+        parts.append(f"{known} {told(one.needed_bytes)} of its memory, {told(one.free_bytes)} free")
+    return ", ".join(parts)
 
 
 def _time(plan: IngestPlan) -> str:
@@ -162,7 +181,11 @@ def _notes(plan: IngestPlan) -> list[str]:
         notes.append("the disk may not suffice; what is written when it is full is kept, and can be resumed")
     if plan.too_large:
         notes.append(f"larger than the memory there is: {_names(plan.too_large)}")
-    if plan.memory.device_bytes is not None:
+    if plan.memory.host_bytes > plan.memory.host_free_bytes:
+        notes.append(
+            "memory may not suffice: take a smaller --batch-size, a smaller --resident, or fewer --workers"
+        )
+    if plan.memory.devices:
         notes.append(
             "where the device's memory does not suffice for a batch, a model goes on with half of it"
         )

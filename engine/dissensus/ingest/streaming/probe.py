@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..zoo.execution import Execution
-from ..zoo.outline import Outline
+from ..zoo.models import leave_device
+from ..zoo.outline import UNKNOWN, Outline
 from .batches import own
 from .checks import wrong_class_count
 from .failures import Failure
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 BUDGET_S = 20.0  # for all models together
 _ONE_S = 1.5  # for one model, and for one preprocessing
+_PEAK_S = 5.0  # at most, for the memory of a whole batch
+_TELLING_BYTES = 16 << 20  # below, a pass takes little beside what every first pass takes
 _FEW = 8  # examples, of which a pass says little: starting threads takes as long as computing
 
 
@@ -37,6 +40,10 @@ class Timed:
         How many examples it was given.
     prepare_s, prepared_bytes
         Seconds to prepare one of them, and what it takes.
+    peak_bytes
+        Most memory that a pass of these took beside weights and input; None where it cannot be told.
+    params, weights_bytes
+        As the loaded model records them, None where it does not.
     """
 
     example_s: float
@@ -44,6 +51,18 @@ class Timed:
     n_examples: int
     prepare_s: float
     prepared_bytes: int
+    peak_bytes: int | None = None
+    params: int | None = None
+    weights_bytes: int | None = None
+
+    def told(self, outline: Outline) -> Outline:
+        """Return an outline with what is known of the model since it was loaded."""
+        found = {name: getattr(self, name) for name in ("params", "weights_bytes")}
+        return replace(outline, **{k: v for k, v in found.items() if getattr(outline, k) is None})
+
+    def pass_bytes(self, n: int) -> int:
+        """Return the most memory that a pass of n examples takes, as measured; 0 where nothing was."""
+        return -(-(self.peak_bytes or 0) * n // self.n_examples)
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,10 @@ class Probe:
         Models that could not be run, and why.
     seconds
         What all of it took.
+    families
+        The model that was run of each family, by the name of the family.
+    excess
+        How many times what their tensors add up to they took of memory, 1 or more.
     """
 
     read_s: float
@@ -71,6 +94,28 @@ class Probe:
     models: Mapping[str, Timed]
     failed: Mapping[str, str]
     seconds: float
+    families: Mapping[str, str]
+    excess: float
+
+    def pass_bytes(self, model: Outline, n: int, counted: int) -> int:
+        """Return the most memory that a pass of n examples takes: measured, or as of measured models.
+
+        Parameters
+        ----------
+        model
+            Run or not.
+        n
+            Examples.
+        counted
+            What its tensors add up to; 0 where they were not counted.
+        """
+        own = self.models.get(model.model_id)
+        if own is not None:
+            return max(own.pass_bytes(n), counted)
+        like = self.models.get(self.families.get(model.family, ""))
+        if counted or like is None:
+            return int(counted * self.excess)
+        return like.pass_bytes(n)
 
 
 def measure(
@@ -120,13 +165,24 @@ def measure(
                 break
             failed[source.model_id] = result.text
     seconds = time.perf_counter() - begun
-    return Probe(read_s, _n_bytes(images), prepare_s, prepared_bytes, models, failed, seconds)
+    families = {outlines[name].family: name for name in models if outlines[name].family != UNKNOWN}
+    excess = max([1.0, *(_excess(timed, outlines[name]) for name, timed in models.items())])
+    image_bytes = _n_bytes(images)
+    return Probe(read_s, image_bytes, prepare_s, prepared_bytes, models, failed, seconds, families, excess)
+
+
+def _excess(timed: Timed, outline: Outline) -> float:
+    """Return how many times its counted activations a model took; of small passes it says nothing."""
+    counted = timed.n_examples * (outline.activation_bytes or 0)
+    return (timed.peak_bytes or 0) / counted if counted >= _TELLING_BYTES else 1.0
 
 
 def _families(sources: Sequence[ModelSource], outlines: Mapping[str, Outline]) -> list[list[ModelSource]]:
     families: dict[str, list[ModelSource]] = {}
     for source in sources:
-        families.setdefault(outlines[source.model_id].family, []).append(source)
+        name = outlines[source.model_id].family
+        # nothing says that those of unknown family are alike
+        families.setdefault(f"{name} {source.model_id}" if name == UNKNOWN else name, []).append(source)
     for family in families.values():
         family.sort(key=lambda source: outlines[source.model_id].gmacs or 0.0)
     return sorted(families.values(), key=len, reverse=True)
@@ -159,7 +215,7 @@ def _prepare(prepare: Callable[[Images], Any], images: Images) -> tuple[float, i
 def _run(
     source: ModelSource, images: Images, lane: Host, execution: Execution, n_classes: int
 ) -> Timed | Failure:
-    begun = time.perf_counter()
+    begun, predictor = time.perf_counter(), None
     try:
         predictor = source.load(lane.device)
         if execution != Execution() and hasattr(predictor, "executed"):
@@ -167,10 +223,15 @@ def _run(
         load_s = time.perf_counter() - begun
         if predictor.n_classes not in (None, n_classes):
             return Failure.of(wrong_class_count(source.model_id, predictor.n_classes or 0, n_classes))
-        return _run_loaded(predictor, images, lane, load_s)
+        timed = _run_loaded(predictor, images, lane, load_s)
+        known = predictor.metadata
+        return replace(timed, params=known.get("params"), weights_bytes=known.get("weights_bytes"))
     except Exception as error:  # runs code of any model
         return Failure.of(error)
     finally:
+        if predictor is not None:
+            leave_device(predictor)
+        predictor = None  # before the reserve is given back
         lane.release()
 
 
@@ -181,7 +242,8 @@ def _run_loaded(predictor: Predictor, images: Images, lane: Host, load_s: float)
     while n < len(images) and (n < _FEW or time.perf_counter() - begun < _ONE_S / 2):
         n = min(len(images), max(_FEW, 2 * n, int(_ONE_S / 3 / max(timed.example_s, 1e-9))))
         timed = run(n)
-    return timed
+    whole = len(images) * timed.example_s <= _PEAK_S
+    return run.weighed(timed, len(images) if whole else timed.n_examples)
 
 
 @dataclass(frozen=True)
@@ -200,6 +262,15 @@ class _Runner:
         return Timed(
             min(self._seconds(there) for _ in range(2)) / n, self.load_s, n, prepare_s / n, _n_bytes(batch)
         )
+
+    def weighed(self, timed: Timed, n: int) -> Timed:
+        """Add the memory of a pass; of a whole batch where time allows, else of as many as were timed."""
+        there = self.lane.upload(self.predictor.prepare(own(self.images[:n])))
+        peak = self.lane.peak_of(lambda: self._pass(there))
+        return replace(timed, peak_bytes=None if peak is None else -(-peak * timed.n_examples // n))
+
+    def _pass(self, batch: Any) -> None:
+        self._seconds(batch)
 
     def _seconds(self, batch: Any) -> float:
         clock = self.lane.start()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dissensus.errors import StoreFull
 from dissensus.store.encoding import Encoded
 
+from ..zoo.models import leave_device
 from .batches import own
 from .checks import check_output
 from .failures import Failure, is_out_of_memory, no_memory
@@ -198,6 +199,10 @@ class Resident:
         except Exception as late:
             self.fail(late)
         self._other_s += time.perf_counter() - begun
+
+    def leave(self) -> None:
+        """Free the device of the model; once no model of the round runs any more, some may be one module."""
+        leave_device(self._predictor)
 
     def _describe(self) -> None:
         """Tell how the rows that this run wrote were made; those before are an earlier run's."""

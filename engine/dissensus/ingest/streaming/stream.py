@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..data.examples import ExampleSource
     from ..zoo.models import ModelSource
+    from .plan import IngestPlan
 
 
 def infer(
@@ -50,6 +51,7 @@ def infer(
     replace: bool = False,
     wait: bool = True,
     progress: bool = True,
+    plan: IngestPlan | None = None,
 ) -> InferReport:
     """Run models over the store's examples and stream their logits into the store.
 
@@ -99,6 +101,8 @@ def infer(
         without it they count as failed.
     progress
         Show examples/s and the time left on stderr.
+    plan
+        What `check_room` gave for the same arguments, where the caller has it already.
 
     Returns
     -------
@@ -146,8 +150,11 @@ def infer(
         "restart": restart,
         "replace": replace,
     }
-    layout = {"device": targets[0], "precision": precision, "channels_last": channels_last}
-    plan = check_room(store, sources, examples, **layout, **planned)
+    layout = {"device": targets, "precision": precision, "channels_last": channels_last}
+    if plan is None:
+        plan = check_room(store, sources, examples, **layout, **planned)
+    elif {*plan.outlines, *plan.stored} != {source.model_id for source in sources}:
+        raise ArgumentError("plan was made for other models; pass what check_room gives for these, or none")
     options = {**planned, "execution": execution, "wait": wait, "progress": progress}
     ordered = in_order_of_preparation(sources, plan.outlines)
     rows = _run(store, ordered, examples, targets, options)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
+
+from ..zoo.outline import UNKNOWN
 
 if TYPE_CHECKING:
     from ..zoo.outline import Outline
@@ -46,8 +48,10 @@ def expected(
     n_left: Mapping[str, int],
     n_read: Sequence[int],
     probe: Probe,
+    speeds: Mapping[str, float | None],
     overlaps: bool,
     workers: int,
+    rivals: int = 1,
 ) -> Expected:
     """Return the time of rounds of models.
 
@@ -61,20 +65,42 @@ def expected(
         Examples that each round reads.
     probe
         What was measured.
+    speeds
+        See `speeds_of`.
     overlaps
         Whether reading takes no time from computing, as on a device of its own.
     workers
         Processes that prepare.
+    rivals
+        Processes that do such work on the same processors, this one included.
     """
-    models = [model for one in rounds for model in one]
-    speeds = _speeds(models, probe)
+    own = [model.model_id for one in rounds for model in one]
     loads = [timed.load_s for timed in probe.models.values()]
-    loading = len(models) * median(loads) if loads else 0.0
+    loading = len(own) * median(loads) if loads else 0.0
     reading = [n * _reading_s(one, probe, workers) for one, n in zip(rounds, n_read, strict=True)]
     computing = [sum(n_left[m.model_id] * (speeds[m.model_id] or 0.0) for m in one) for one in rounds]
     parts = zip(reading, computing, strict=True)
     both = sum(max(pair) if overlaps else sum(pair) for pair in parts)
-    return Expected(both + loading, sum(reading), sum(computing), loading, speeds, list(probe.models))
+    return Expected(
+        rivals * (both + loading),
+        rivals * sum(reading),
+        rivals * sum(computing),
+        rivals * loading,
+        {name: speeds[name] for name in own},
+        [name for name in probe.models if name in own],
+    )
+
+
+def together(times: Sequence[Expected]) -> Expected | None:
+    """Return the time of devices that work beside each other: until the last one is done.
+
+    Reading, computing and loading are those of that one.
+    """
+    if not times:
+        return None
+    last = max(times, key=lambda one: one.total_s)
+    speeds = {name: speed for one in times for name, speed in one.example_s.items()}
+    return replace(last, example_s=speeds, measured=[name for one in times for name in one.measured])
 
 
 def _reading_s(models: Sequence[Outline], probe: Probe, workers: int) -> float:
@@ -87,8 +113,16 @@ def _reading_s(models: Sequence[Outline], probe: Probe, workers: int) -> float:
     return probe.read_s + max(max(preparing, default=0.0), sum(preparing) / cores)
 
 
-def _speeds(models: Sequence[Outline], probe: Probe) -> dict[str, float | None]:
-    """Return seconds an example: as measured, or by multiply-accumulates at the rate of the family."""
+def speeds_of(models: Sequence[Outline], probe: Probe) -> dict[str, float | None]:
+    """Return seconds an example: as measured, or by multiply-accumulates at the rate of the family.
+
+    Parameters
+    ----------
+    models
+        All of the run, those that were measured among them.
+    probe
+        What was measured.
+    """
     rates: dict[str, float] = {}
     like: dict[str, float] = {}
     for model in models:
@@ -107,4 +141,4 @@ def _speed(model: Outline, probe: Probe, rate: float | None, like: Mapping[str, 
         return probe.models[model.model_id].example_s
     if model.gmacs and rate is not None:
         return model.gmacs * rate
-    return None if model.family == "unknown" else like.get(model.family)
+    return None if model.family == UNKNOWN else like.get(model.family)

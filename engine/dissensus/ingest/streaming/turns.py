@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dissensus.errors import StoreFull, WriterBusy
 
+from ..zoo.models import leave_device
 from .failures import Failure, is_out_of_memory, no_memory
 from .job import Job
 from .report import ModelRun
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOM = 0.5  # share of the free memory that loaded models leave to batches and activations
 LOOK_AGAIN_S = 1.0
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 10.0
 
 
 class Turns:
@@ -76,7 +77,7 @@ class Turns:
             self._tell(ModelRun(source.model_id, "failed", f"not started: {self._full}"))
 
     def _wait(self) -> None:
-        """Let rivals go on for a while, longer each time: models are loaded anew to be looked at."""
+        """Let rivals go on for a while, longer each time."""
         if self._job.progress and not self._pause_s:
             names = ", ".join(source.model_id for source in self._busy)
             print(f"waiting for what other processes are making: {names}", file=sys.stderr, flush=True)
@@ -109,6 +110,7 @@ class Turns:
                 free = free or self._free_bytes()
                 resident = self._open(source, bool(residents))
                 if resident is not None:
+                    opened.callback(resident.leave)
                     residents.append(opened.push(resident))
             opened.pop_all()  # the round leaves them
         self._crowded = False
@@ -129,11 +131,9 @@ class Turns:
         """
         begun = time.perf_counter()
         try:
-            predictor = self._job.load(source)
-            watched = self._job.watched(source, predictor)
-            writer = self._job.writer(source, predictor, None if watched is None else watched.dim)
-            if writer is not None:
-                return Resident(self._job, source, predictor, writer, watched, begun)
+            resident = self._resident(source, begun)
+            if resident is not None:
+                return resident
             status, error = "stored", None
         except WriterBusy as busy:
             if self._job.wait:
@@ -154,8 +154,26 @@ class Turns:
         self._tell(ModelRun(source.model_id, status, error, time.perf_counter() - begun))
         return None
 
+    def _resident(self, source: ModelSource, begun: float) -> Resident | None:
+        """Lock a model, load it and open its writer; None where it is stored."""
+        with ExitStack() as undo:
+            lock = self._job.lock(source)
+            undo.callback(lock.release)
+            predictor = self._job.load(source)
+            undo.callback(leave_device, predictor)
+            watched = self._job.watched(source, predictor)
+            writer = self._job.writer(source, predictor, lock, None if watched is None else watched.dim)
+            if writer is None:
+                return None
+            undo.pop_all()  # the resident's now
+            return Resident(self._job, source, predictor, writer, watched, begun)
+
     def _round(self, residents: list[Resident]) -> None:
-        run_round(self._job, residents, self._label(residents))
+        try:
+            run_round(self._job, residents, self._label(residents))
+        finally:
+            for one in residents:
+                one.leave()
         for one in residents:
             if one.lacks_memory and len(residents) > 1:
                 self._alone.append(one.source)

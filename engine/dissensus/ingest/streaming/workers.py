@@ -30,7 +30,7 @@ from .overlap import look_ahead
 if TYPE_CHECKING:
     from .batches import Reading, Span
 
-_EACH = 2  # spans that a worker has in hand: one that it reads, and the next
+IN_HAND = 2  # spans that a worker has in hand: one that it reads, and the next
 _DEATHS = 3  # at one span, until it is no accident
 _DEATH = (EOFError, OSError)  # of a pipe, or of the memory of a tensor that was on its way
 _END_S = 5.0
@@ -160,7 +160,7 @@ class _Team:
 
     def _feed(self, worker: _Worker | None, first: int) -> None:
         """Keep a worker busy with its spans from `first` on."""
-        for number in range(first, min(first + _EACH * self._n, len(self._spans)), self._n):
+        for number in range(first, min(first + IN_HAND * self._n, len(self._spans)), self._n):
             if worker is not None and number not in worker.in_hand:
                 worker.send(number, self._spans[number])
 

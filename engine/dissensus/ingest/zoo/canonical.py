@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copyreg
 import hashlib
+import json
 import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,35 @@ def canonical_digest(value: object) -> str:
         Whatever the object raises when it cannot be taken apart, mostly TypeError.
     """
     return _Digester().digest(value).hex()
+
+
+def canonical_text(value: object) -> str:
+    """Return plain data as JSON that is the same in every process, whatever the order of sets and mappings.
+
+    Parameters
+    ----------
+    value
+        Numbers, texts, None, sequences, sets and mappings of these. Other objects enter by their `repr` where
+        it has no parts of its own (a dtype, a class, a path), else by their type and `canonical_digest`.
+
+    Raises
+    ------
+    Exception
+        Whatever an object raises that cannot be taken apart, mostly TypeError.
+    """
+    return json.dumps(value, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return {"set": sorted(map(canonical_text, value))}
+    torch = sys.modules.get("torch")
+    named = (type, PurePath, np.generic, *((torch.dtype, torch.device) if torch is not None else ()))
+    if isinstance(value, named):
+        return repr(value)
+    return f"{_name(type(value))} {canonical_digest(value)[:16]}"
 
 
 @dataclass(frozen=True)

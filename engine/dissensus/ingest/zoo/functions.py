@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import operator
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError, DissensusError, ModelLoadError, UnknownName
@@ -79,7 +80,7 @@ def find_function(name: str) -> Callable[[], Any]:
     try:
         function = operator.attrgetter(attribute)(module)
     except AttributeError as error:
-        known = [entry for entry in dir(module) if not entry.startswith("_")]
+        known = [name for name, entry in vars(module).items() if callable(entry) and name[0] != "_"]
         raise UnknownName.of("function", attribute, known, f"(of module {module_name})") from error
     if not callable(function):
         raise ArgumentError(f"{name} must be a function, it is {type(function).__name__}")
@@ -147,9 +148,9 @@ def _told(returned: object) -> str:
 
 
 def _failing(name: str, reason: str) -> ModelSource:
-    """Return a model that fails with this reason when its turn comes."""
+    """Return a model that fails with this reason when its turn comes, in whatever process."""
+    return LazyModel(name, partial(_fail, reason))
 
-    def fail() -> ModelSource:
-        raise ModelLoadError(reason)
 
-    return LazyModel(name, fail)
+def _fail(reason: str) -> ModelSource:
+    raise ModelLoadError(reason)

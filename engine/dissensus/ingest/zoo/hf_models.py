@@ -18,7 +18,7 @@ from torch import nn
 from dissensus.errors import ArgumentError, DissensusError, MissingDependency, ModelLoadError
 
 from ..data.examples import eight_bits
-from .canonical import text_digest
+from .canonical import canonical_text, text_digest
 from .checkpoints import one_line
 from .digests import describe_callable, state_digest, versions
 from .stated import EXAMPLE, fit_preprocess, prepared_size
@@ -88,7 +88,7 @@ class HfModel:
         config = {k: v for k, v in model.config.to_dict().items() if k not in _VOLATILE}
         fingerprint = {
             "architecture": type(model).__name__,
-            "config": text_digest(json.dumps(config, sort_keys=True, default=repr)),
+            "config": text_digest(canonical_text(config)),
             "weights": state_digest(model.state_dict()),
             "preprocessing": describe_callable(preprocess),
         }

@@ -145,6 +145,11 @@ class MappedPredictor:
         return lambda execution: replace(self, inner=inner(execution))
 
     @property
+    def leave(self) -> Callable[[], None]:
+        """The model's own, where it has one."""
+        return self.inner.leave  # type: ignore[attr-defined,no-any-return]
+
+    @property
     def module(self) -> Any:
         """The model's own, where it has one."""
         return self.inner.module  # type: ignore[attr-defined]

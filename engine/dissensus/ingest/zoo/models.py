@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -17,7 +18,8 @@ class Predictor(Protocol):
     """A loaded model: `prepare` runs in a reader thread or process, the call itself in the main thread.
 
     A predictor may also have a `preparation`: a function that does what `prepare` does, that can be pickled
-    without the model, and that equals those of models which take the same batches; they share them then.
+    without the model, and that equals those of models which take the same batches; they share them then. One
+    with a `leave` is told when its round is over, to take off the device what somebody else keeps in memory.
     """
 
     @property
@@ -41,6 +43,16 @@ class Predictor(Protocol):
 
     def __call__(self, batch: Any) -> Any:
         """Return a (B, C) tensor or array for a prepared batch."""
+
+
+def leave_device(predictor: Predictor) -> None:
+    """Tell a predictor that it is not needed any more; what goes wrong in that concerns nobody."""
+    with suppress(Exception):  # a device that failed refuses this too
+        getattr(predictor, "leave", _nothing)()
+
+
+def _nothing() -> None:
+    pass
 
 
 @runtime_checkable

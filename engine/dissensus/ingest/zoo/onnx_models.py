@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from .callables import OwnImages
 from .checkpoints import one_line
 from .digests import describe_callable, file_digest, versions
 from .model_files import ModelFile
+from .onnx_file import Weights, read_weights
 from .outline import Outline, outline_of_file
 from .outputs import refuse_probabilities
 from .stated import EXAMPLE, UNKNOWN, InputSize, fit_preprocess, prepared_size, told
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from ..data.examples import Images
 
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
-_LOCATION = re.compile(rb"\n\x08location\x12(?:([\x00-\x7f])|([\x80-\xff])([\x00-\x7f]))")
 
 
 @dataclass(frozen=True)
@@ -79,10 +77,12 @@ class OnnxModel(ModelFile):
         given, output = _input(session, path), _output(session, path, self.output)
         preprocess = fit_preprocess(self.preprocess, given.size)
         size = prepared_size(preprocess)
-        files = [path, *external_files(path)]
+        weights = read_weights(path)
+        files = [path, *_beside(path, weights)]
         metadata = {
             "source": "onnx",
             "file": path.name,
+            "params": weights.params,
             "weights_bytes": sum(file.stat().st_size for file in files),
             **({} if size is None else {"input_size": told(size)}),
             **given.limits.describe(),
@@ -112,9 +112,10 @@ class OnnxModel(ModelFile):
     def outline(self, counted: bool = True) -> Outline:
         """Return what files and `preprocess` tell: the size of the model's input stands inside it."""
         path = Path(self.path)
-        return outline_of_file(
-            self.model_id, "onnx", [path, *external_files(path)], self.preprocess, OwnImages
-        )
+        weights = read_weights(path)
+        files = [path, *_beside(path, weights)]
+        outline = outline_of_file(self.model_id, "onnx", files, self.preprocess, OwnImages)
+        return replace(outline, params=weights.params)
 
 
 @dataclass(frozen=True)
@@ -205,18 +206,12 @@ class OnnxPredictor:
 
 
 def external_files(path: Path) -> list[Path]:
-    """Return the files beside an ONNX file that hold weights of it, as it names them.
+    """Return the files beside an ONNX file that hold weights of it, as it names them."""
+    return _beside(path, read_weights(path))
 
-    The names stand in the file as entries "location" of its tensors; they are found by these bytes, which
-    needs no reader of the whole format.
-    """
-    names: set[str] = set()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for found in _LOCATION.finditer(data):
-            short, low, high = found.groups()
-            length = short[0] if short else (low[0] & 0x7F) | high[0] << 7
-            names.add(data[found.end() : found.end() + length].decode("utf-8", "replace"))
-    return [path.parent / name for name in sorted(names) if (path.parent / name).is_file()]
+
+def _beside(path: Path, weights: Weights) -> list[Path]:
+    return [path.parent / name for name in weights.files if (path.parent / name).is_file()]
 
 
 def _session(path: Path, device: torch.device) -> Any:

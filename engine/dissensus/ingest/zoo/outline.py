@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .canonical import canonical_digest
 from .stated import StatedPreprocess, prepared_size
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .models import ModelSource
 
 S = TypeVar("S")
+UNKNOWN = "unknown"  # source and family of a model that tells nothing
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Outline:
     """
 
     model_id: str
-    source: str = "unknown"
-    family: str = "unknown"
+    source: str = UNKNOWN
+    family: str = UNKNOWN
     params: int | None = None
     weights_bytes: int | None = None
     gmacs: float | None = None
@@ -125,13 +127,17 @@ def describe_preparation(preprocess: Callable[[Images], Any] | None) -> str:
         return "images as they are"
     if isinstance(preprocess, StatedPreprocess) and preprocess.input_size is not None:
         return f"{tell_config(vars(preprocess))}, as stated"  # a run takes timm's own for another
-    if hasattr(preprocess, "__dataclass_fields__"):
-        return repr(preprocess)
     name = getattr(preprocess, "__qualname__", type(preprocess).__qualname__)
     try:
-        return f"{name} #{hash(preprocess) & 0xFFFFFFFFFFFF:012x}"
-    except TypeError:  # cannot be shared either
-        return f"{name} #{id(preprocess) & 0xFFFFFFFFFFFF:012x}"
+        own = hash(preprocess)
+    except TypeError:  # a run compares it: by value where it is a record, else it is equal to itself only
+        is_record = hasattr(preprocess, "__dataclass_fields__")
+        return f"{name} #{canonical_digest(preprocess)[:12] if is_record else _number(id(preprocess))}"
+    return repr(preprocess) if hasattr(preprocess, "__dataclass_fields__") else f"{name} #{_number(own)}"
+
+
+def _number(value: int) -> str:
+    return f"{value & 0xFFFFFFFFFFFF:012x}"
 
 
 def tell_config(config: Mapping[str, Any]) -> str:

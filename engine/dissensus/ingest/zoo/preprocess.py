@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -99,8 +100,8 @@ class TimmPreprocess:
 
 
 def _threads() -> int:
-    """One in a worker process, which has others beside it."""
-    return min(_MAX_THREADS, os.cpu_count() or 1) if torch.utils.data.get_worker_info() is None else 1
+    """One in a process that decodes, which has others beside it: ours and torch's are daemons."""
+    return 1 if multiprocessing.current_process().daemon else min(_MAX_THREADS, os.cpu_count() or 1)
 
 
 def data_config(model: nn.Module, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import timm
 
 from dissensus.errors import DissensusError, ModelLoadError
 
+from .canonical import canonical_text
 from .checkpoints import (
     head_size,
     input_channels,
@@ -24,7 +25,7 @@ from .checkpoints import (
 )
 from .digests import state_digest, versions
 from .preprocess import TimmPreprocess, data_config
-from .timm_sources import model_args_text, require_architecture
+from .timm_sources import require_architecture
 from .torch_models import ModulePredictor, module_metadata
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def load_timm(source: TimmModel, device: torch.device) -> ModulePredictor:
     }
     settings = settings_of(source)
     if settings:
-        fingerprint["model_args"] = model_args_text(settings)
+        fingerprint["model_args"] = canonical_text(settings)
     model = model.to(device)
     metadata = {**_describe(model, architecture, preprocess, device), **source.metadata}
     if source.checkpoint is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import timm
 import torch
 
+from .canonical import canonical_text
 from .checkpoints import head_size, input_channels, read_config, split_suffix, weights_file
 from .outline import Outline, count_module, tell_config
 from .preprocess import TimmPreprocess, data_config
@@ -88,7 +88,7 @@ def _recipe(source: TimmModel) -> _Recipe:
 
 def _named(architecture: str, arguments: dict[str, Any], config: dict[str, Any]) -> _Recipe:
     shaping = [config.get(name) for name in _SHAPING]  # tags of one architecture rarely differ in these
-    key = json.dumps([architecture.partition(".")[0], shaping, arguments], sort_keys=True, default=repr)
+    key = canonical_text([architecture.partition(".")[0], shaping, arguments])
     return _Recipe(key, architecture, arguments, config)
 
 
@@ -96,7 +96,7 @@ def _of_folder(source: TimmModel, path: Path) -> _Recipe:
     config = read_config(path)
     own = {"input_size": _USUAL_SIZE, **config.get("pretrained_cfg", config)}
     arguments = dict(source.model_args)
-    key = json.dumps([config, arguments], sort_keys=True, default=repr)
+    key = canonical_text([config, arguments])
     own["architecture"] = config["architecture"]
     return _Recipe(key, f"local-dir:{path}", arguments, own)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,10 +192,9 @@ def _refuse_weights(what: str, *, both: bool) -> None:
 
 def _source(checkpoint: Checkpoint, named: set[str]) -> ModelSource:
     """Return a checkpoint's source; one that only a pattern selects may fail, but not before its turn."""
-
-    def build() -> TimmModel:
-        return TimmModel(checkpoint.architecture, checkpoint=checkpoint.path, model_id=checkpoint.model_id)
-
+    build = partial(
+        TimmModel, checkpoint.architecture, checkpoint=checkpoint.path, model_id=checkpoint.model_id
+    )
     if named & {checkpoint.model_id, checkpoint.architecture} or _is_known(checkpoint.architecture):
         return build()
     return LazyModel(checkpoint.model_id, build)
@@ -238,8 +237,3 @@ def _pretrained_names(pattern: str) -> list[str]:
             "timm model pattern", pattern, timm.list_models(pretrained=True, include_tags=False)
         )
     return list(names)
-
-
-def model_args_text(arguments: Mapping[str, Any]) -> str:
-    """Return model arguments as canonical text, for fingerprints."""
-    return json.dumps(arguments, sort_keys=True, default=repr)

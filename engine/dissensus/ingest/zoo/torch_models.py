@@ -70,6 +70,8 @@ class ModulePredictor:
         precision and layout.
     class_names
         what the model itself calls its outputs, in their order, where it tells.
+    home
+        device to which a module that somebody else keeps goes back after its round.
     """
 
     module: Callable[[torch.Tensor], Any]
@@ -81,6 +83,12 @@ class ModulePredictor:
     kind: str = "logits"
     class_names: Sequence[str] | None = None
     execution: Execution = field(default_factory=Execution)
+    home: torch.device | None = None
+
+    def leave(self) -> None:
+        """Give the device back the memory of a module that is kept: the next round needs it."""
+        if self.home not in (None, self.device) and isinstance(self.module, nn.Module):
+            self.module.to(self.home)
 
     @property
     def preparation(self) -> TensorBatch:
@@ -120,7 +128,8 @@ class ModulePredictor:
 class TorchModel:
     """Any torch module as a model source.
 
-    Loading moves the module to the device of the run and sets it to evaluation mode, in place.
+    Loading moves the module to the device of the run and sets it to evaluation mode, in place; after its
+    round it goes back to where it was.
 
     Parameters
     ----------
@@ -178,14 +187,20 @@ class TorchModel:
             "weights": self.weights or module_digest(self.module, f"model {self.model_id!r}"),
             "preprocessing": describe_callable(preprocess, self.weights is not None),
         }
-        module = self.module.to(device).eval()
+        home = _place(self.module)
+        try:
+            module = self.module.to(device).eval()
+        except Exception:  # a part of it may be there
+            if home is not None:
+                self.module.to(home)
+            raise
         metadata = {
             **module_metadata(module, device, prepared_size(preprocess)),
             "source": "torch",
             **self.metadata,
         }
         metadata.setdefault("architecture", type(module).__qualname__)
-        return ModulePredictor(module, device, preprocess, fingerprint, metadata, kind=self.kind)
+        return ModulePredictor(module, device, preprocess, fingerprint, metadata, kind=self.kind, home=home)
 
     def outline(self, counted: bool = True) -> Outline:
         """Return what the module in memory tells; counting runs it on one example of the stated size."""
@@ -202,6 +217,12 @@ class TorchModel:
             preparation=TensorBatch(preprocess),
             **counts,
         )
+
+
+def _place(module: nn.Module) -> torch.device | None:
+    """Return where a module is; None of one without values, which cannot come back."""
+    first = next((tensor for tensor in (*module.parameters(), *module.buffers())), None)
+    return None if first is None or first.is_meta else first.device
 
 
 @contextmanager
