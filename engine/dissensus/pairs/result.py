@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, MissingDependency, UnknownName
+from dissensus.store.tables import floats, texts
 
 from .counts import Answers, PairCounts
 from .intervals import Interval
@@ -288,12 +289,11 @@ class Pairs(Questions):
 
     def _frame(self, rows: Indices, columns: Indices, values: Mapping[str, Floats]) -> pa.Table:
         """Table of listed pairs with some values of each; NaN becomes null."""
-        names = np.array(self.model_ids, dtype=object)
-        table = {"model_a": names[rows], "model_b": names[columns], **values}
-        kinds = {"model_a": pa.string(), "model_b": pa.string()}
-        return pa.table(
-            {key: pa.array(column, kinds.get(key), from_pandas=True) for key, column in table.items()}
-        )
+        names = {
+            f"model_{side}": texts([self.model_ids[i] for i in some.tolist()])
+            for side, some in (("a", rows), ("b", columns))
+        }
+        return pa.table(names | {name: floats(column) for name, column in values.items()})
 
 
 def _described(name: str) -> dict[str, str]:
