@@ -19,13 +19,15 @@ from .counts import Answers
 from .labels import label_counts
 from .measures import STATISTICS
 from .result import Pairs
-from .sums import score_sums
+from .sums import grouped_score_sums, sums_bytes
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
     from dissensus.store.reader import StoredModel
 
 Rows = NDArray[np.intp]
+
+SHARE = 4  # of the memory there is, sums of groups that are made together take one part in so many
 
 
 class PairsBy(Mapping[Any, Pairs]):
@@ -58,6 +60,7 @@ class PairsBy(Mapping[Any, Pairs]):
         self.n_models = len(asked.model_ids)
         self._asked, self._rows = asked, rows
         self._models, self._top1, self._correct = models, top1, correct
+        self._sums: dict[Any, Mapping[str, NDArray[Any]]] = {}
         self._change: Callable[[Pairs], Pairs] = lambda pairs: pairs
 
     def __repr__(self) -> str:
@@ -86,9 +89,22 @@ class PairsBy(Mapping[Any, Pairs]):
             top1 = self._top1.take(rows, axis=1)
             more |= label_counts(top1, correct, asked.store.n_classes, None, wanted)
         if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
-            more |= score_sums(asked.store, self._models, rows, wanted)
+            more |= self._scores(value)
         answers = Answers.of(correct)
         return self._change(asked.pairs(answers.counts(), answers, more))
+
+    def _scores(self, value: Any) -> Mapping[str, NDArray[Any]]:
+        """Sums of products of one group, made with those of the groups after it, as many as fit memory."""
+        if value not in self._sums:
+            asked = self._asked
+            fit = available_bytes() // (SHARE * sums_bytes(self.n_models, asked.statistics))
+            values = list(self._rows)
+            values = values[values.index(value) :][: max(fit, 1)]
+            groups = [self._rows[one] for one in values]
+            found = grouped_score_sums(asked.store, self._models, groups, asked.statistics)
+            self._sums.clear()
+            self._sums.update(zip(values, found, strict=True))
+        return self._sums[value]
 
     def map(self, change: Callable[[Pairs], Pairs]) -> PairsBy:
         """The same groups, each changed when it is made: `by_group.map(Pairs.test)`."""
@@ -176,7 +192,7 @@ def pairwise_by(
     store : Store
         The predictions.
     measures : str or sequence of str
-        As in `pairwise`. Measures of probabilities read the logits once for each group.
+        As in `pairwise`. Measures of probabilities read the logits once for all groups whose sums fit memory.
     column : str
         A column of `Store.facts`: a group, a split, "label", "label_name", …; at most 1,000 values.
     models, split, mask, where, undefined, labels, ci, level, draws, seed : optional
