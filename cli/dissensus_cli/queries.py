@@ -29,6 +29,12 @@ SCHEDULER = click.option(
     help="Count on this Dask cluster (tcp://host:8786); workers open the store under the same path.",
 )
 
+DEVICE = click.option(
+    "--device",
+    metavar="NAME",
+    help="Count by torch on this device (cpu, cuda, cuda:1). [default: numba's threads]",
+)
+
 
 def on_examples(store: Store, n: int, split: str | None, where: str | None) -> str:
     """Say which examples, and how many, a result is of: for titles."""

@@ -148,7 +148,7 @@ def _of_array(correct: Any, models: Sequence[str] | None, mask: ArrayLike | None
 
 
 def _of_answers(answers: Answers, models: Sequence[str] | None, mask: ArrayLike | None) -> Correctness:
-    from dissensus.kernels.counts import pack
+    from dissensus.kernels.bits import pack
 
     names, chosen = _names(models, len(answers.packed)), answers.chosen
     if mask is not None:
@@ -167,7 +167,7 @@ def _packed(
     names: list[str], rows: Any, n_examples: int, chosen: NDArray[np.bool_] | None, step: int, origin: str
 ) -> Correctness:
     """Pack the rows of some models at a time."""
-    from dissensus.kernels.counts import pack
+    from dissensus.kernels.bits import pack
 
     mask = pack(np.ones((1, n_examples), np.bool_) if chosen is None else chosen[None, :])[0]
     packed = np.zeros((len(names), _words(n_examples)), np.uint64)

@@ -11,10 +11,11 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, UnknownName
+from dissensus.run.devices import LOCAL, Backend, backend
 from dissensus.run.memory import available_bytes
 from dissensus.store.models import again
 
-from .asked import Asked, Undefined
+from .asked import Asked, Undefined, check_exact
 from .counts import Answers
 from .labels import label_counts
 from .measures import STATISTICS
@@ -54,11 +55,12 @@ class PairsBy(Mapping[Any, Pairs]):
         models: Sequence[StoredModel],
         top1: NDArray[Any],
         correct: NDArray[np.bool_],
+        counting: Backend = LOCAL,
     ) -> None:
         self.column = column
         self.sizes = {value: len(some) for value, some in rows.items()}
         self.n_models = len(asked.model_ids)
-        self._asked, self._rows = asked, rows
+        self._asked, self._rows, self._counting = asked, rows, counting
         self._models, self._top1, self._correct = models, top1, correct
         self._sums: dict[Any, Mapping[str, NDArray[Any]]] = {}
         self._change: Callable[[Pairs], Pairs] = lambda pairs: pairs
@@ -87,11 +89,11 @@ class PairsBy(Mapping[Any, Pairs]):
         more: dict[str, NDArray[Any]] = {}
         if any(STATISTICS[statistic] == "labels" for statistic in wanted):
             top1 = self._top1.take(rows, axis=1)
-            more |= label_counts(top1, correct, asked.store.n_classes, None, wanted)
+            more |= label_counts(top1, correct, asked.store.n_classes, None, wanted, self._counting)
         if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
             more |= self._scores(value)
         answers = Answers.of(correct)
-        return self._change(asked.pairs(answers.counts(), answers, more))
+        return self._change(asked.pairs(answers.counts(self._counting), answers, more))
 
     def _scores(self, value: Any) -> Mapping[str, NDArray[Any]]:
         """Sums of products of one group, made with those of the groups after it, as many as fit memory."""
@@ -184,6 +186,7 @@ def pairwise_by(
     level: float | None = None,
     draws: int | None = None,
     seed: int | None = None,
+    device: str | None = None,
 ) -> PairsBy:
     """Compute measures of all pairs within each value of a column of the examples.
 
@@ -195,7 +198,7 @@ def pairwise_by(
         As in `pairwise`. Measures of probabilities read the logits once for all groups whose sums fit memory.
     column : str
         A column of `Store.facts`: a group, a split, "label", "label_name", …; at most 1,000 values.
-    models, split, mask, where, undefined, labels, ci, level, draws, seed : optional
+    models, split, mask, where, undefined, labels, ci, level, draws, seed, device : optional
         As in `pairwise`. Values that none of the examples asked for has are no groups.
 
     Returns
@@ -225,11 +228,14 @@ def pairwise_by(
         draws=draws,
         seed=seed,
     )
+    if device is not None:
+        check_exact("device", asked.measures)
+    counting = backend(device)
     groups = asked.store.facts().groups(column)
     if asked.examples is not None:
         groups = {value: rows[asked.examples[rows]] for value, rows in groups.items()}
     groups = {value: rows for value, rows in groups.items() if len(rows)}
-    return PairsBy(column, asked, groups, *_predicted(asked.store, asked.model_ids))
+    return PairsBy(column, asked, groups, *_predicted(asked.store, asked.model_ids), counting)
 
 
 @again
