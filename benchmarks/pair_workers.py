@@ -1,9 +1,9 @@
 """How does the time of a question about all pairs fall with threads and workers, and grow with its size?
 
-1. Right and wrong answers, same classes and same wrong classes of all pairs of a store's models, which is what
-   `error_consistency`, `label_kappa` and `same_wrong` need: on 1, 2, … threads of this process, and on Dask
-   clusters of 1, 2, … local processes of one thread each, which read the store themselves. Every result has to
-   be that of this process first. Starting a cluster is not counted, what its workers import neither.
+1. Right and wrong answers, same classes and same wrong classes of all pairs of a store's models, which is
+   what `error_consistency`, `label_kappa` and `same_wrong` need: on 1, 2, … threads of this process, and on
+   Dask clusters of 1, 2, … local processes of one thread each, which read the store themselves. Every result
+   has to be that of this process first. Starting a cluster is not counted, what workers import neither.
 2. The same on halves and quarters of the models, and of the examples, on all threads, and the exponents.
 
 Times are medians. What a cluster adds on one machine is what it costs: it is for more machines than one.

@@ -136,8 +136,8 @@ def pair_workers() -> str:
             "|---|---|",
             *rows,
             "",
-            f"Speed grows as threads^{faster['threads']:.2f} and workers^{faster['workers']:.2f}; the time of "
-            f"the counts as models^{grown['models']:.2f} and examples^{grown['examples']:.2f}.",
+            f"Speed grows as threads^{faster['threads']:.2f} and workers^{faster['workers']:.2f}; the time "
+            f"of the counts as models^{grown['models']:.2f} and examples^{grown['examples']:.2f}.",
         ]
     )
 
