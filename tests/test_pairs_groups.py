@@ -148,7 +148,7 @@ def test_bad_questions_are_one_clear_line(grouped, monkeypatch):
         ds.pairwise_by(grouped, EI, "group")["d"]
     assert "d" not in ds.pairwise_by(grouped, EI, "group")
     monkeypatch.setattr("dissensus.pairs.groups.available_bytes", lambda: 1000)
-    with pytest.raises(ArgumentError, match="all groups needs .* GB are available: list"):
+    with pytest.raises(ArgumentError, match="all groups needs .* are available: list"):
         ds.pairwise_by(grouped, EI, "group").to_arrow()
     grouped.add("hard", predictions=[0] * 203)
     with pytest.raises(LabelsOnly, match="models with hard labels only: hard"):

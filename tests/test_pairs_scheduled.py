@@ -22,7 +22,9 @@ from dissensus.errors import ArgumentError, ClusterError, MissingDependency, Mod
 from dissensus.pairs import MEASURES
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
-from dissensus.pairs.scheduled import run_task, scheduled_counts, tasks
+from dissensus.pairs.scheduled import scheduled_counts
+from dissensus.pairs.tasks import tasks
+from dissensus.pairs.worker import run_task
 
 EXACT = [name for name, measure in MEASURES.items() if measure.needs != "probabilities"]
 NOISE = pytest.mark.filterwarnings(

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, UnknownName
 from dissensus.run.devices import LOCAL, Backend, backend
-from dissensus.run.memory import available_bytes
+from dissensus.run.memory import available_bytes, told
 from dissensus.store.models import again
 
 from .asked import Asked, Undefined, check_exact
@@ -252,6 +252,6 @@ def _require_room(table_bytes: int) -> None:
     needed, there = 2 * table_bytes, available_bytes()  # the parts and the whole
     if needed > there:
         raise ArgumentError(
-            f"a table of all groups needs {needed / 1e9:,.1f} GB, {there / 1e9:,.1f} GB are available: list "
+            f"a table of all groups needs {told(needed)}, {told(there)} are available: list "
             "the first pairs of each group (top) or go through the groups one by one"
         )

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
-from dissensus.run.memory import available_bytes
+from dissensus.run.memory import available_bytes, told
 from dissensus.run.threads import available_threads, in_order
 from dissensus.store.blocks import read_blocks
 
@@ -252,6 +252,6 @@ def _require_room(n_models: int, n_sums: int, block_bytes: int) -> None:
     needed, there = (n_sums + 1) * n_models**2 * 8 + block_bytes, available_bytes()
     if needed > there:
         raise ArgumentError(
-            f"measures of probabilities of {n_models:,} models need {needed / 1e9:,.1f} GB for sums of all "
-            f"pairs and a block of scores, {there / 1e9:,.1f} GB are available: name fewer models (models=)"
+            f"measures of probabilities of {n_models:,} models need {told(needed)} for sums of all "
+            f"pairs and a block of scores, {told(there)} are available: name fewer models (models=)"
         )
