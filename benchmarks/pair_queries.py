@@ -1,7 +1,7 @@
 """How long do questions about all pairs of a zoo take, beside what their arithmetic costs?
 
-1. `dissensus pairs STORE --top 20` in a fresh process, compiled kernels and predictions cached, against a
-   process that only imports what the command imports.
+1. `dissensus pairs STORE --top 20` in a fresh process, predictions cached, against a process that only
+   imports what it imports (which is no numba: NumPy counts the first question of a process sooner).
 2. All measures of right and wrong answers with delta intervals; and with intervals from resampled counts.
 3. CAPA of all pairs from logits on disk, against the float32 matrix products that it needs, in memory.
 
@@ -10,12 +10,14 @@ by its definition give on some examples to 1e-5. Times are medians but of what t
 
     python benchmarks/pair_queries.py [--models 500] [--examples 50000] [--classes 1000] [--scored 100]
 
-The default takes some minutes and 12 GB below --dir. The result goes to results/<machine>-pair-queries.json.
+The default takes some minutes and 12 GB below --dir; with --keep the stores stay there, and the next run
+takes a minute. The result goes to results/<machine>-pair-queries.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
@@ -44,7 +46,7 @@ SIDE = 4096  # of the square matrices whose product gives the machine's rate
 def main() -> None:
     arguments = parse_arguments()
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as root:
+    with kept(arguments) if arguments.keep else tempfile.TemporaryDirectory(dir=arguments.dir) as root:
         times = asked(Path(root) / "labels.zoo", arguments)
         times |= scored(Path(root) / "scored.zoo", arguments)
     seconds = {name: statistics.median(t) for name, t in times.items()}
@@ -74,8 +76,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=1_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dir", type=Path, help="where the stores are made; the system's temporary folder")
+    parser.add_argument("--keep", action="store_true", help="leave the stores in --dir, take those there")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
+
+
+def kept(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[str]:
+    """Folder for stores of these sizes that outlive the run."""
+    sizes = [str(getattr(arguments, name)) for name in ("models", "examples", "classes", "scored")]
+    folder = Path(arguments.dir or tempfile.gettempdir()) / f"pair-queries-{'-'.join(sizes)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return contextlib.nullcontext(str(folder))
+
+
+def left(path: Path, n_models: int) -> ds.Store | None:
+    """A store that an earlier run left."""
+    store = ds.open(path) if path.exists() else None
+    if store is not None and len(store.model_ids) != n_models:
+        raise SystemExit(f"{path} is not whole: remove it")
+    return store
 
 
 # questions of predicted classes
@@ -85,11 +104,11 @@ def asked(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Times of what right and wrong answers alone decide."""
     from dissensus.pairs import MEASURES
 
-    store = store_of_labels(path, arguments)
+    store = left(path, arguments.models) or store_of_labels(path, arguments)
     require_kappa(store)
     counted = [name for name, measure in MEASURES.items() if measure.needs == "counts"]
     command = [sys.executable, "-m", "dissensus_cli", "pairs", str(path), "--top", "20"]
-    imports = "import pyarrow, dissensus_cli.pairs, dissensus.pairs, dissensus.kernels.counts"
+    imports = "import pyarrow, rich.table, dissensus_cli.main, dissensus_cli.pairs, dissensus.pairs"
     return {
         COMMAND: [timed(lambda: run(command)) for _ in range(arguments.repeats + 1)][1:],
         IMPORTS: [timed(lambda: run([sys.executable, "-c", imports])) for _ in range(arguments.repeats)],
@@ -138,7 +157,7 @@ def all_measures(store: ds.Store, measures: list[str], **options: Any) -> None:
 
 def scored(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Times of CAPA from logits on disk, and of its products."""
-    store = store_of_logits(path, arguments)
+    store = left(path, arguments.scored) or store_of_logits(path, arguments)
     require_capa(store)
     forget(path)
     return {

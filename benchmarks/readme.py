@@ -110,6 +110,38 @@ def pair_scale() -> str:
     )
 
 
+def pair_workers() -> str:
+    """Threads and Dask workers beside each other, and growth with models and examples."""
+    result = newest("pair-workers")
+    grown = result["exponents"]
+    rows = [
+        f"| {run[kind]} {name}{'s' if run[kind] != 1 else ''} | {run['seconds']:,.2f} s |"
+        for kind, name in (("threads", "thread"), ("workers", "Dask worker"))
+        for run in result[kind]
+    ]
+    rows += [
+        f"| {run['models']:,} models x {run['examples']:,} examples, counts alone | {run['seconds']:,.2f} s |"
+        for run in result["by_models"][:-1] + result["by_examples"]
+    ]
+    names = ", ".join(f"`{name}`" for name in result["measures"])
+    faster = {kind: -grown[kind] if grown[kind] is not None else 0 for kind in ("threads", "workers")}
+    return "\n".join(
+        [
+            f"{names} of all pairs, {result['models']:,} models x {result['examples']:,} examples x "
+            f"{result['classes']:,} classes ({result['machine']}, {result['date']}, `python "
+            "benchmarks/pair_workers.py`; workers are local processes of one thread; medians, equal results "
+            "checked first):",
+            "",
+            "| | median |",
+            "|---|---|",
+            *rows,
+            "",
+            f"Speed grows as threads^{faster['threads']:.2f} and workers^{faster['workers']:.2f}; the time "
+            f"of the counts as models^{grown['models']:.2f} and examples^{grown['examples']:.2f}.",
+        ]
+    )
+
+
 def ingest_memory() -> str:
     result = newest("ingest-memory")
     by_models: dict[int, list[dict]] = {}
@@ -296,6 +328,7 @@ BLOCKS = {
     "pair-counts": pair_counts,
     "pair-queries": pair_queries,
     "pair-scale": pair_scale,
+    "pair-workers": pair_workers,
     "ingest-speed": ingest_speed,
     "ingest-memory": ingest_memory,
     "storage": storage,

@@ -104,6 +104,21 @@ def test_the_benchmark_of_streaming_refuses_other_predictions():
             require_equal(contest, np.array([found]), [logits], ties=ties)
 
 
+def test_the_benchmark_of_workers_runs_small(tmp_path):
+    sizes = ["--models", "12", "--examples", "400", "--classes", "20", "--repeats", "1"]
+    command = [sys.executable, BENCHMARKS / "pair_workers.py", *sizes, "--dir", tmp_path, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-pair-workers.json")).read_text())
+    assert report["equal_results"]
+    assert [run["models"] for run in report["by_models"]] == [3, 6, 12]
+    assert [run["examples"] for run in report["by_examples"]] == [100, 200, 400]
+    assert report["threads"][0]["threads"] == report["workers"][0]["workers"] == 1
+    assert all(run["seconds"] > 0 for run in report["threads"] + report["workers"])
+    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
+    assert "12 models x 400 examples x 20 classes" in rendered(tmp_path, "pair_workers")
+
+
 def test_the_benchmark_of_scale_runs_small(tmp_path):
     sizes = ["--models", "320", "--examples", "200", "--matrix", "90"]
     command = [sys.executable, BENCHMARKS / "pair_scale.py", *sizes, "--dir", tmp_path, "--out", tmp_path]

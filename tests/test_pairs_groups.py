@@ -12,6 +12,7 @@ import dissensus as ds
 import naive
 import real_data
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
+from dissensus.pairs import groups, sums
 from dissensus.pairs.measures import MEASURES
 from dissensus.store.facts import Facts
 
@@ -147,7 +148,7 @@ def test_bad_questions_are_one_clear_line(grouped, monkeypatch):
         ds.pairwise_by(grouped, EI, "group")["d"]
     assert "d" not in ds.pairwise_by(grouped, EI, "group")
     monkeypatch.setattr("dissensus.pairs.groups.available_bytes", lambda: 1000)
-    with pytest.raises(ArgumentError, match="all groups needs .* GB are available: list"):
+    with pytest.raises(ArgumentError, match="all groups needs .* are available: list"):
         ds.pairwise_by(grouped, EI, "group").to_arrow()
     grouped.add("hard", predictions=[0] * 203)
     with pytest.raises(LabelsOnly, match="models with hard labels only: hard"):
@@ -176,3 +177,28 @@ def test_imagenet_by_group_of_classes(tmp_path):
     np.testing.assert_array_equal(
         ds.pairwise(store, EI, models=real_data.FRAMEWORKS, where="sevens == 3")[EI], found[3][EI]
     )
+
+
+@pytest.mark.parametrize(("there", "passes"), [(1 << 33, 1), (0, 4), (2 * 4 * 3 * 5**2 * 8, 2)])
+def test_probabilities_of_all_groups_take_as_few_passes_as_memory_allows(
+    tmp_path, rng, monkeypatch, there, passes
+):
+    """Four groups, one of them without a name, whose rows are mixed: each as its mask alone gives it."""
+    labels, wanted = rng.integers(0, 3, 90), ["capa", "kl"]
+    store = ds.create(tmp_path / "p.zoo", labels, classes=list("xyz"), dtype="float32")
+    for m in range(5):
+        store.add(f"m{m}", logits=rng.normal(size=(90, 3)) + (m / 2) * np.eye(3)[labels])
+    names = np.array(["a", "b", "c", None], object)[rng.integers(0, 4, 90)]
+    store.add_columns({"group": names.tolist()})
+    reads, read = [], sums.read_blocks
+    monkeypatch.setattr(sums, "read_blocks", lambda *given: reads.append(1) or read(*given))
+    monkeypatch.setattr(groups, "available_bytes", lambda: there)
+    found = ds.pairwise_by(store, wanted, "group")
+    values = {value: [pairs[name] for name in wanted] for value, pairs in found.items()}
+    assert list(values) == ["a", "b", "c", None]
+    assert len(reads) == passes
+    for value, matrices in values.items():
+        alone = ds.pairwise(store, wanted, mask=names == value)
+        for name, matrix in zip(wanted, matrices, strict=True):
+            np.testing.assert_allclose(matrix, alone[name], rtol=3e-6, atol=3e-6)
+    assert np.isfinite(found["b"]["capa"][0, 1])  # in another order

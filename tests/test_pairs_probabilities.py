@@ -16,6 +16,7 @@ from scipy.special import rel_entr, softmax
 import dissensus as ds
 import naive
 from dissensus.errors import ArgumentError, LabelsOnly
+from dissensus.kernels import gram
 from dissensus.pairs import query, sums
 from dissensus.pairs.measures import MEASURES
 
@@ -100,7 +101,7 @@ def test_the_stated_bound_holds(tmp_path, rng):
         # what is shifted is so by a float32 mean: half a step of a score of size 1 to 30 in each term
         own_rounding = 4 * UNIT * np.abs(x).sum(axis=1)[:, None] * (30 if "log" in (left, right) else 1)
         error = np.abs(found[name] - x @ y.T)
-        assert (error <= (sums.DEPTH + 8) * UNIT * size + own_rounding).all(), name
+        assert (error <= (gram.DEPTH + 8) * UNIT * size + own_rounding).all(), name
         assert (error <= 3e-6 * size + own_rounding).all(), name
     right = p[:, np.arange(3000), labels].sum(axis=1)
     np.testing.assert_allclose(found["truth_i"][:, 0], right, rtol=3 * UNIT)
@@ -351,7 +352,7 @@ def test_several_right_classes_are_refused_where_one_is_needed(zoo):
 def test_sums_that_do_not_fit_are_refused(zoo, monkeypatch):
     monkeypatch.setattr(sums, "available_bytes", lambda: 1000)
     with pytest.raises(
-        ArgumentError, match=r"probabilities of 6 models need .* GB for .*, 0.0 GB are available: name fewer"
+        ArgumentError, match=r"probabilities of 6 models need .* B for .*, 1.0 kB are available: name fewer"
     ):
         ds.pairwise(zoo, "capa")
     ds.pairwise(zoo, "label_kappa")

@@ -25,6 +25,7 @@ from dissensus.errors import ArgumentError, StoreFull, UnknownName
 from dissensus.kernels.formulas import compiled
 from dissensus.pairs import MEASURES, Answers, PairCounts, matrix_files, outputs, scale, tiles
 from dissensus.pairs.measures import ratio
+from dissensus.store.cache import _Cached
 
 COUNTED = [name for name, one in MEASURES.items() if one.needs == "counts"]
 KAPPA = "error_consistency"
@@ -278,13 +279,17 @@ def test_a_store_gives_what_its_matrix_does(small_zoo, tmp_path):
 def test_predictions_are_read_some_models_at_a_time(small_zoo, monkeypatch):
     whole = ds.partners(small_zoo)
     monkeypatch.setattr("dissensus.pairs.correctness.READ_BYTES", 203 * 3)
-    read = []
-    real = type(small_zoo).top1_of
+    loads, sizes = [], []
+    load, completed = _Cached.load, _Cached.completed
+    monkeypatch.setattr(_Cached, "load", lambda *given: loads.append(1) or load(*given))
     monkeypatch.setattr(
-        type(small_zoo), "top1_of", lambda self, models: read.append(len(models)) or real(self, models)
+        _Cached,
+        "completed",
+        lambda self, some, *given: sizes.append(len(some)) or completed(self, some, *given),
     )
     assert ds.partners(small_zoo).equals(whole, check_metadata=True)
-    assert read == [1] * 5
+    assert sizes == [1] * 5
+    assert len(loads) == 1  # whose checksum is that of all predictions
 
 
 def test_an_added_model_updates_a_stored_result(small_zoo, tmp_path, rng):

@@ -22,7 +22,9 @@ from dissensus.errors import ArgumentError, ClusterError, MissingDependency, Mod
 from dissensus.pairs import MEASURES
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
-from dissensus.pairs.scheduled import run_task, scheduled_counts, tasks
+from dissensus.pairs.scheduled import scheduled_counts
+from dissensus.pairs.tasks import tasks
+from dissensus.pairs.worker import run_task
 
 EXACT = [name for name, measure in MEASURES.items() if measure.needs != "probabilities"]
 NOISE = pytest.mark.filterwarnings(
@@ -144,6 +146,12 @@ def test_bad_schedulers_are_refused_in_one_line(zoo, monkeypatch):
     for bad in ("threads", "processes", 3, "host:name"):
         with pytest.raises(ArgumentError, match="scheduler must be a Dask client or the address"):
             ds.pairwise(zoo, "error_consistency", scheduler=bad)
+    with pytest.raises(
+        ArgumentError, match=r"'foo://x:1': Dask cannot speak 'foo' here \(.*'tcp://host:8786'$"
+    ):
+        ds.pairwise(zoo, "error_consistency", scheduler="foo://x:1")
+    with pytest.raises(ArgumentError, match="encrypted and Dask's configuration names no certificates"):
+        ds.pairwise(zoo, "error_consistency", scheduler="tls://127.0.0.1:9")
     with pytest.raises(ArgumentError, match="capa are sums of products of probabilities"):
         ds.pairwise(scored(zoo), "capa", scheduler="tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -192,6 +200,7 @@ def test_a_cluster_gives_the_local_result(zoo, two_workers):
         assert there.model_ids == here.model_ids
         for name in names:
             np.testing.assert_array_equal(there[name], here[name], err_msg=name)
+        assert pickle.loads(pickle.dumps(there)).null(draws=20).columns.keys() >= {"null_p"}
         if "ci" in options:
             np.testing.assert_array_equal(there.low["error_consistency"], here.low["error_consistency"])
             compared = [one.null(draws=20) for one in (here, there)]

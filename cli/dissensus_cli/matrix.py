@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import FORMATS, Sink, output_options, screen_width, to_json
-from .queries import LABELS, SCHEDULER, STORE, WHERE, on_examples
+from .queries import DEVICE, LABELS, SCHEDULER, STORE, WHERE, on_examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +54,7 @@ def _told(measure: Measure) -> str:
 @LABELS
 @click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
 @SCHEDULER
+@DEVICE
 @partial(output_options, formats=FORMS)
 def matrix(
     store: Path,
@@ -63,6 +64,7 @@ def matrix(
     labels: str | None,
     models: tuple[str, ...],
     scheduler: str | None,
+    device: str | None,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -91,18 +93,17 @@ def matrix(
     order = Sink("json", out.with_suffix(".models.json"), force) if out and sink.fmt == "npy" else None
     opened = ds.open(store).under(labels)
     if out is not None and sink.fmt == "zarr":
-        if force or scheduler is not None:
+        if force or scheduler is not None or device is not None:
             raise click.UsageError(
-                "a .zarr folder is written here and replaces none: no --force, no --scheduler"
+                "a .zarr folder is written here and replaces none: no --force, --scheduler or --device"
             )
         ds.save_matrix(
             opened, measure, out, models=list(models) or None, split=split, where=where, progress=True
         )
         click.echo(f"wrote {out}", err=True)
         return
-    result = ds.pairwise(
-        opened, measure, models=list(models) or None, split=split, where=where, scheduler=scheduler
-    )
+    chosen: dict[str, Any] = {"models": list(models) or None, "split": split, "where": where}
+    result = ds.pairwise(opened, measure, scheduler=scheduler, device=device, **chosen)
     values = result[measure]
     if order is not None:
         order.send(to_json(result.model_ids))

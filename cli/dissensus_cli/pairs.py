@@ -11,7 +11,7 @@ import click
 
 from .output import Sink, output_options
 from .pair_intervals import Asked, interval_options, readable
-from .queries import LABELS, SCHEDULER, STORE, WHERE, Share, accurate, on_examples
+from .queries import DEVICE, LABELS, SCHEDULER, STORE, WHERE, Share, accurate, on_examples
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,6 +95,7 @@ class _Listing:
 @click.option("--max-gap", type=Share(), help="Largest difference of accuracy within a pair.")
 @interval_options
 @SCHEDULER
+@DEVICE
 @output_options
 def pairs(
     store: Path,
@@ -117,6 +118,7 @@ def pairs(
     test: str | None,
     null: bool,
     scheduler: str | None,
+    device: str | None,
     fmt: str | None,
     out: Path | None,
     force: bool,
@@ -157,7 +159,8 @@ def pairs(
         names.append(needed)
     opened = ds.open(store).under(labels)
     chosen = accurate(opened, min_accuracy, split, where)
-    options: dict[str, Any] = {"models": chosen, "split": split, "where": where} | asked.intervals
+    options: dict[str, Any] = {"models": chosen, "split": split, "where": where, "device": device}
+    options |= asked.intervals
     if by_group is not None and scheduler is not None:
         raise click.UsageError("--by-group counts here: leave --scheduler out")
     listing = _Listing(top, everything, by, ascending, list(models) or None, max_gap)

@@ -29,6 +29,12 @@ SCHEDULER = click.option(
     help="Count on this Dask cluster (tcp://host:8786); workers open the store under the same path.",
 )
 
+DEVICE = click.option(
+    "--device",
+    metavar="NAME",
+    help="Count by torch on this device (cpu, cuda, cuda:1). [default: numba's threads]",
+)
+
 
 class Share(click.FloatRange):
     """A number from 0 to 1; says so where a percentage was meant."""

@@ -12,34 +12,14 @@ from typing import Any
 import numpy as np
 from numba import config, prange, types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
+from .bits import Counts, Packed
+from .bits import pack as pack
 from .jit import PARALLEL, kernel, parallel_kernel
 
-WORD = 64  # examples in a packed word
 ROWS = 4  # side of a register block: 16 sums stay in registers; 1x4 took 2.2 ms where 4x4 took 1.6 ms
 BAND = 16  # models of a parallel task: 100 KB at 50,000 examples stay in L2 while all later models stream by
 CHUNK = 1024  # words of a row taken at once: 8 rows of them fit L1 and L2 however many examples there are
-
-Packed = NDArray[np.uint64]
-Counts = NDArray[np.int64]
-
-
-def pack(correct: NDArray[np.bool_]) -> Packed:
-    """Pack booleans into words: bit ``n % 64`` of word ``n // 64`` is example n, the rest of the last word 0.
-
-    Parameters
-    ----------
-    correct : (M, N) bool
-        One row a model.
-
-    Returns
-    -------
-    (M, W) uint64, W = ceil(N / 64)
-    """
-    padded = np.pad(correct, ((0, 0), (0, -correct.shape[1] % WORD)))
-    packed = np.ascontiguousarray(np.packbits(padded, axis=1, bitorder="little"))  # column order is kept else
-    return packed.view("<u8").astype(np.uint64, copy=False)
 
 
 def both_right(packed: Packed) -> Counts:

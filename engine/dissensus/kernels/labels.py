@@ -15,36 +15,13 @@ from typing import Any
 
 import numpy as np
 from numba import prange
-from numpy.typing import NDArray
 
-from .counts import BAND, WORD, Counts, Packed, mirror, pack, popcount
+from .bits import Counts, Packed, Planes
+from .bits import pack_labels as pack_labels
+from .counts import BAND, mirror, popcount
 from .jit import PARALLEL, kernel, parallel_kernel
 
 CHUNK = 256  # words of a row taken at once: planes of two models, and what differs, stay in L1 and L2
-
-Planes = NDArray[np.uint64]
-
-
-def pack_labels(labels: NDArray[Any], n_classes: int) -> Planes:
-    """Pack predicted classes into bit planes, each laid out as by `pack`.
-
-    Parameters
-    ----------
-    labels : (M, N) int
-        Classes 0..n_classes - 1, one row a model.
-    n_classes : int
-        Number of classes, which decides the number of planes.
-
-    Returns
-    -------
-    (M, P, W) uint64, P = bits of n_classes - 1 (at least 1), W = ceil(N / 64)
-    """
-    planes = np.empty(
-        (len(labels), max(1, (n_classes - 1).bit_length()), -(-labels.shape[1] // WORD)), np.uint64
-    )
-    for p in range(planes.shape[1]):
-        planes[:, p] = pack(labels >> p & 1 == 1)
-    return planes
 
 
 def same(planes: Planes, counted: Packed) -> Counts:

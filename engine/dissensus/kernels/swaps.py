@@ -13,7 +13,8 @@ import numpy as np
 from numba import config, prange
 from numpy.typing import NDArray
 
-from .counts import Packed, popcount
+from .bits import Packed
+from .counts import popcount
 from .jit import PARALLEL, kernel, parallel_kernel
 
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

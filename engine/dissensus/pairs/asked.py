@@ -122,6 +122,16 @@ def _check_truth(store: Store, examples: NDArray[np.bool_] | None, measures: Seq
         )
 
 
+def check_exact(argument: str, measures: Sequence[str]) -> None:
+    """Refuse measures of probabilities elsewhere: their sums are rounded, and would depend on where."""
+    wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
+    if wanting:
+        raise ArgumentError(
+            f"{argument} counts measures of answers and labels; {', '.join(wanting)} are sums of products of "
+            f"probabilities, computed by the processors of this machine: ask for them without {argument}"
+        )
+
+
 def checked_measures(measures: str | Sequence[str]) -> list[str]:
     """Names of measures that there are, each once."""
     names = [measures] if isinstance(measures, str) else list(measures)

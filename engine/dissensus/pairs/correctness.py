@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,14 +129,12 @@ def _of_store(
     model_ids = checked_models(store, models)
     chosen = checked_examples(store, split, mask, where)
     opened = [store.model(model_id) for model_id in model_ids]
-
-    def rows(some: slice) -> NDArray[np.bool_]:
-        return store.truth.correct(store.top1_of(opened[some]))
-
     # a query of all models makes the cache of predictions: one read, where memory allows
     step = max(READ_BYTES // (3 * store.n_examples), 1)
-    step = len(opened) if len(opened) <= 4 * step else step
-    return _packed(model_ids, rows, store.n_examples, chosen, step, store.examples_hash)
+    whole = len(opened) <= 4 * step
+    blocks = iter([store.top1_of(opened)]) if whole else store.top1_blocks(opened, step)
+    rows = (store.truth.correct(top1) for top1 in blocks)
+    return _packed(model_ids, rows, store.n_examples, chosen, store.examples_hash)
 
 
 def _of_array(correct: Any, models: Sequence[str] | None, mask: ArrayLike | None) -> Correctness:
@@ -144,11 +142,12 @@ def _of_array(correct: Any, models: Sequence[str] | None, mask: ArrayLike | None
     names = _names(models, shape[0])
     chosen = None if mask is None else checked_mask(mask, shape[1])
     step = max(READ_BYTES // max(shape[1], 1), 1)
-    return _packed(names, lambda some: np.asarray(correct[some]), shape[1], chosen, step, "")
+    rows = (np.asarray(correct[start : start + step]) for start in range(0, shape[0], step))
+    return _packed(names, rows, shape[1], chosen, "")
 
 
 def _of_answers(answers: Answers, models: Sequence[str] | None, mask: ArrayLike | None) -> Correctness:
-    from dissensus.kernels.counts import pack
+    from dissensus.kernels.bits import pack
 
     names, chosen = _names(models, len(answers.packed)), answers.chosen
     if mask is not None:
@@ -164,16 +163,21 @@ def _of_answers(answers: Answers, models: Sequence[str] | None, mask: ArrayLike 
 
 
 def _packed(
-    names: list[str], rows: Any, n_examples: int, chosen: NDArray[np.bool_] | None, step: int, origin: str
+    names: list[str],
+    blocks: Iterable[NDArray[np.bool_]],
+    n_examples: int,
+    chosen: NDArray[np.bool_] | None,
+    origin: str,
 ) -> Correctness:
     """Pack the rows of some models at a time."""
-    from dissensus.kernels.counts import pack
+    from dissensus.kernels.bits import pack
 
     mask = pack(np.ones((1, n_examples), np.bool_) if chosen is None else chosen[None, :])[0]
     packed = np.zeros((len(names), _words(n_examples)), np.uint64)
-    for start in range(0, len(names), step):
-        some = slice(start, start + step)
-        np.bitwise_and(pack(rows(some)), mask, out=packed[some, : len(mask)])
+    start = 0
+    for rows in blocks:
+        np.bitwise_and(pack(rows), mask, out=packed[start : start + len(rows), : len(mask)])
+        start += len(rows)
     return _counted(names, packed, mask, origin)
 
 

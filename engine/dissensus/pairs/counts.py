@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
+from dissensus.run.devices import LOCAL, Backend
 
 Counts = NDArray[np.int64]
 
@@ -30,7 +31,7 @@ class Answers:
     @classmethod
     def of(cls, correct: NDArray[np.bool_], mask: NDArray[np.bool_] | None = None) -> Answers:
         """Pack an (M, N) bool matrix of correctness; see `PairCounts.from_correct`."""
-        from dissensus.kernels.counts import pack
+        from dissensus.kernels.bits import pack
 
         if correct.ndim != 2 or correct.dtype != np.bool_:
             raise ArgumentError(
@@ -48,11 +49,9 @@ class Answers:
         """Examples counted."""
         return int(np.bitwise_count(self.chosen).sum())
 
-    def counts(self) -> PairCounts:
+    def counts(self, backend: Backend = LOCAL) -> PairCounts:
         """Count all pairs."""
-        from dissensus.kernels.counts import both_right
-
-        both = both_right(self.packed)
+        both = backend.both_right(self.packed)
         return PairCounts(both, both.diagonal().copy(), self.n)
 
 

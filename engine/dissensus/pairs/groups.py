@@ -11,21 +11,24 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, UnknownName
-from dissensus.run.memory import available_bytes
+from dissensus.run.devices import LOCAL, Backend, backend
+from dissensus.run.memory import available_bytes, told
 from dissensus.store.models import again
 
-from .asked import Asked, Undefined
+from .asked import Asked, Undefined, check_exact
 from .counts import Answers
 from .labels import label_counts
 from .measures import STATISTICS
 from .result import Pairs
-from .sums import score_sums
+from .sums import grouped_score_sums, sums_bytes
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
     from dissensus.store.reader import StoredModel
 
 Rows = NDArray[np.intp]
+
+SHARE = 4  # of the memory there is, sums of groups that are made together take one part in so many
 
 
 class PairsBy(Mapping[Any, Pairs]):
@@ -52,12 +55,14 @@ class PairsBy(Mapping[Any, Pairs]):
         models: Sequence[StoredModel],
         top1: NDArray[Any],
         correct: NDArray[np.bool_],
+        counting: Backend = LOCAL,
     ) -> None:
         self.column = column
         self.sizes = {value: len(some) for value, some in rows.items()}
         self.n_models = len(asked.model_ids)
-        self._asked, self._rows = asked, rows
+        self._asked, self._rows, self._counting = asked, rows, counting
         self._models, self._top1, self._correct = models, top1, correct
+        self._sums: dict[Any, Mapping[str, NDArray[Any]]] = {}
         self._change: Callable[[Pairs], Pairs] = lambda pairs: pairs
 
     def __repr__(self) -> str:
@@ -84,11 +89,24 @@ class PairsBy(Mapping[Any, Pairs]):
         more: dict[str, NDArray[Any]] = {}
         if any(STATISTICS[statistic] == "labels" for statistic in wanted):
             top1 = self._top1.take(rows, axis=1)
-            more |= label_counts(top1, correct, asked.store.n_classes, None, wanted)
+            more |= label_counts(top1, correct, asked.store.n_classes, None, wanted, self._counting)
         if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
-            more |= score_sums(asked.store, self._models, rows, wanted)
+            more |= self._scores(value)
         answers = Answers.of(correct)
-        return self._change(asked.pairs(answers.counts(), answers, more))
+        return self._change(asked.pairs(answers.counts(self._counting), answers, more))
+
+    def _scores(self, value: Any) -> Mapping[str, NDArray[Any]]:
+        """Sums of products of one group, made with those of the groups after it, as many as fit memory."""
+        if value not in self._sums:
+            asked = self._asked
+            fit = available_bytes() // (SHARE * sums_bytes(self.n_models, asked.statistics))
+            values = list(self._rows)
+            values = values[values.index(value) :][: max(fit, 1)]
+            groups = [self._rows[one] for one in values]
+            found = grouped_score_sums(asked.store, self._models, groups, asked.statistics)
+            self._sums.clear()
+            self._sums.update(zip(values, found, strict=True))
+        return self._sums[value]
 
     def map(self, change: Callable[[Pairs], Pairs]) -> PairsBy:
         """The same groups, each changed when it is made: `by_group.map(Pairs.test)`."""
@@ -168,6 +186,7 @@ def pairwise_by(
     level: float | None = None,
     draws: int | None = None,
     seed: int | None = None,
+    device: str | None = None,
 ) -> PairsBy:
     """Compute measures of all pairs within each value of a column of the examples.
 
@@ -176,10 +195,10 @@ def pairwise_by(
     store : Store
         The predictions.
     measures : str or sequence of str
-        As in `pairwise`. Measures of probabilities read the logits once for each group.
+        As in `pairwise`. Measures of probabilities read the logits once for all groups whose sums fit memory.
     column : str
         A column of `Store.facts`: a group, a split, "label", "label_name", …; at most 1,000 values.
-    models, split, mask, where, undefined, labels, ci, level, draws, seed : optional
+    models, split, mask, where, undefined, labels, ci, level, draws, seed, device : optional
         As in `pairwise`. Values that none of the examples asked for has are no groups.
 
     Returns
@@ -209,11 +228,14 @@ def pairwise_by(
         draws=draws,
         seed=seed,
     )
+    if device is not None:
+        check_exact("device", asked.measures)
+    counting = backend(device)
     groups = asked.store.facts().groups(column)
     if asked.examples is not None:
         groups = {value: rows[asked.examples[rows]] for value, rows in groups.items()}
     groups = {value: rows for value, rows in groups.items() if len(rows)}
-    return PairsBy(column, asked, groups, *_predicted(asked.store, asked.model_ids))
+    return PairsBy(column, asked, groups, *_predicted(asked.store, asked.model_ids), counting)
 
 
 @again
@@ -230,6 +252,6 @@ def _require_room(table_bytes: int) -> None:
     needed, there = 2 * table_bytes, available_bytes()  # the parts and the whole
     if needed > there:
         raise ArgumentError(
-            f"a table of all groups needs {needed / 1e9:,.1f} GB, {there / 1e9:,.1f} GB are available: list "
+            f"a table of all groups needs {told(needed)}, {told(there)} are available: list "
             "the first pairs of each group (top) or go through the groups one by one"
         )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.run.devices import LOCAL, Backend
+
 from .counts import Counts
 
 # what each is: examples that get the same class; those of them where it is wrong; those that two independent
@@ -22,6 +24,7 @@ def label_counts(
     n_classes: int,
     mask: NDArray[np.bool_] | None,
     wanted: Collection[str] = LABEL_STATISTICS,
+    backend: Backend = LOCAL,
 ) -> Mapping[str, Counts]:
     """Count for all pairs what is wanted of `LABEL_STATISTICS`, exactly.
 
@@ -37,6 +40,8 @@ def label_counts(
         Examples to count; all for None.
     wanted : collection of str
         Some of `LABEL_STATISTICS`; others are passed over.
+    backend : Backend
+        Counts the pairs.
 
     Returns
     -------
@@ -52,7 +57,7 @@ def label_counts(
     """
     found: dict[str, Counts] = {}
     if {"same_label", "same_wrong_label"} & {*wanted}:
-        found |= _same(top1, correct, n_classes, mask, wanted)
+        found |= _same(top1, correct, n_classes, mask, wanted, backend)
     if "chance_label" in wanted:
         shares = _histograms(top1, n_classes, mask)
         found["chance_label"] = shares @ shares.T
@@ -65,16 +70,16 @@ def _same(
     n_classes: int,
     mask: NDArray[np.bool_] | None,
     wanted: Collection[str],
+    backend: Backend,
 ) -> dict[str, Counts]:
-    from dissensus.kernels.counts import pack
-    from dissensus.kernels.labels import pack_labels, same
+    from dissensus.kernels.bits import pack, pack_labels
 
     planes, found = pack_labels(top1, n_classes), {}
     kept = pack(np.ones((1, top1.shape[1]), np.bool_) if mask is None else mask[None, :])
     if "same_label" in wanted:
-        found["same_label"] = same(planes, np.repeat(kept, len(planes), axis=0))
+        found["same_label"] = backend.same(planes, np.repeat(kept, len(planes), axis=0))
     if "same_wrong_label" in wanted:
-        found["same_wrong_label"] = same(planes, pack(~correct) & kept)
+        found["same_wrong_label"] = backend.same(planes, pack(~correct) & kept)
     return found
 
 

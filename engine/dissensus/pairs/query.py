@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError
+from dissensus.run.devices import Backend, backend
 from dissensus.store.models import again
 
-from .asked import Asked, Undefined
+from .asked import Asked, Undefined, check_exact
 from .counts import Answers, PairCounts
 from .labels import label_counts
-from .measures import MEASURES, STATISTICS
+from .measures import STATISTICS
 from .result import Pairs
 from .sums import score_sums
 
@@ -39,6 +40,7 @@ def pairwise(
     draws: int | None = None,
     seed: int | None = None,
     scheduler: Any = None,
+    device: str | None = None,
 ) -> Pairs:
     """Compute measures of how alike the mistakes of each pair of models are.
 
@@ -77,6 +79,9 @@ def pairwise(
         to the last bit. Workers open the store themselves, under the same path. By default numba's threads
         of this process count. Only measures of counts and labels; questions that resample examples or
         answers (`compare`, `in_top`, `null`) read them here.
+    device : str, optional
+        Count by torch on this device, "cpu", "cuda" or "cuda:1": the result is the same to the last bit. Only
+        measures of counts and labels. By default numba's threads count.
 
     Returns
     -------
@@ -89,13 +94,13 @@ def pairwise(
     ArgumentError
         Fewer than two models, a mask of another length or dtype, no expression, or no example left; a measure
         of the right class's probability where examples have several right classes; sums that do not fit the
-        memory; an argument of intervals out of its range or without `ci`.
+        memory; an argument of intervals out of its range or without `ci`; a device that is not there.
     LabelsOnly
         A measure of probabilities where some models have hard labels only.
     ClusterError
         The cluster does not answer, or its workers cannot open this store.
     MissingDependency
-        `scheduler` without the extra `cluster`.
+        `scheduler` without the extra `cluster`, `device` without torch.
 
     Examples
     --------
@@ -117,26 +122,35 @@ def pairwise(
         seed=seed,
     )
     question = asked.store, asked.model_ids, asked.examples, asked.statistics
+    for name, value in (("scheduler", scheduler), ("device", device)):
+        if value is not None:
+            check_exact(name, asked.measures)
     if scheduler is None:
-        return asked.pairs(*_gathered(*question))
-    _check_scheduled(asked.measures)
+        return asked.pairs(*_gathered(*question, backend(device)))
+    if device is not None:
+        raise ArgumentError("the workers of a scheduler count by numba: pass scheduler or device, not both")
     return asked.pairs(*_scheduled(*question, scheduler))
 
 
 @again
 def _gathered(
-    store: Store, model_ids: Sequence[str], examples: NDArray[np.bool_] | None, wanted: set[str]
+    store: Store,
+    model_ids: Sequence[str],
+    examples: NDArray[np.bool_] | None,
+    wanted: set[str],
+    counting: Backend,
 ) -> tuple[PairCounts, Answers, Mapping[str, NDArray[Any]]]:
     """Counts, right answers, and what is wanted beyond; of one version of each model, were it replaced."""
     models = [store.model(model_id) for model_id in model_ids]
     top1 = store.top1_of(models)
     correct = store.truth.correct(top1)
-    more: dict[str, NDArray[Any]] = {**label_counts(top1, correct, store.n_classes, examples, wanted)}
+    found = label_counts(top1, correct, store.n_classes, examples, wanted, counting)
+    more: dict[str, NDArray[Any]] = {**found}
     if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
         rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
         more |= score_sums(store, models, rows, wanted)
     answers = Answers.of(correct, examples)
-    return answers.counts(), answers, more
+    return answers.counts(counting), answers, more
 
 
 def _scheduled(
@@ -159,13 +173,3 @@ def _scheduled(
 
 def _answers(store: Store, models: Sequence[StoredModel], examples: NDArray[np.bool_] | None) -> Answers:
     return Answers.of(store.truth.correct(store.top1_of(models)), examples)
-
-
-def _check_scheduled(measures: Sequence[str]) -> None:
-    """Refuse measures of probabilities on a cluster: their sums are rounded, and would depend on its cuts."""
-    wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
-    if wanting:
-        raise ArgumentError(
-            f"scheduler counts measures of answers and labels; {', '.join(wanting)} are sums of products of "
-            "probabilities, computed on this machine: ask for them without scheduler"
-        )

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, UnknownName
 
-from .counts import Answers, PairCounts
+from .counts import Answers
 from .intervals import check_counted, check_draws, check_level, check_seed
+from .listing import Listing
 from .measures import MEASURES
 
 Floats = NDArray[np.float64]
@@ -21,26 +22,15 @@ Listed = tuple[Indices, Indices]
 Names = tuple[str, str]
 
 
-class Questions:
+class Questions(Listing):
     """The part of `Pairs` that resamples; `Pairs` itself has the values and the tables."""
 
-    model_ids: list[str]
-    counts: PairCounts
     measures: tuple[str, ...]
     _answers: Answers | Callable[[], Answers] | None
 
     if TYPE_CHECKING:  # what Pairs has
 
         def __getitem__(self, measure: str) -> Floats: ...
-
-        @property
-        def symmetric(self) -> bool: ...  # noqa: D102
-
-        def _listed(self) -> Listed: ...
-
-        def _with(self, model: str) -> Listed: ...
-
-        def _order(self, rows: Indices, columns: Indices, values: Floats, ascending: bool) -> Indices: ...
 
         def ascending(self, by: str) -> bool: ...  # noqa: D102
 

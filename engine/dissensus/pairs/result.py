@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, MissingDependency, UnknownName
+from dissensus.store.tables import floats, texts
 
 from .counts import Answers, PairCounts
 from .intervals import Interval
@@ -177,10 +178,6 @@ class Pairs(Questions):
         first = order[:n]
         return self._table(rows[first], columns[first])
 
-    def n_pairs(self, *, model: str | Sequence[str] | None = None, max_gap: float | None = None) -> int:
-        """Count the pairs that `top` chooses from; arguments as there."""
-        return len(self._chosen(model, max_gap)[0])
-
     def ascending(self, by: str) -> bool:
         """Whether the first pairs by a measure or column are by default those of its smallest values."""
         if by in self.columns:
@@ -194,14 +191,6 @@ class Pairs(Questions):
         if by not in self.columns or kind not in ("p", "q") or f"{test}_z" not in self.columns:
             return None
         return -np.abs(self.columns[f"{test}_z"][rows, columns])
-
-    def _order(
-        self, rows: Indices, columns: Indices, values: Floats, ascending: bool, ties: Floats | None = None
-    ) -> Indices:
-        """Places of listed pairs sorted by a value, `ties` and names; NaN last in both directions."""
-        rank = np.argsort(np.argsort(np.array(self.model_ids)))
-        between = () if ties is None else (ties if ascending else -ties,)
-        return np.lexsort((rank[columns], rank[rows], *between, values if ascending else -values))
 
     def _with_columns(self, columns: Mapping[str, Floats], notes: Mapping[str, str | float]) -> Self:
         """The same pairs with more columns."""
@@ -239,60 +228,6 @@ class Pairs(Questions):
             ordered |= {end: columns.pop(end) for end in (f"{name}_low", f"{name}_high") if end in columns}
         return ordered | columns
 
-    def _listed(self) -> tuple[Indices, Indices]:
-        """Row and column indices of the pairs that tables list."""
-        size = len(self.model_ids)
-        rows, columns = np.triu_indices(size, 1) if self.symmetric else np.nonzero(~np.eye(size, dtype=bool))
-        return rows, columns
-
-    def _chosen(self, model: str | Sequence[str] | None, max_gap: float | None) -> tuple[Indices, Indices]:
-        """Row and column indices of the pairs of some models and of like accuracy."""
-        rows, columns = self._listed() if model is None else self._with_any(model)
-        if max_gap is None:
-            return rows, columns
-        if not 0 <= max_gap <= 1:
-            raise ArgumentError(f"max_gap must lie in 0..1, as 0.01 for one point of accuracy; got {max_gap}")
-        near = (
-            self._gaps(rows, columns) <= max_gap * self.counts.n + 1e-6
-        )  # in answers: 0.8 and 0.75 are 0.05
-        return rows[near], columns[near]
-
-    def _gaps(self, rows: Indices, columns: Indices) -> NDArray[np.int64]:
-        """By how many right answers two models differ."""
-        right = self.counts.right
-        return np.maximum(right[rows], right[columns]) - np.minimum(right[rows], right[columns])
-
-    def _none_near(self, model: str | Sequence[str] | None, max_gap: float | None) -> ArgumentError:
-        rows, columns = self._chosen(model, None)
-        gaps = self._gaps(rows, columns)
-        closest = int(gaps.argmin())
-        a, b = (self.model_ids[some[closest]] for some in (rows, columns))
-        return ArgumentError(
-            f"max_gap {max_gap}: no pair has accuracies so close; {a} and {b} are the closest, "
-            f"{gaps[closest] / self.counts.n:.4g} apart"
-        )
-
-    def _with_any(self, model: str | Sequence[str]) -> tuple[Indices, Indices]:
-        """Row and column indices of one or several models against every other."""
-        names = [model] if isinstance(model, str) else list(dict.fromkeys(model))
-        if not names:
-            raise ArgumentError("model must name at least one model; got none")
-        rows, columns = (np.concatenate(parts) for parts in zip(*map(self._with, names), strict=True))
-        if not self.symmetric:
-            return rows, columns
-        turn = np.full(len(self.model_ids), len(names))
-        turn[[self.model_ids.index(name) for name in names]] = np.arange(len(names))
-        once = turn[rows] < turn[columns]  # two of the models named are one pair
-        return rows[once], columns[once]
-
-    def _with(self, model: str) -> tuple[Indices, Indices]:
-        """Row and column indices of one model against every other."""
-        if model not in self.model_ids:
-            raise UnknownName.of("model", model, self.model_ids, "(only models asked for were compared)")
-        row = self.model_ids.index(model)
-        others = np.delete(np.arange(len(self.model_ids)), row)
-        return np.full_like(others, row), others
-
     def _table(self, rows: Indices, columns: Indices) -> pa.Table:
         table = {"accuracy_a": self.accuracy[rows], "accuracy_b": self.accuracy[columns]}
         table |= {name: values[rows, columns] for name, values in self._matrices().items()}
@@ -300,12 +235,11 @@ class Pairs(Questions):
 
     def _frame(self, rows: Indices, columns: Indices, values: Mapping[str, Floats]) -> pa.Table:
         """Table of listed pairs with some values of each; NaN becomes null."""
-        names = np.array(self.model_ids, dtype=object)
-        table = {"model_a": names[rows], "model_b": names[columns], **values}
-        kinds = {"model_a": pa.string(), "model_b": pa.string()}
-        return pa.table(
-            {key: pa.array(column, kinds.get(key), from_pandas=True) for key, column in table.items()}
-        )
+        names = {
+            f"model_{side}": texts([self.model_ids[i] for i in some.tolist()])
+            for side, some in (("a", rows), ("b", columns))
+        }
+        return pa.table(names | {name: floats(column) for name, column in values.items()})
 
 
 def _described(name: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dissensus.errors import ArgumentError, StoreFull
-from dissensus.run.memory import available_bytes
+from dissensus.run.memory import available_bytes, told
 from dissensus.run.progress import Progress
 from dissensus.run.threads import available_threads
 
@@ -59,32 +59,24 @@ class Plan:
         there = available_bytes()
         if self.memory_bytes > there:
             raise ArgumentError(
-                f"all pairs of {self.models:,} models need {_size(self.memory_bytes)} of memory, "
-                f"{_size(there)} are available: name fewer models (models=), or ask for fewer partners (k=)"
+                f"all pairs of {self.models:,} models need {told(self.memory_bytes)} of memory, "
+                f"{told(there)} are available: name fewer models (models=), or ask for fewer partners (k=)"
             )
         if out is not None:
             free = shutil.disk_usage(out.parent).free
             if self.disk_bytes > free:
                 raise StoreFull(
-                    f"{out} would take {_size(self.disk_bytes)}, {_size(free)} are free in {out.parent}: "
+                    f"{out} would take {told(self.disk_bytes)}, {told(free)} are free in {out.parent}: "
                     "free some space, or name fewer models (models=)"
                 )
 
     def __str__(self) -> str:
-        disk = f", {_size(self.disk_bytes)} on disk" if self.disk_bytes else ""
+        disk = f", {told(self.disk_bytes)} on disk" if self.disk_bytes else ""
         time = f", about {self.seconds:,.0f} s" if self.seconds else ""
         return (
             f"{self.pairs:,} pairs of {self.models:,} models on {self.examples:,} examples: "
-            f"{_size(self.memory_bytes)} of memory{disk}{time}"
+            f"{told(self.memory_bytes)} of memory{disk}{time}"
         )
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000 or unit == "GB":
-            break
-        n_bytes /= 1000
-    return f"{n_bytes:,.0f} {unit}" if n_bytes >= 100 or unit == "bytes" else f"{n_bytes:,.1f} {unit}"
 
 
 def whole_number(value: Any, what: str) -> int:

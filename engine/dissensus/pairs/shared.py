@@ -23,7 +23,7 @@ def weight_planes(n_words: int, seed: int, draw: int) -> Packed:
 
     Weights are Poisson numbers of mean 1, a stream for each (seed, draw), as small integers: B is 3 or 4.
     """
-    from dissensus.kernels.counts import pack
+    from dissensus.kernels.bits import pack
 
     stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(draw,)))
     weights = stream.poisson(1.0, n_words * WORD)

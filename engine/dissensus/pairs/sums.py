@@ -1,40 +1,38 @@
-"""Sums over examples and classes of products of two models' scores: blocked matrix products from the store.
+"""Sums over examples and classes of products of two models' scores, straight from the store.
 
-For a block of examples, the scores of all models are one (M, rows * C) float32 matrix; N * C of all models is
-never held. Products are float32 over at most `DEPTH` columns, and added up in float64. With u = 2**-24 each
-entry, a sum Σ x_i x_j, is so off by at most (DEPTH + 8) u Σ |x_i| |x_j|, 1.3e-4 of it; in practice by some
-1e-6 of it, since roundings cancel and libraries add in short runs. What is `SHIFTED` is as exact as it was
-before its shift: 5 u of each score.
+For a piece of some examples, the scores of all models are (M, rows * C) float32, made and multiplied by one
+thread; N * C of all models is never held. Sums are float32 over at most `DEPTH` columns and float64 beyond,
+of the same columns whatever the threads. With u = 2**-24 each entry, a sum Σ x_i x_j, is so off by at most
+(DEPTH + 8) u Σ |x_i| |x_j|, 1.3e-4 of it; in practice by some 1e-6 of it, since roundings cancel and the
+lanes of a vector are runs of their own. What is `SHIFTED` is as exact as it was before its shift: 5 u of each
+score.
 
 Probabilities are the softmax of what is stored, at temperature 1.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from itertools import repeat
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
-from dissensus.run.memory import available_bytes
-from dissensus.run.threads import available_threads, one_blas_thread
+from dissensus.run.memory import available_bytes, told
+from dissensus.run.threads import available_threads, in_order
 from dissensus.store.blocks import read_blocks
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
-    from dissensus.store.logits import Logits
     from dissensus.store.reader import StoredModel
 
 Floats = NDArray[np.float64]
-Scores = dict[str, NDArray[np.float32]]  # by kind, (M, rows, C)
+Rows = NDArray[np.intp]
 
-DEPTH = 2048  # columns of one float32 product: fewer round less, and do not reach the machine's rate
-BLOCK_BYTES = 64 << 20  # scores of all models on one block of examples
+PIECE_BYTES = 8 << 20  # scores of all models that a thread has in hand: a few times the second cache
 
 # by statistic, the kinds of scores whose products it sums: left of the product, right of it
 PRODUCTS = {
@@ -50,9 +48,9 @@ SHIFTED = ("root", "log")  # only differences of models matter: what all have in
 def score_sums(
     store: Store,
     models: Sequence[StoredModel],
-    rows: NDArray[np.intp],
+    rows: Rows,
     wanted: Collection[str],
-    budget_bytes: int = BLOCK_BYTES,
+    budget_bytes: int = PIECE_BYTES,
 ) -> Mapping[str, Floats]:
     """Sum for all pairs what is wanted of `PRODUCTS` and `TRUTH`, in one pass over the logits.
 
@@ -67,7 +65,7 @@ def score_sums(
     wanted : collection of str
         Names of statistics; others are passed over.
     budget_bytes : int
-        Memory for scores; at least one example of all models is held.
+        Scores that each thread holds; at least one example of all models is held.
 
     Returns
     -------
@@ -80,89 +78,173 @@ def score_sums(
         The sums do not fit the memory there is.
     CorruptionError, ModelReplaced
     """
-    size, n_classes = len(models), store.n_classes
-    products = {name: kinds for name, kinds in PRODUCTS.items() if name in wanted}
-    with_truth = not {*TRUTH}.isdisjoint(wanted)
-    kinds = {kind for pair in products.values() for kind in pair} | ({"probability"} if with_truth else set())
-    example_bytes = len(kinds) * size * n_classes * 4
-    step = min(max(1, budget_bytes // example_bytes), len(rows))
-    _require_room(size, len(products), step * example_bytes)
-    sums, truth = {name: np.zeros((size, size)) for name in products}, np.zeros(size)
-    held = {kind: np.empty((size, step, n_classes), np.float32) for kind in sorted(kinds)}
-    labels = store.truth.first[rows]
-    with _workers(step * n_classes) as pool:
-        for start, scores in _blocks([model.logits() for model in models], rows, held, pool):
-            for name, (left, right) in products.items():
-                _add_products(sums[name], scores[left], scores[right], pool)
-            if with_truth:
-                p = scores["probability"]
-                here = np.arange(p.shape[1])
-                truth += p[:, here, labels[start + here]].sum(axis=1, dtype=np.float64)
-    both = zip(TRUTH, (truth[:, None], truth[None, :]), strict=True)
-    return sums | dict(both if with_truth else ()) | {"n_classes": np.array(float(n_classes))}
+    return grouped_score_sums(store, models, [rows], wanted, budget_bytes)[0]
 
 
-@contextlib.contextmanager
-def _workers(columns: int) -> Iterator[Executor]:
-    """Threads for blocks of so many columns, which take a product each where a block holds enough of them.
+def grouped_score_sums(
+    store: Store,
+    models: Sequence[StoredModel],
+    groups: Sequence[Rows],
+    wanted: Collection[str],
+    budget_bytes: int = PIECE_BYTES,
+) -> list[Mapping[str, Floats]]:
+    """`score_sums` of each of several disjoint groups of sorted rows, in one pass over the logits."""
+    asked = _Wanted.of(wanted)
+    example_bytes = len(asked.kinds) * len(models) * store.n_classes * 4
+    step = min(max(1, budget_bytes // example_bytes), max(map(len, groups)))
+    threads = available_threads()
+    n_sums = len(asked.products) * (len(groups) + 2 * threads)
+    _require_room(len(models), n_sums, threads * step * example_bytes)
+    makers: SimpleQueue[_Maker] = SimpleQueue()
+    for _ in range(threads):
+        makers.put(_Maker(asked, len(models), step, store.n_classes))
 
-    BLAS divides a product of a hundred models badly among its own threads: half the rate of one on each.
+    def summed(piece: _Piece) -> tuple[int, _Sums]:
+        maker = makers.get()
+        try:
+            return piece.group, maker.sums(piece)
+        finally:
+            makers.put(maker)
+
+    totals = [_Sums.none(asked, len(models)) for _ in groups]
+    for group, found in in_order(summed, _pieces(store, models, groups, step), threads):
+        totals[group].add(found)
+    return [total.named(asked, len(models), store.n_classes) for total in totals]
+
+
+def sums_bytes(n_models: int, wanted: Collection[str]) -> int:
+    """Memory that the sums of one group keep."""
+    return (len(_Wanted.of(wanted).products) + 1) * n_models**2 * 8
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is summed.
+
+    Attributes
+    ----------
+    products : dict of str to two str
+        Those of `PRODUCTS` that are wanted.
+    truth : bool
+        Whether `TRUTH` is.
+    kinds : list of str
+        Kinds of scores needed.
     """
-    n = available_threads()
-    alone = one_blas_thread() if columns >= 2 * n * DEPTH else contextlib.nullcontext()
-    with alone, ThreadPoolExecutor(n, thread_name_prefix="dissensus-scores") as pool:
-        yield pool
+
+    products: dict[str, tuple[str, str]]
+    truth: bool
+    kinds: list[str]
+
+    @classmethod
+    def of(cls, wanted: Collection[str]) -> _Wanted:
+        products = {name: kinds for name, kinds in PRODUCTS.items() if name in wanted}
+        truth = not {*TRUTH}.isdisjoint(wanted)
+        kinds = {kind for pair in products.values() for kind in pair} | ({"probability"} if truth else set())
+        return cls(products, truth, sorted(kinds))
 
 
-def _blocks(
-    logits: Sequence[Logits], rows: NDArray[np.intp], held: Scores, pool: Executor
-) -> Iterator[tuple[int, Scores]]:
-    """Fill what is held with the next rows of all models; yield where they start, and what is filled."""
-    step = next(iter(held.values())).shape[1]
-    for block in read_blocks(logits, rows):
-        for start in range(block.start, block.stop, step):
-            stop = min(start + step, block.stop)
-            centred = [stored[start - block.start : stop - block.start] for stored in block.centred]
-            scores = {kind: out[:, : stop - start] for kind, out in held.items()}
-            for kind, out in scores.items():
-                list(pool.map(_fill, repeat(kind), *_shares(centred, out)))
-                if kind in SHIFTED:
-                    out -= out.mean(axis=0)
-            yield start, scores
+@dataclass(frozen=True)
+class _Piece:
+    """Stored rows of all models on some examples of one group, and the right class of each example."""
+
+    group: int
+    centred: list[NDArray[Any]]
+    right: NDArray[Any]
 
 
-def _shares(centred: list[NDArray[Any]], out: NDArray[np.float32]) -> tuple[list[Any], list[Any]]:
-    """Models and their scores dealt out to threads: a task a model costs more than its work."""
-    size = -(-len(centred) // available_threads())
-    starts = range(0, len(centred), size)
-    return [centred[s : s + size] for s in starts], [out[s : s + size] for s in starts]
+def _pieces(
+    store: Store, models: Sequence[StoredModel], groups: Sequence[Rows], step: int
+) -> Iterator[_Piece]:
+    """Read block by block; what a block has of a group is cut into pieces of at most `step` examples."""
+    rows, owner = np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(some) for some in groups])
+    order = np.argsort(rows, kind="stable")
+    rows, owner = rows[order], owner[order]
+    right = store.truth.first[rows]
+    for block in read_blocks([model.logits() for model in models], rows):
+        here = owner[block.start : block.stop]
+        for group in np.unique(here).tolist():
+            places = np.flatnonzero(here == group)
+            for start in range(0, len(places), step):
+                some = places[start : start + step]
+                yield _Piece(group, [_taken(c, some) for c in block.centred], right[block.start + some])
 
 
-def _fill(kind: str, centred: list[NDArray[Any]], out: NDArray[np.float32]) -> None:
-    """Turn stored rows of some models into their (m, n, C) scores."""
-    from dissensus.kernels import scores as kernel
-    from dissensus.kernels.probabilities import codes_of
+def _taken(rows: NDArray[Any], places: Rows) -> NDArray[Any]:
+    """Rows at ascending places; not copied where they lie side by side."""
+    first, last = int(places[0]), int(places[-1])
+    return rows[first : last + 1] if last - first + 1 == len(places) else rows[places]
 
-    kernels = {"logit": kernel.centred_rows, "log": kernel.log_probability_rows}
-    for stored, scores in zip(centred, out, strict=True):
-        kernels.get(kind, kernel.probability_rows)(codes_of(stored), scores)
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of products by name, (R, R) float64 with M models padded to R, and of the truth, (M,)."""
+
+    products: dict[str, Floats]
+    truth: Floats
+
+    @classmethod
+    def none(cls, asked: _Wanted, n_models: int) -> _Sums:
+        from dissensus.kernels.gram import padded
+
+        size = padded(n_models)
+        return cls({name: np.zeros((size, size)) for name in asked.products}, np.zeros(n_models))
+
+    def add(self, other: _Sums) -> None:
+        for name, found in other.products.items():
+            self.products[name] += found
+        self.truth[:] += other.truth
+
+    def named(self, asked: _Wanted, n_models: int, n_classes: int) -> Mapping[str, Floats]:
+        """What `score_sums` returns."""
+        named = {name: found[:n_models, :n_models] for name, found in self.products.items()}
+        for name, (left, right) in asked.products.items():
+            if left == right:  # the triangle below is what is above
+                named[name] = np.triu(named[name]) + np.triu(named[name], 1).T
+        truth = zip(TRUTH, (self.truth[:, None], self.truth[None, :]), strict=True)
+        return named | dict(truth if asked.truth else ()) | {"n_classes": np.array(float(n_classes))}
+
+
+class _Maker:
+    """Makes scores of pieces, in memory that it uses again, and sums their products."""
+
+    def __init__(self, asked: _Wanted, n_models: int, step: int, n_classes: int) -> None:
+        from dissensus.kernels.gram import padded
+
+        self._asked, self._shape = asked, (n_models, padded(n_models), n_classes)
+        self._held = {kind: np.empty(self._shape[1] * step * n_classes, np.float32) for kind in asked.kinds}
+
+    def sums(self, piece: _Piece) -> _Sums:
+        """Sum the products of one piece, on the thread that calls."""
+        from dissensus.kernels.gram import add_gram, add_products
+
+        scores = {kind: self._scores(kind, piece.centred) for kind in self._held}
+        sums = _Sums.none(self._asked, self._shape[0])
+        for name, (left, right) in self._asked.products.items():
+            x, y = (scores[kind].reshape(self._shape[1], -1) for kind in (left, right))
+            add_gram(x, sums.products[name]) if left == right else add_products(x, y, sums.products[name])
+        if self._asked.truth:
+            p = scores["probability"][: self._shape[0], np.arange(len(piece.right)), piece.right]
+            p.sum(axis=1, dtype=np.float64, out=sums.truth)
+        return sums
+
+    def _scores(self, kind: str, centred: list[NDArray[Any]]) -> NDArray[np.float32]:
+        """Scores of all models, (R, n, C), from their stored rows; 0 beyond the last model."""
+        from dissensus.kernels import scores as kernel
+        from dissensus.kernels.probabilities import codes_of
+
+        (n_models, padded, n_classes), n = self._shape, len(centred[0])
+        out = self._held[kind][: padded * n * n_classes].reshape(padded, n, n_classes)
+        fill = {"logit": kernel.centred_rows, "log": kernel.log_probability_rows}.get(
+            kind, kernel.probability_rows
+        )
+        for stored, rows in zip(centred, out, strict=False):
+            fill(codes_of(stored), rows)
         if kind == "root":
-            np.sqrt(scores, out=scores)
-
-
-def _add_products(
-    total: Floats, left: NDArray[np.float32], right: NDArray[np.float32], pool: Executor
-) -> None:
-    """Add (M, n, C) times (M, n, C), summed over n and C, to (M, M); in the same order on any threads."""
-    x, y = (scores.reshape(len(scores), -1) for scores in (left, right))
-
-    def product(start: int) -> NDArray[np.float32]:
-        columns = slice(start, start + DEPTH)
-        found: NDArray[np.float32] = x[:, columns] @ y[:, columns].T  # of one with itself: half the work
-        return found
-
-    for found in pool.map(product, range(0, x.shape[1], DEPTH)):
-        total += found
+            np.sqrt(out[:n_models], out=out[:n_models])
+        if kind in SHIFTED:
+            out[:n_models] -= out[:n_models].mean(axis=0)
+        out[n_models:] = 0
+        return out
 
 
 def _require_room(n_models: int, n_sums: int, block_bytes: int) -> None:
@@ -170,6 +252,6 @@ def _require_room(n_models: int, n_sums: int, block_bytes: int) -> None:
     needed, there = (n_sums + 1) * n_models**2 * 8 + block_bytes, available_bytes()
     if needed > there:
         raise ArgumentError(
-            f"measures of probabilities of {n_models:,} models need {needed / 1e9:,.1f} GB for sums of all "
-            f"pairs and a block of scores, {there / 1e9:,.1f} GB are available: name fewer models (models=)"
+            f"measures of probabilities of {n_models:,} models need {told(needed)} for sums of all "
+            f"pairs and a block of scores, {told(there)} are available: name fewer models (models=)"
         )

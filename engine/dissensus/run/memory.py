@@ -1,4 +1,4 @@
-"""How much memory may be used."""
+"""How much memory may be used, and how bytes are told."""
 
 from __future__ import annotations
 
@@ -54,3 +54,11 @@ def _container_limit() -> int | None:
         return None
     cached = next((int(line.split()[1]) for line in lines if line.startswith("file ")), 0)
     return None if limit == "max" else max(int(limit) - used + cached, 0)
+
+
+def told(n_bytes: float) -> str:
+    """Return a number of bytes for people."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:,.1f} {unit}"
+    return f"{n_bytes:,.0f} bytes"

@@ -160,7 +160,29 @@ def _address(scheduler: Any) -> str:
             "scheduler must be a Dask client or the address of a Dask scheduler, such as "
             f"'tcp://host:8786'; got {scheduler!r}. Without it numba's threads of this machine count"
         )
+    _require_protocol(scheduler)
     return scheduler
+
+
+def _require_protocol(address: str) -> None:
+    """Refuse what Dask cannot speak before a client is made, which would go on trying."""
+    from distributed.comm.registry import get_backend
+    from distributed.security import Security
+
+    protocol = address.partition("://")[0] if "://" in address else "tcp"
+    try:
+        get_backend(protocol)
+    except (ValueError, ImportError) as error:
+        raise ArgumentError(
+            f"scheduler {address!r}: Dask cannot speak {protocol!r} here ({error}); "
+            "pass an address such as 'tcp://host:8786'"
+        ) from error
+    encrypted = Security().get_connection_args("client").get("ssl_context") is not None
+    if protocol in ("tls", "wss") and not encrypted:
+        raise ArgumentError(
+            f"scheduler {address!r} is encrypted and Dask's configuration names no certificates: pass a "
+            "client, Client(address, security=Security(...))"
+        )
 
 
 def _connected(client_type: Any, address: str) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,13 +35,10 @@ def in_order(
     threads = threads or available_threads()
     rest = iter(items)
     with ThreadPoolExecutor(threads) as pool:
-        while some := list(islice(rest, 2 * threads)):
-            yield from pool.map(function, some)
-
-
-def one_blas_thread() -> contextlib.AbstractContextManager[Any]:
-    """Let matrix products of NumPy run on the thread that asks for them: in the whole process, meanwhile."""
-    from threadpoolctl import threadpool_limits
-
-    limits: contextlib.AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
-    return limits
+        waiting = deque(pool.submit(function, item) for item in islice(rest, 2 * threads))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
+        finally:  # whoever has enough, or met an error, waits for what is under way and for nothing else
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -7,7 +7,7 @@ model's commit record. What is damaged, or of another or an older model, is read
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,20 @@ def top1_matrix(
     """
     if len(models) < FEWEST:
         return _read(models, geometry)
-    digests = [model.digest for model in models]
-    cached = _Cached.load(root / fmt.CACHE, geometry)
-    rows, found = cached.rows(digests)
-    missing = np.flatnonzero(~found)
-    if len(missing):
-        rows = rows.copy()
-        rows[missing] = _read([models[i] for i in missing.tolist()], geometry)
-        if len(models) == all_models and len(missing) >= STALE * len(models):
-            _write(root / fmt.CACHE, digests, rows)
+    rows, missing = _Cached.load(root / fmt.CACHE, geometry).completed(models, geometry)
+    if missing and len(models) == all_models and missing >= STALE * len(models):
+        _write(root / fmt.CACHE, [model.digest for model in models], rows)
     rows.flags.writeable = False
     return rows
+
+
+def top1_blocks(
+    root: Path, models: Sequence[StoredModel], geometry: fmt.Geometry, step: int
+) -> Iterator[NDArray[Any]]:
+    """Predicted classes of `step` models at a time; the cache is checked once and not made anew."""
+    cached = _Cached.load(root / fmt.CACHE, geometry)
+    for start in range(0, len(models), step):
+        yield cached.completed(models[start : start + step], geometry)[0]
 
 
 def _read(models: Sequence[StoredModel], geometry: fmt.Geometry) -> NDArray[Any]:
@@ -102,6 +105,15 @@ class _Cached:
             return np.empty((len(digests), self._values.shape[1]), self._values.dtype), found
         in_order = found.all() and places == list(range(places[0], places[0] + len(places)))
         return self._values[places[0] : places[-1] + 1] if in_order else self._values[places], found
+
+    def completed(self, models: Sequence[StoredModel], geometry: fmt.Geometry) -> tuple[NDArray[Any], int]:
+        """Rows of these models, (M, N), and how many were not there and come from the models themselves."""
+        rows, found = self.rows([model.digest for model in models])
+        missing = np.flatnonzero(~found)
+        if len(missing):
+            rows = rows.copy()
+            rows[missing] = _read([models[i] for i in missing.tolist()], geometry)
+        return rows, len(missing)
 
 
 def _write(folder: Path, digests: Sequence[str], rows: NDArray[Any]) -> None:

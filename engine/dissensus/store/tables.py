@@ -41,6 +41,27 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     return np.from_dlpack(array)
 
 
+def floats(values: NDArray[np.float64]) -> pa.Array:
+    """Arrow array of float64 numbers, not copied; null where they are NaN.
+
+    Arrow's own `array` imports pandas first, as `to_numpy` does.
+    """
+    undefined = np.isnan(values)
+    valid = pa.py_buffer(np.packbits(~undefined, bitorder="little")) if undefined.any() else None
+    held = pa.py_buffer(np.ascontiguousarray(values, np.float64))
+    return pa.Array.from_buffers(pa.float64(), len(values), [valid, held])
+
+
+def texts(values: Sequence[str]) -> pa.Array:
+    """Arrow array of strings, made without pandas."""
+    encoded = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, encoded)])
+    if ends[-1] > np.iinfo(np.int32).max:
+        return pa.array(values, pa.string())  # in chunks, as Arrow cuts them
+    held = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), held)
+
+
 def table_of_rows(rows: Sequence[Mapping[str, Any]], first: Sequence[str]) -> pa.Table:
     """Arrow table of records with differing keys; columns of mixed kinds become text."""
     names = list(dict.fromkeys([*first, *(key for row in rows for key in row)]))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from dissensus.run.memory import told as told
+
 if TYPE_CHECKING:
     from ..zoo.outline import Outline
     from .plan import DevicePlan, Group, IngestPlan
@@ -194,14 +196,6 @@ def _notes(plan: IngestPlan) -> list[str]:
             "models in the store are loaded to see whether their weights are the same, not run again"
         )
     return notes
-
-
-def told(n_bytes: float) -> str:
-    """Return a number of bytes for people."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:,.1f} {unit}"
-    return f"{n_bytes:,.0f} bytes"
 
 
 def _is_judged(plan: IngestPlan, name: str) -> bool:
