@@ -144,7 +144,7 @@ def test_bad_schedulers_are_refused_in_one_line(zoo, monkeypatch):
     for bad in ("threads", "processes", 3, "host:name"):
         with pytest.raises(ArgumentError, match="scheduler must be a Dask client or the address"):
             ds.pairwise(zoo, "error_consistency", scheduler=bad)
-    with pytest.raises(ArgumentError, match="capa are sums of products of probabilities"):
+    with pytest.raises(ArgumentError, match="capa need probabilities, which are read on this machine"):
         ds.pairwise(scored(zoo), "capa", scheduler="tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingDependency, match=r"pip install 'dissensus\[cluster\]'"):

@@ -23,7 +23,7 @@ from dissensus.run.progress import Progress
 from dissensus.run.threads import available_threads
 from dissensus.store.blocks import read_blocks
 
-from .views import Views, views_bytes
+from .views import Views
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store

@@ -16,10 +16,11 @@ from dissensus.store.models import again
 
 from .asked import Asked, Undefined
 from .counts import Answers
+from .ensembles import ensemble_counts
 from .labels import label_counts
 from .measures import STATISTICS
 from .result import Pairs
-from .sums import score_sums
+from .sums import SCORED, score_sums
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -85,8 +86,11 @@ class PairsBy(Mapping[Any, Pairs]):
         if any(STATISTICS[statistic] == "labels" for statistic in wanted):
             top1 = self._top1.take(rows, axis=1)
             more |= label_counts(top1, correct, asked.store.n_classes, None, wanted)
-        if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
+        if not {*SCORED}.isdisjoint(wanted):
             more |= score_sums(asked.store, self._models, rows, wanted)
+        more |= ensemble_counts(
+            asked.store, self._models, rows, self._correct, wanted, asked.calibration
+        )
         answers = Answers.of(correct)
         return self._change(asked.pairs(answers.counts(), answers, more))
 
@@ -164,6 +168,7 @@ def pairwise_by(
     where: str | None = None,
     undefined: Undefined = "nan",
     labels: str | None = None,
+    calibrate: bool | str = False,
     ci: Literal["delta", "bootstrap"] | None = None,
     level: float | None = None,
     draws: int | None = None,
@@ -179,7 +184,7 @@ def pairwise_by(
         As in `pairwise`. Measures of probabilities read the logits once for each group.
     column : str
         A column of `Store.facts`: a group, a split, "label", "label_name", …; at most 1,000 values.
-    models, split, mask, where, undefined, labels, ci, level, draws, seed : optional
+    models, split, mask, where, undefined, labels, calibrate, ci, level, draws, seed : optional
         As in `pairwise`. Values that none of the examples asked for has are no groups.
 
     Returns
@@ -204,6 +209,7 @@ def pairwise_by(
         where=where,
         undefined=undefined,
         labels=labels,
+        calibrate=calibrate,
         ci=ci,
         level=level,
         draws=draws,

@@ -14,10 +14,11 @@ from dissensus.store.models import again
 
 from .asked import Asked, Undefined
 from .counts import Answers, PairCounts
+from .ensembles import Calibration, ensemble_counts
 from .labels import label_counts
-from .measures import MEASURES, STATISTICS
+from .measures import MEASURES
 from .result import Pairs
-from .sums import score_sums
+from .sums import SCORED, score_sums
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -34,16 +35,19 @@ def pairwise(
     where: str | None = None,
     undefined: Undefined = "nan",
     labels: str | None = None,
+    calibrate: bool | str = False,
     ci: Literal["delta", "bootstrap"] | None = None,
     level: float | None = None,
     draws: int | None = None,
     seed: int | None = None,
     scheduler: Any = None,
+    progress: bool = False,
 ) -> Pairs:
     """Compute measures of how alike the mistakes of each pair of models are.
 
     Only what the measures asked for need is read and summed: predicted classes, and for measures of
-    probabilities the logits, once. Probabilities are the softmax at temperature 1 of what is stored.
+    probabilities the logits: once for sums of products, once for ensembles. Probabilities are the softmax at
+    temperature 1 of what is stored, but for ensembles with `calibrate`.
 
     Parameters
     ----------
@@ -64,6 +68,12 @@ def pairwise(
     labels : str, optional
         Label set that decides what is right; by default the one that `store` goes by. Examples that it does
         not count are left out.
+    calibrate : bool or str
+        Fit a temperature of each model by NLL on a split before `pair_accuracy`, `improvement` and
+        `conversion_rate` average probabilities, as the paper does: on "fit" for True, or on the split named.
+        By default nothing is fitted: as all other measures of probabilities these then are of temperature 1,
+        and use no labels twice. Where examples counted took part in the fit, `Pairs.notes` says how many;
+        pass ``split="report"`` to count none of them.
     ci : {"delta", "bootstrap"}, optional
         Give each measure an interval, `pairs.low[name]` and `pairs.high[name]`: in closed form, or from
         resampled counts. Examples are taken for a sample of those that could be asked; each interval covers
@@ -77,6 +87,8 @@ def pairwise(
         to the last bit. Workers open the store themselves, under the same path. By default numba's threads
         of this process count. Only measures of counts and labels; questions that resample examples or
         answers (`compare`, `in_top`, `null`) read them here.
+    progress : bool
+        Show on stderr how far ensembles are, which take longest.
 
     Returns
     -------
@@ -111,6 +123,7 @@ def pairwise(
         where=where,
         undefined=undefined,
         labels=labels,
+        calibrate=calibrate,
         ci=ci,
         level=level,
         draws=draws,
@@ -118,23 +131,29 @@ def pairwise(
     )
     question = asked.store, asked.model_ids, asked.examples, asked.statistics
     if scheduler is None:
-        return asked.pairs(*_gathered(*question))
+        return asked.pairs(*_gathered(*question, asked.calibration, progress))
     _check_scheduled(asked.measures)
     return asked.pairs(*_scheduled(*question, scheduler))
 
 
 @again
 def _gathered(
-    store: Store, model_ids: Sequence[str], examples: NDArray[np.bool_] | None, wanted: set[str]
+    store: Store,
+    model_ids: Sequence[str],
+    examples: NDArray[np.bool_] | None,
+    wanted: set[str],
+    calibration: Calibration | None,
+    progress: bool,
 ) -> tuple[PairCounts, Answers, Mapping[str, NDArray[Any]]]:
     """Counts, right answers, and what is wanted beyond; of one version of each model, were it replaced."""
     models = [store.model(model_id) for model_id in model_ids]
     top1 = store.top1_of(models)
     correct = store.truth.correct(top1)
     more: dict[str, NDArray[Any]] = {**label_counts(top1, correct, store.n_classes, examples, wanted)}
-    if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
-        rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
+    rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
+    if not {*SCORED}.isdisjoint(wanted):
         more |= score_sums(store, models, rows, wanted)
+    more |= ensemble_counts(store, models, rows, correct, wanted, calibration, progress)
     answers = Answers.of(correct, examples)
     return answers.counts(), answers, more
 
@@ -162,10 +181,10 @@ def _answers(store: Store, models: Sequence[StoredModel], examples: NDArray[np.b
 
 
 def _check_scheduled(measures: Sequence[str]) -> None:
-    """Refuse measures of probabilities on a cluster: their sums are rounded, and would depend on its cuts."""
+    """Refuse measures of probabilities on a cluster: rounded sums would depend on its cuts."""
     wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
     if wanting:
         raise ArgumentError(
-            f"scheduler counts measures of answers and labels; {', '.join(wanting)} are sums of products of "
-            "probabilities, computed on this machine: ask for them without scheduler"
+            f"scheduler counts measures of answers and labels; {', '.join(wanting)} need "
+            "probabilities, which are read on this machine: ask for them without scheduler"
         )
