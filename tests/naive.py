@@ -391,7 +391,8 @@ def pair_answers(logits_i, logits_j, labels, temperatures=(1.0, 1.0)):
     """Example by example: whether the ensemble is right, whether the first alone, whether the second.
 
     The ensemble sums both members' fixed-point probabilities and takes the lowest class of the largest sum;
-    alone a model takes the lowest class of its largest logit. A label is a class or a collection of right ones.
+    alone a model takes the lowest class of its largest logit. A label is a class or a collection of right
+    ones.
     """
     for z_i, z_j, label in zip(logits_i, logits_j, labels, strict=True):
         members = zip((z_i, z_j), temperatures, strict=True)

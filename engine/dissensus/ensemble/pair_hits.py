@@ -126,7 +126,7 @@ class PairHits:
             What each model alone gets right.
         """
         truth, n = (views.truth.offsets, views.truth.classes), len(views.truth)
-        margin = tuple(np.empty((4, n, len(codes)), np.int64))
+        margin: Any = tuple(np.empty((4, n, len(codes)), np.int64))
         kernel.margins(views.classes, views.q, views.right, *truth, *margin)
         view = (views.classes, views.q, views.tail, views.right)
         ones = np.ascontiguousarray(alone.T).view(np.uint8)
@@ -221,8 +221,8 @@ def pair_hits(
     Returns
     -------
     dict
-        "pair_right" and "converted", (M, M) int64, exact: sums are of q = rint(p * 2**31), and the lowest class
-        of the largest sum is what the ensemble predicts.
+        "pair_right" and "converted", (M, M) int64, exact: sums are of q = rint(p * 2**31), and the ensemble
+        predicts the lowest class of the largest sum.
     Work
 
     Raises

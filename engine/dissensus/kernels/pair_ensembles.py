@@ -2,9 +2,9 @@
 
 For one example and one pair three things are tried in turn, each a proof in exact integers:
 
-1. Margins, all models side by side: the right class leads every other by `lead` at least; it comes short of
-   its strongest rival by -`short`. Leads that add up to more than 0 are right for sure; a rival that the right
-   class cannot reach in either sum is wrong for sure.
+1. Margins, all models side by side: the right class leads every other by `lead` at least, and its strongest
+   rival by `short` at most. Leads that add up to more than 0 are right for sure; where the right class cannot
+   reach a rival, the ensemble is wrong for sure.
 2. Views: sums of the classes that both members know exactly, bounds for those that one knows.
 3. What is still open is a bit for the caller, who decides it by full rows with `decide_open`.
 
@@ -86,10 +86,10 @@ def _strongest(right_q: Any, first: Any, stop: Any) -> Any:
 @kernel
 def _among(c: Any, classes: Any, first: Any, stop: Any) -> bool:
     """Whether a class is one of the right ones."""
+    found = False
     for k in range(first, stop):
-        if classes[k] == c:
-            return True
-    return False
+        found |= classes[k] == c
+    return found
 
 
 @kernel
@@ -255,7 +255,7 @@ def _by_views(n: int, a: int, b: int, view: Any, truth: Any, ranks: Any) -> int:
 
 
 @kernel
-def _beats(total: Any, c: Any, best: Any, y: Any) -> bool:
+def _beats(total: Any, c: Any, best: Any, y: Any) -> Any:
     """Whether a class that is not right comes before the best right one."""
     return total > best or (total == best and c < y)
 
@@ -311,7 +311,7 @@ def decide_open(
 
 
 @kernel
-def _by_rows(q_a: Any, q_b: Any, right_classes: Any, first: int, stop: int) -> int:
+def _by_rows(q_a: Any, q_b: Any, right_classes: Any, first: int, stop: int) -> Any:
     """Whether the lowest class of the largest sum is a right one."""
     y, best = np.int64(-1), np.int64(-1)
     for k in range(first, stop):

@@ -6,7 +6,8 @@ the double fault and r00 the share of those examples that the ensemble gets righ
 
     improvement = EI (conversion_rate - 1/2) + P00 r00,
 
-exactly. Two right classes can lose to a third one, of which both members are less sure.
+exactly (as long as no two logits that told classes apart round to one number, where a tie may be lost). Two
+right classes can lose to a third one, of which both members are less sure.
 """
 
 from __future__ import annotations

@@ -88,9 +88,7 @@ class PairsBy(Mapping[Any, Pairs]):
             more |= label_counts(top1, correct, asked.store.n_classes, None, wanted)
         if not {*SCORED}.isdisjoint(wanted):
             more |= score_sums(asked.store, self._models, rows, wanted)
-        more |= ensemble_counts(
-            asked.store, self._models, rows, self._correct, wanted, asked.calibration
-        )
+        more |= ensemble_counts(asked.store, self._models, rows, self._correct, wanted, asked.calibration)
         answers = Answers.of(correct)
         return self._change(asked.pairs(answers.counts(), answers, more))
 

@@ -2,8 +2,8 @@
 
 To add one, write a function under `@measure` whose parameters name what it needs (`STATISTICS`): it can be
 asked for by its name at once. Here are those of the 2x2 table of correctness; `label_measures`,
-`probability_measures` and `ensemble_measures` hold the others. Counts arrive as float64: products of two are exact up to 6e7 examples
-(they stay below 2**53).
+`probability_measures` and `ensemble_measures` hold the others. Counts arrive as float64: products of two are
+exact up to 6e7 examples (they stay below 2**53).
 Formulas of the four counts are analytic, so that `delta` takes their derivatives by a complex step: no `abs`.
 """
 

@@ -39,8 +39,8 @@ class Pairs(Questions):
         What else is known of each pair, in the order of the tables: `<measure>_low` and `<measure>_high`,
         and what `test` and `null` add. Tables can be sorted by any of them.
     notes : dict of str to str or number
-        Split and expression that chose the examples, where temperatures come from, and how intervals and tests
-        were computed.
+        Split and expression that chose the examples, where temperatures come from, and how intervals and
+        tests were computed.
     """
 
     def __init__(
