@@ -121,7 +121,7 @@ def test_threads_change_nothing(real_like, monkeypatch):
 def test_identity_of_improvement_and_conversion(real_like):
     """improvement = EI (conversion - 1/2) + P00 r00 with one right class: what both know is never lost."""
     pairs = ds.pairwise(real_like, [*NAMES, "error_inconsistency", "double_fault"])
-    z = [real_like.logits(m)[:].astype(float).tolist() for m in real_like.model_ids]
+    z = [real_like.logits(m).take(np.arange(150)).astype(float).tolist() for m in real_like.model_ids]
     labels, rescued = real_like.labels.tolist(), []
     for i, j in ((0, 1), (2, 4), (3, 7), (4, 6)):
         answers = list(naive.pair_answers(z[i], z[j], labels))

@@ -1,10 +1,10 @@
 """The weighted duo: the best log-linear pool of two models, fitted on one split and reported on another.
 
-p(c) is proportional to exp(z_a(c) / T_a + z_b(c) / T_b) (Genest, Zidek 1986; Heskes 1998, "Selecting weighting
-factors in logarithmic opinion pools", NeurIPS). With one right class an example the NLL is convex in both
-1 / T_a and 1 / T_b, so that Newton's method in two variables finds the best of all: temperature scaling
-(Guo et al. 2017) of both members and their weights at once. Of a mixture of probabilities only the weight would
-be a convex problem, for temperatures fixed before.
+p(c) is proportional to exp(z_a(c) / T_a + z_b(c) / T_b) (Genest, Zidek 1986; Heskes 1998, "Selecting
+weighting factors in logarithmic opinion pools", NeurIPS). With one right class an example the NLL is convex in
+both 1 / T_a and 1 / T_b, so that Newton's method in two variables finds the best of all: temperature
+scaling (Guo et al. 2017) of both members and their weights at once. Of a mixture of probabilities only the weight
+would be a convex problem, for temperatures fixed before.
 """
 
 from __future__ import annotations
@@ -183,6 +183,9 @@ def _fitted(
             stacklevel=4,
         )
         coefficients = (0.5, 0.5)
+    elif min(coefficients) < 0:  # then the best that are not lie where one is 0 and the other is best alone
+        edges = (1 / alone[names[0]], 0.0), (0.0, 1 / alone[names[1]])
+        coefficients = min(edges, key=lambda b: _slopes(*sides[0], np.array(b))[0])
     on_fit, on_report = (_values(names, *side, alone, coefficients) for side in sides)
     return alone, coefficients, on_fit, on_report
 
@@ -192,23 +195,22 @@ def _codes(store: Store, names: list[str], rows: Rows) -> list[kernel.Codes]:
 
 
 def best_pool(codes: list[kernel.Codes], truth: Truth, start: Coefficients) -> Coefficients | None:
-    """Coefficients b_a, b_b >= 0 of least NLL by Newton's method; None where it is least at infinity."""
+    """Coefficients b_a, b_b of least NLL by Newton's method; None where it is least at infinity."""
     here = np.array(start)
     value, slope, curvature = _slopes(codes, truth, here)
     for _ in range(MAX_STEPS):
-        free = (here > 0) | (slope < 0)  # a coefficient at 0 that would fall below it stays
-        step = _newton_step(slope, curvature, free)
+        step = _newton_step(slope, curvature)
         if -slope @ step <= TOLERANCE * value and value > 0:
             return float(here[0]), float(here[1])
         length = 1.0
         while True:  # halved until the NLL falls as it should (Armijo): sure to end, for the step descends
-            new = np.maximum(here + length * step, 0.0)
+            new = here + length * step
             found = _slopes(codes, truth, new)
-            if found[0] <= value + 1e-4 * (slope @ (new - here)) or length < 1e-12:
+            if found[0] <= value + 1e-4 * length * (slope @ step) or length < 1e-12:
                 break
             length /= 2
         here, (value, slope, curvature) = new, found
-        if here.max() > 1 / COLDEST:
+        if np.abs(here).max() > 1 / COLDEST:
             return None
     return None
 
@@ -223,14 +225,12 @@ def _slopes(
     return float(moments[0]), moments[1:3], moments[[3, 4, 4, 5]].reshape(2, 2)
 
 
-def _newton_step(
-    slope: NDArray[np.float64], curvature: NDArray[np.float64], free: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Descending step of the free coefficients; copies of one model have no curvature between them."""
-    values, axes = np.linalg.eigh(np.where(np.outer(free, free), curvature, 0.0))
+def _newton_step(slope: NDArray[np.float64], curvature: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Descending step; copies of one model have no curvature between them, sets of right classes any."""
+    values, axes = np.linalg.eigh(curvature)
     size = np.maximum(np.abs(values), 1e-9 * max(np.abs(values).max(), 1e-300))
-    step: NDArray[np.float64] = -(axes @ ((axes.T @ np.where(free, slope, 0.0)) / size))
-    return np.where(free, step, 0.0)
+    step: NDArray[np.float64] = -(axes @ ((axes.T @ slope) / size))
+    return step
 
 
 def _values(
