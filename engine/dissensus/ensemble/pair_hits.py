@@ -133,7 +133,7 @@ class PairHits:
         needed = np.zeros((n, len(codes)), np.uint8)
 
         def count(tile: _Tile) -> tuple[int, int]:
-            tile.open_bits = np.empty((*tile.hits.shape, -(-n // kernel.WORD)), np.uint64)
+            tile.open_bits = np.empty((-(-n // kernel.WORD), *tile.hits.shape), np.uint64)
             ranks = np.zeros(self._n_classes, np.uint8)
             counted = tile.hits, tile.converted, tile.open_bits, needed, ranks
             return kernel.count_tile(tile.a, tile.b, self._certify, margin, ones, view, truth, *counted)

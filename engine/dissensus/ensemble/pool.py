@@ -1,10 +1,10 @@
 """The weighted duo: the best log-linear pool of two models, fitted on one split and reported on another.
 
 p(c) is proportional to exp(z_a(c) / T_a + z_b(c) / T_b) (Genest, Zidek 1986; Heskes 1998, "Selecting
-weighting factors in logarithmic opinion pools", NeurIPS). With one right class an example the NLL is convex in
-both 1 / T_a and 1 / T_b, so that Newton's method in two variables finds the best of all: temperature
-scaling (Guo et al. 2017) of both members and their weights at once. Of a mixture of probabilities only the weight
-would be a convex problem, for temperatures fixed before.
+weighting factors in logarithmic opinion pools", NeurIPS). With one right class an example the NLL is convex
+in both 1 / T_a and 1 / T_b, so that Newton's method in two variables finds the best of all: temperature
+scaling (Guo et al. 2017) of both members and their weights at once. Of a mixture of probabilities only the
+weight would be a convex problem, for temperatures fixed before.
 """
 
 from __future__ import annotations

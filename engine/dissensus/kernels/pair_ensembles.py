@@ -125,7 +125,7 @@ def count_tile(
         Offsets and classes of the right ones.
     hits, converted : (A, B) int64, added to
         Examples the pair gets right, and those of them that exactly one of the two alone gets right.
-    open_bits : (A, B, W) uint64, output
+    open_bits : (W, A, B) uint64, output
         Bit n % 64 of word n // 64 is set where example n is undecided.
     needed : (n, M) uint8, set to 1
         Where rows are needed to decide.
@@ -141,7 +141,9 @@ def count_tile(
     classes, q = view[0], view[1]
     n_viewed = n_open = 0
     stop_b = start_b + hits.shape[1]
-    undecided = np.ones(hits.shape[1], np.uint8)
+    undecided = np.ones(-(-hits.shape[1] // 8) * 8, np.uint8)
+    undecided[hits.shape[1] :] = 0
+    eights, is_right = undecided.view(np.uint64), np.empty(hits.shape[1], np.uint8)
     open_bits[:] = 0
     for n in range(lead.shape[0]):
         bit = np.uint64(1) << np.uint64(n % WORD)
@@ -152,36 +154,36 @@ def count_tile(
                 continue
             j0 = b0 - start_b
             if certify:
+                others = slice(b0, stop_b)
+                undecided[:j0] = 0
                 _by_margins(
-                    lead[n, a],
-                    short[n, a],
-                    most[n, a],
-                    rival[n, a],
-                    alone[n, a],
-                    lead[n, b0:stop_b],
-                    short[n, b0:stop_b],
-                    most[n, b0:stop_b],
-                    rival[n, b0:stop_b],
-                    alone[n, b0:stop_b],
-                    hits[i, j0:],
-                    converted[i, j0:],
+                    (lead[n, a], short[n, a], most[n, a], rival[n, a]),
+                    lead[n, others],
+                    short[n, others],
+                    most[n, others],
+                    rival[n, others],
+                    is_right[j0:],
                     undecided[j0:],
                 )
+                _add_right(is_right[j0:], alone[n, a], alone[n, others], hits[i, j0:], converted[i, j0:])
                 for k in range(q.shape[1]):
                     ranks[classes[n, k, a]] = k + 1
-            for j in range(j0, hits.shape[1]):
-                if undecided[j] == 0:
+            for eight in range(j0 // 8, len(eights)):
+                if eights[eight] == 0:  # most are
                     continue
-                b = start_b + j
-                found = _by_views(n, a, b, view, truth, ranks) if certify else _OPEN
-                if found == _OPEN:
-                    open_bits[i, j, n // WORD] |= bit
-                    needed[n, a] = needed[n, b] = 1
-                    n_open += 1
-                else:
-                    n_viewed += 1
-                    hits[i, j] += found
-                    converted[i, j] += found & (alone[n, a] ^ alone[n, b])
+                for j in range(max(j0, 8 * eight), min(8 * eight + 8, hits.shape[1])):
+                    if undecided[j] == 0:
+                        continue
+                    b = start_b + j
+                    found = _by_views(n, a, b, view, truth, ranks) if certify else _OPEN
+                    if found == _OPEN:
+                        open_bits[n // WORD, i, j] |= bit
+                        needed[n, a] = needed[n, b] = 1
+                        n_open += 1
+                    else:
+                        n_viewed += 1
+                        hits[i, j] += found
+                        converted[i, j] += found & (alone[n, a] ^ alone[n, b])
             if certify:
                 for k in range(q.shape[1]):
                     ranks[classes[n, k, a]] = 0
@@ -190,28 +192,23 @@ def count_tile(
 
 @kernel
 def _by_margins(
-    lead_a: Any,
-    short_a: Any,
-    most_a: Any,
-    rival_a: Any,
-    alone_a: Any,
-    lead: Any,
-    short: Any,
-    most: Any,
-    rival: Any,
-    alone: Any,
-    hits: Any,
-    converted: Any,
-    undecided: Any,
+    of_a: Any, lead: Any, short: Any, most: Any, rival: Any, is_right: Any, undecided: Any
 ) -> None:
-    """One model with many, (B,) each: no branches, so that the loop is one over vectors."""
+    """One model with many, (B,) each: no branches and few arrays, so that the loop is one over vectors."""
+    lead_a, short_a, most_a, rival_a = of_a
     for j in range(len(lead)):
         right = lead_a + lead[j] > 0
         wrong = (short_a + most[j] < 0) | (short[j] + most_a < 0)
         wrong |= (short_a + short[j] < 0) & (rival_a == rival[j])
-        hits[j] += np.int64(right)
-        converted[j] += np.int64(right & (alone[j] != alone_a))
-        undecided[j] = np.uint8(not (right | wrong))
+        is_right[j] = right
+        undecided[j] = not (right | wrong)
+
+
+@kernel
+def _add_right(is_right: Any, alone_a: Any, alone: Any, hits: Any, converted: Any) -> None:
+    for j in range(len(hits)):
+        hits[j] += np.int64(is_right[j])
+        converted[j] += np.int64(is_right[j] & (alone[j] ^ alone_a))
 
 
 @kernel
@@ -295,19 +292,17 @@ def decide_open(
         Which of them is that of an example and model.
     """
     offsets, right_classes = truth
-    for i in range(hits.shape[0]):
-        for j in range(hits.shape[1]):
-            for w in range(start // WORD, (stop + WORD - 1) // WORD):
-                if open_bits[i, j, w] == 0:
-                    continue
-                for n in range(max(start, w * WORD), min(stop, (w + 1) * WORD)):
-                    if (open_bits[i, j, w] >> np.uint64(n % WORD)) & np.uint64(1):
-                        a, b = start_a + i, start_b + j
-                        found = _by_rows(
-                            q[places[n, a]], q[places[n, b]], right_classes, offsets[n], offsets[n + 1]
-                        )
-                        hits[i, j] += found
-                        converted[i, j] += found & (alone[n, a] ^ alone[n, b])
+    for n in range(start, stop):  # rows of one example stay near the processor
+        word, bit = open_bits[n // WORD], np.uint64(n % WORD)
+        for i in range(hits.shape[0]):
+            for j in range(hits.shape[1]):
+                if (word[i, j] >> bit) & np.uint64(1):
+                    a, b = start_a + i, start_b + j
+                    found = _by_rows(
+                        q[places[n, a]], q[places[n, b]], right_classes, offsets[n], offsets[n + 1]
+                    )
+                    hits[i, j] += found
+                    converted[i, j] += found & (alone[n, a] ^ alone[n, b])
 
 
 @kernel
@@ -319,9 +314,22 @@ def _by_rows(q_a: Any, q_b: Any, right_classes: Any, first: int, stop: int) -> A
         total = np.int64(q_a[c]) + np.int64(q_b[c])
         if total > best:
             y, best = np.int64(c), total
+    if best > len(q_a):  # each row sums to ONE and a half for each class at most: no sum reaches 2**32
+        most = np.uint32(min(int(best), 2**32 - 1))
+        return np.int64(1) - np.int64(_lost_in_32_bits(q_a, q_b, most, int(y)))
     lost = np.int64(0)
-    for c in range(y):  # no early exit: the plain loop vectorises; other right classes are at most the best
-        lost |= np.int64(np.int64(q_a[c]) + np.int64(q_b[c]) >= best)
-    for c in range(y + 1, len(q_a)):
-        lost |= np.int64(np.int64(q_a[c]) + np.int64(q_b[c]) > best)
+    for c in range(len(q_a)):  # other right classes are at most the best
+        total = np.int64(q_a[c]) + np.int64(q_b[c])
+        lost |= np.int64((total > best) | ((total == best) & (c < y)))
     return np.int64(1) - lost
+
+
+@kernel
+def _lost_in_32_bits(q_a: Any, q_b: Any, best: Any, y: int) -> Any:
+    """Whether another class comes first; no early exit: the plain loop takes 16 classes at a time."""
+    lost = np.uint32(0)
+    for c in range(y):
+        lost |= np.uint32(np.uint32(q_a[c] + q_b[c]) >= best)
+    for c in range(y + 1, len(q_a)):
+        lost |= np.uint32(np.uint32(q_a[c] + q_b[c]) > best)
+    return lost
