@@ -117,3 +117,17 @@ def test_the_benchmark_of_scale_runs_small(tmp_path):
     assert len(report["matrix"]["seconds"]) == 3
     assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
     assert "320 models x 200 examples" in rendered(tmp_path, "pair_scale")
+
+
+def test_the_benchmark_of_pair_ensembles_runs_small(tmp_path):
+    sizes = ["--models", "30", "--examples", "600", "--classes", "40", "--compared", "30"]
+    command = [sys.executable, BENCHMARKS / "pair_ensembles.py", *sizes, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-pair-ensembles.json")).read_text())
+    assert report["equal_results"]
+    assert report["examples_counted"] == 600
+    assert sum(report["work"].values()) == 600 * 30 * 31 // 2
+    assert report["work"]["margins"] > report["work"]["views"] > report["work"]["rows"] > 0
+    assert len(report["times_s"]) == 4
+    assert all(seconds > 0 for seconds in report["times_s"].values())

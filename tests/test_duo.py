@@ -107,13 +107,16 @@ def test_members_and_their_mean_are_those_of_other_queries(both):
 def test_a_copy_shares_the_weight_and_a_useless_member_has_none(both):
     copy = ds.duo(both, "m00", "m03")
     assert list(copy.weights.values()) == pytest.approx([0.5, 0.5], abs=1e-6)
-    wrong = np.random.default_rng(1).normal(size=(240, 6)) - 4 * np.eye(6)[both.labels]
-    both.add("harm", logits=wrong)
+    wrong = np.random.default_rng(1).normal(size=(240, 6)) - np.eye(6)[both.labels]
+    both.add("harm", logits=2 * wrong)
+    both.add(
+        "noisy", logits=np.array(both.logits("m01")[:]) + np.random.default_rng(2).normal(size=(240, 6)) * 2
+    )
     with pytest.warns(CalibrationWarning, match="model 'harm' has no best temperature"):
-        found = ds.duo(both, "m00", "harm")
+        found = ds.duo(both, "noisy", "harm")
     assert found.weights["harm"] == 0
     assert math.isinf(found.temperatures["harm"])
-    assert found.weights["m00"] == pytest.approx(1, rel=1e-6)
+    assert found.weights["noisy"] == pytest.approx(1, rel=1e-6)
 
 
 def test_no_best_pool_warns(tmp_path):

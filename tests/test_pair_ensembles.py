@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ import naive
 from dissensus.ensemble import pair_hits as ours
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
 from dissensus.pairs import MEASURES
+from dissensus_cli.main import cli
 from test_ensemble import TIES, make_store
 
 NAMES = ["pair_accuracy", "improvement", "conversion_rate"]
@@ -225,3 +229,26 @@ def test_declared(real_like):
     for name in NAMES:
         assert MEASURES[name].needs == "probabilities"
         assert MEASURES[name].symmetric
+
+
+@pytest.mark.filterwarnings("ignore::dissensus.ensemble.calibration.CalibrationWarning")
+def test_command(real_like):
+    path = str(real_like.path)
+    report = ["--split", "report", "--calibrate", "fit"]
+    measures = ["-m", "improvement", "-m", "conversion_rate"]
+    done = CliRunner().invoke(cli, ["pairs", path, *measures, *report, "--model", "m00", "--format", "json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    expected = ds.pairwise(real_like, "improvement", split="report", calibrate="fit")["improvement"]
+    assert [row["improvement"] for row in rows] == sorted((row["improvement"] for row in rows), reverse=True)
+    assert rows[0]["improvement"] == expected[0, 1:].max()
+    shown = CliRunner().invoke(cli, ["pairs", path, *measures, "--calibrate", "fit"]).stdout
+    n = len(real_like.rows("fit"))
+    assert f"temperatures of split 'fit', {n} of them counted here" in " ".join(shown.split())
+    title = CliRunner().invoke(cli, ["matrix", path, "-m", "pair_accuracy", *report]).stdout.splitlines()[0]
+    assert title.endswith("of split 'report', temperatures of split 'fit'")
+    refused = CliRunner().invoke(
+        cli, ["matrix", path, "-m", "improvement", "--calibrate", "fit", "--out", "x.zarr"]
+    )
+    assert refused.exit_code == 2
+    assert "--calibrate" in refused.output

@@ -330,6 +330,7 @@ def _lost_in_32_bits(q_a: Any, q_b: Any, best: Any, y: int) -> Any:
     lost = np.uint32(0)
     for c in range(y):
         lost |= np.uint32(np.uint32(q_a[c] + q_b[c]) >= best)
-    for c in range(y + 1, len(q_a)):
-        lost |= np.uint32(np.uint32(q_a[c] + q_b[c]) > best)
+    rest_a, rest_b = q_a[y + 1 :], q_b[y + 1 :]  # indices from 0: they need no check of their sign
+    for c in range(len(rest_a)):
+        lost |= np.uint32(np.uint32(rest_a[c] + rest_b[c]) > best)
     return lost
