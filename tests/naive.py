@@ -387,6 +387,38 @@ def logit_correlation(logits_i, logits_j, labels):
     return NAN if spread == 0 else dot(one, other) / spread
 
 
+def pair_answers(logits_i, logits_j, labels, temperatures=(1.0, 1.0)):
+    """Example by example: whether the ensemble is right, whether the first alone, whether the second.
+
+    The ensemble sums both members' fixed-point probabilities and takes the lowest class of the largest sum;
+    alone a model takes the lowest class of its largest logit. A label is a class or a collection of right
+    ones.
+    """
+    for z_i, z_j, label in zip(logits_i, logits_j, labels, strict=True):
+        members = zip((z_i, z_j), temperatures, strict=True)
+        q_i, q_j = (fixed_point(softmax(below_top(z), t)) for z, t in members)
+        answers = argmax([a + b for a, b in zip(q_i, q_j, strict=True)]), argmax(z_i), argmax(z_j)
+        yield [answer in classes_of(label) for answer in answers]
+
+
+def pair_accuracy(logits_i, logits_j, labels, **options):
+    answers = list(pair_answers(logits_i, logits_j, labels, **options))
+    return sum(ensemble for ensemble, _, _ in answers) / len(answers)
+
+
+def improvement(logits_i, logits_j, labels, **options):
+    """Accuracy of the ensemble minus the mean of the members'; one division of whole numbers."""
+    answers = list(pair_answers(logits_i, logits_j, labels, **options))
+    return sum(2 * ensemble - i - j for ensemble, i, j in answers) / (2 * len(answers))
+
+
+def conversion_rate(logits_i, logits_j, labels, **options):
+    """Share of the examples that one of the two gets right alone which the ensemble gets right."""
+    answers = list(pair_answers(logits_i, logits_j, labels, **options))
+    apart = [ensemble for ensemble, i, j in answers if i != j]
+    return sum(apart) / len(apart) if apart else math.nan
+
+
 # Single models
 
 

@@ -147,3 +147,17 @@ def test_the_benchmark_of_greedy_selection_runs_small(tmp_path):
     assert all(seconds > 0 for seconds in [*report["median_s"].values(), *report["zoo"]["step_s"]])
     assert report["zoo"]["accuracy"] > 0.3
     assert len(report["targets"]) == 4
+
+
+def test_the_benchmark_of_pair_ensembles_runs_small(tmp_path):
+    sizes = ["--models", "30", "--examples", "600", "--classes", "40", "--compared", "30"]
+    command = [sys.executable, BENCHMARKS / "pair_ensembles.py", *sizes, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-pair-ensembles.json")).read_text())
+    assert report["equal_results"]
+    assert report["examples_counted"] == 600
+    assert sum(report["work"].values()) == 600 * 30 * 31 // 2
+    assert report["work"]["margins"] > report["work"]["views"] > report["work"]["rows"] > 0
+    assert len(report["times_s"]) == 4
+    assert all(seconds > 0 for seconds in report["times_s"].values())

@@ -142,9 +142,9 @@ def test_a_model_itself_and_its_copy(zoo):
 @pytest.mark.parametrize("name", NAMES)
 def test_symmetry_range_and_permutation(zoo, name):
     pairs, measure = ds.pairwise(zoo, name), MEASURES[name]
-    assert measure.symmetric == np.array_equal(pairs[name], pairs[name].T)
-    assert measure.low <= pairs[name].min()
-    assert pairs[name].max() <= measure.high
+    assert measure.symmetric == np.array_equal(pairs[name], pairs[name].T, equal_nan=True)
+    assert measure.low <= np.nanmin(pairs[name])
+    assert np.nanmax(pairs[name]) <= measure.high
     order = [3, 0, 5, 2]
     some = ds.pairwise(zoo, name, models=[pairs.model_ids[i] for i in order])
     expected = pairs[name][np.ix_(order, order)]
@@ -160,6 +160,9 @@ def test_direction_is_as_declared(tmp_path, name):
     z[2, 1::2, 0], z[2, 1::2, 1] = 0.0, 3.0
     store = make(tmp_path / "d.zoo", labels, dict(zip("abc", z, strict=True)))
     values = ds.pairwise(store, name)[name]
+    if name == "conversion_rate":  # of no example at all where both make the same mistakes
+        assert np.isnan(values[0, 1])
+        values[0, 1] = 0.5
     assert (values[0, 2] > values[0, 1] + 1e-3) == (MEASURES[name].more_different == "high")
     assert abs(values[0, 2] - values[0, 1]) > 1e-3
 

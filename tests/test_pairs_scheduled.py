@@ -152,7 +152,7 @@ def test_bad_schedulers_are_refused_in_one_line(zoo, monkeypatch):
         ds.pairwise(zoo, "error_consistency", scheduler="foo://x:1")
     with pytest.raises(ArgumentError, match="encrypted and Dask's configuration names no certificates"):
         ds.pairwise(zoo, "error_consistency", scheduler="tls://127.0.0.1:9")
-    with pytest.raises(ArgumentError, match="capa are sums of products of probabilities"):
+    with pytest.raises(ArgumentError, match="capa need probabilities"):
         ds.pairwise(scored(zoo), "capa", scheduler="tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingDependency, match=r"pip install 'dissensus\[cluster\]'"):

@@ -8,7 +8,7 @@ import click
 
 from .matrix import Measured
 from .output import Sink
-from .queries import LABELS, STORE, WHERE, on_examples
+from .queries import CALIBRATE, LABELS, STORE, WHERE, calibrated, on_examples
 
 PICTURES = ("png", "svg")
 
@@ -19,6 +19,7 @@ PICTURES = ("png", "svg")
 @click.option("--split", help="Only examples of this split.")
 @WHERE
 @LABELS
+@CALIBRATE
 @click.option("--model", "models", multiple=True, help="Only these models; repeatable.")
 @click.option(
     "--out",
@@ -32,6 +33,7 @@ def heatmap(
     split: str | None,
     where: str | None,
     labels: str | None,
+    calibrate: str | None,
     models: tuple[str, ...],
     out: Path | None,
     force: bool,
@@ -54,7 +56,15 @@ def heatmap(
     sink = Sink(None, out, force, PICTURES)
     require_plots()
     opened = ds.open(store).under(labels)
-    result = ds.pairwise(opened, measure, models=list(models) or None, split=split, where=where)
-    examples = on_examples(opened, result.counts.n, split, where)
+    result = ds.pairwise(
+        opened,
+        measure,
+        models=list(models) or None,
+        split=split,
+        where=where,
+        calibrate=False if calibrate is None else calibrate,
+        progress=True,
+    )
+    examples = on_examples(opened, result.counts.n, split, where) + calibrated(result.notes)
     title = f"{opened.path.name}: {len(result.model_ids):,} models on {examples}"
     sink.send(rendered(ds.heatmap(result, measure, title=title), sink.fmt))

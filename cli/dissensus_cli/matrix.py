@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import FORMATS, Sink, output_options, screen_width, to_json
-from .queries import DEVICE, LABELS, SCHEDULER, STORE, WHERE, on_examples
+from .queries import CALIBRATE, DEVICE, LABELS, SCHEDULER, STORE, WHERE, calibrated, on_examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,7 @@ def _told(measure: Measure) -> str:
 @click.option("--split", help="Only examples of this split.")
 @WHERE
 @LABELS
+@CALIBRATE
 @click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
 @SCHEDULER
 @DEVICE
@@ -62,6 +63,7 @@ def matrix(
     split: str | None,
     where: str | None,
     labels: str | None,
+    calibrate: str | None,
     models: tuple[str, ...],
     scheduler: str | None,
     device: str | None,
@@ -79,6 +81,7 @@ def matrix(
     Examples:
       dissensus matrix demo-digits/digits.zoo -m error_consistency
       dissensus matrix demo-digits/digits.zoo -m label_kappa
+      dissensus matrix demo-digits/digits.zoo -m improvement --split report --calibrate fit
       dissensus matrix demo-digits/digits.zoo --format csv --out matrix.csv
       dissensus matrix demo-digits/digits.zoo -m phi --where 'label in (3, 8)' --out matrix.npy
       dissensus matrix demo-digits/digits.zoo -m error_consistency --out kappa.zarr
@@ -93,24 +96,35 @@ def matrix(
     order = Sink("json", out.with_suffix(".models.json"), force) if out and sink.fmt == "npy" else None
     opened = ds.open(store).under(labels)
     if out is not None and sink.fmt == "zarr":
-        if force or scheduler is not None or device is not None:
+        if force or {scheduler, device, calibrate} != {None}:
             raise click.UsageError(
-                "a .zarr folder is written here and replaces none: no --force, --scheduler or --device"
+                "a .zarr folder is written here and replaces none: "
+                "no --force, --scheduler, --device or --calibrate"
             )
         ds.save_matrix(
             opened, measure, out, models=list(models) or None, split=split, where=where, progress=True
         )
         click.echo(f"wrote {out}", err=True)
         return
-    chosen: dict[str, Any] = {"models": list(models) or None, "split": split, "where": where}
-    result = ds.pairwise(opened, measure, scheduler=scheduler, device=device, **chosen)
+    result = ds.pairwise(
+        opened,
+        measure,
+        models=list(models) or None,
+        split=split,
+        where=where,
+        calibrate=False if calibrate is None else calibrate,
+        scheduler=scheduler,
+        device=device,
+        progress=True,
+    )
     values = result[measure]
     if order is not None:
         order.send(to_json(result.model_ids))
         sink.send(_to_npy(values))
         return
     if sink.fmt == "table":
-        sink.send(_on_screen(result, measure, on_examples(opened, result.counts.n, split, where)))
+        examples = on_examples(opened, result.counts.n, split, where) + calibrated(result.notes)
+        sink.send(_on_screen(result, measure, examples))
         return
     columns = [pa.array(values[:, j], from_pandas=True) for j in range(len(result.model_ids))]
     header = "model" if "model" not in result.model_ids else "row model"

@@ -11,7 +11,18 @@ import click
 
 from .output import Sink, output_options
 from .pair_intervals import Asked, interval_options, readable
-from .queries import DEVICE, LABELS, SCHEDULER, STORE, WHERE, Share, accurate, on_examples
+from .queries import (
+    CALIBRATE,
+    DEVICE,
+    LABELS,
+    SCHEDULER,
+    STORE,
+    WHERE,
+    Share,
+    accurate,
+    calibrated,
+    on_examples,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,7 +74,7 @@ class _Listing:
         text = f"by {by.replace('_', ' ')}, {'smallest' if ascending else 'largest'} first"
         if "level" in pairs.notes:
             text += f", {100 * float(pairs.notes['level']):.4g} % intervals ({pairs.notes['ci']})"
-        return text
+        return text + calibrated(pairs.notes)
 
 
 @click.command()
@@ -91,6 +102,7 @@ class _Listing:
 @WHERE
 @click.option("--by-group", metavar="COLUMN", help="Pairs within each value of this column of the examples.")
 @LABELS
+@CALIBRATE
 @click.option("--min-accuracy", type=Share(), default=0.0, help="Only models at least this accurate.")
 @click.option("--max-gap", type=Share(), help="Largest difference of accuracy within a pair.")
 @interval_options
@@ -109,6 +121,7 @@ def pairs(
     where: str | None,
     by_group: str | None,
     labels: str | None,
+    calibrate: str | None,
     min_accuracy: float,
     max_gap: float | None,
     ci: str | None,
@@ -144,6 +157,7 @@ def pairs(
       dissensus pairs demo-digits/digits.zoo -m error_consistency --ci delta --by error_consistency_high
       dissensus pairs demo-digits/digits.zoo -m error_consistency --null --by null_z
       dissensus pairs demo-digits/digits.zoo -m capa -m same_wrong
+      dissensus pairs demo-digits/digits.zoo -m improvement -m conversion_rate --split report --calibrate fit
       dissensus pairs demo-digits/digits.zoo --where 'label in (3, 8)' --model base --max-gap 0.02
       dissensus pairs demo-digits/digits.zoo --by-group label --top 1
     """
@@ -160,12 +174,12 @@ def pairs(
     opened = ds.open(store).under(labels)
     chosen = accurate(opened, min_accuracy, split, where)
     options: dict[str, Any] = {"models": chosen, "split": split, "where": where, "device": device}
-    options |= asked.intervals
+    options |= asked.intervals | {"calibrate": False if calibrate is None else calibrate}
     if by_group is not None and scheduler is not None:
         raise click.UsageError("--by-group counts here: leave --scheduler out")
     listing = _Listing(top, everything, by, ascending, list(models) or None, max_gap)
     if by_group is None:
-        result = asked.tested(ds.pairwise(opened, names, scheduler=scheduler, **options))
+        result = asked.tested(ds.pairwise(opened, names, scheduler=scheduler, progress=True, **options))
         table, undefined, n = (
             listing.table(result, len(result.model_ids), TOP),
             result.undefined,

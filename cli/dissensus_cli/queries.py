@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,11 @@ WHERE = click.option(
     "--where",
     metavar="EXPR",
     help="Only examples for which this holds of their columns, as in \"label_name in ('cat', 'dog')\".",
+)
+CALIBRATE = click.option(
+    "--calibrate",
+    metavar="SPLIT",
+    help="Fit a temperature of each model on this split (fit) before measures of ensembles.",
 )
 SCHEDULER = click.option(
     "--scheduler",
@@ -60,6 +66,15 @@ def chosen(split: str | None, where: str | None) -> str:
     """Say what chooses the examples; nothing for all."""
     of = "" if split is None else f" of split {split!r}"
     return of if where is None else f"{of} where {' '.join(where.split())}"
+
+
+def calibrated(notes: Mapping[str, Any]) -> str:
+    """Say what temperatures were fitted on, and whether that was counted too: for titles."""
+    if "calibrated_on" not in notes:
+        return ""
+    shared = notes["calibrated_on_counted"]
+    counted = f", {shared:,} of them counted here" if shared else ""
+    return f", temperatures of split {notes['calibrated_on']!r}{counted}"
 
 
 def under(store: Store) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .demo import run_demo as run_demo
+    from .ensemble import Duo as Duo
     from .ensemble import Ensemble as Ensemble
+    from .ensemble import duo as duo
     from .ensemble import greedy as greedy
     from .errors import DissensusError as DissensusError
     from .ingest import ImportReport as ImportReport
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DissensusError": "errors",
+    "Duo": "ensemble",
     "Ensemble": "ensemble",
     "Histogram": "pairs",
     "ImportReport": "ingest",
@@ -45,6 +48,7 @@ _HOME = {
     "Store": "store.catalog",
     "create": "store.create",
     "create_from": "ingest",
+    "duo": "ensemble",
     "greedy": "ensemble",
     "heatmap": "plots",
     "histogram": "pairs",

@@ -1,6 +1,7 @@
 """Ensembles: calibration, exact greedy selection, honest evaluation. Knows no scheduler."""
 
+from .pool import Duo, duo
 from .result import Ensemble, Interval
 from .select import greedy
 
-__all__ = ["Ensemble", "Interval", "greedy"]
+__all__ = ["Duo", "Ensemble", "Interval", "duo", "greedy"]

@@ -1,15 +1,16 @@
 """Pair statistics: which models make different mistakes.
 
-`counts` holds one 2x2 table a pair, `labels` and `sums` what more is summed over predicted classes and
-probabilities; `measures`, `label_measures` and `probability_measures` declare what is made of these; `asked`
-checks a question, `query` answers it and `result` is what it returns; `groups` does so by groups of examples,
-and `duplicates` makes groups of models. Loads no numba before the first count.
+`counts` holds one 2x2 table a pair, `labels`, `sums` and `ensembles` what more is counted and summed over
+predicted classes and probabilities; `measures`, `label_measures`, `probability_measures` and
+`ensemble_measures` declare what is made of these; `asked` checks a question, `query` answers it and `result`
+is what it returns; `groups` does so by groups of examples, and `duplicates` makes groups of models. Loads no
+numba before the first count.
 
 Where a matrix of all pairs is too large, `tiles` gives it away piece by piece: to `best`
 (partners), `streams` and `matrix_files`, each of which first says what it takes (`scale`).
 """
 
-from . import label_measures, probability_measures  # noqa: F401 (they declare their measures)
+from . import ensemble_measures, label_measures, probability_measures  # noqa: F401 (they declare their measures)
 from .best import partners
 from .counts import Answers, PairCounts
 from .duplicates import Duplicates, near_duplicates

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
 
 from .counts import Answers, PairCounts
+from .ensembles import Calibration
 from .intervals import Interval
 from .measures import MEASURES
 from .result import Pairs
@@ -41,7 +42,9 @@ class Asked:
     interval : Interval or None
         The intervals to give.
     notes : dict
-        Split and expression, where given.
+        Split and expression, where given, and where temperatures come from.
+    calibration : Calibration or None
+        What the members of ensembles are calibrated on.
     """
 
     store: Store
@@ -50,7 +53,8 @@ class Asked:
     examples: NDArray[np.bool_] | None
     undefined: Undefined
     interval: Interval | None
-    notes: dict[str, str]
+    notes: dict[str, str | float]
+    calibration: Calibration | None = None
 
     @classmethod
     def checked(
@@ -64,6 +68,7 @@ class Asked:
         where: str | None,
         undefined: Undefined,
         labels: str | None,
+        calibrate: bool | str,
         **interval: Any,
     ) -> Asked:
         """Check arguments of `pairwise`; see there."""
@@ -75,13 +80,16 @@ class Asked:
         examples = checked_examples(store, split, mask, where)
         _check_truth(store, examples, names)
         _check_scores(store, model_ids, names)
-        notes = {name: text for name, text in (("split", split), ("where", where)) if text is not None}
-        return cls(store, names, model_ids, examples, undefined, bounds, notes)
+        given = (("split", split), ("where", where))
+        notes: dict[str, str | float] = {name: text for name, text in given if text is not None}
+        calibration = Calibration.checked(store, calibrate, _statistics(names))
+        notes |= {} if calibration is None else calibration.notes(examples)
+        return cls(store, names, model_ids, examples, undefined, bounds, notes, calibration)
 
     @property
     def statistics(self) -> set[str]:
         """What must be summed for the measures beyond right and wrong."""
-        return {statistic for name in self.measures for statistic in MEASURES[name].statistics}
+        return _statistics(self.measures)
 
     def pairs(
         self,
@@ -94,6 +102,10 @@ class Asked:
         return Pairs(
             self.model_ids, counts, values, interval=self.interval, answers=answers, notes=self.notes
         )
+
+
+def _statistics(measures: Sequence[str]) -> set[str]:
+    return {statistic for name in measures for statistic in MEASURES[name].statistics}
 
 
 def _check_scores(store: Store, model_ids: Sequence[str], measures: Sequence[str]) -> None:
@@ -127,8 +139,8 @@ def check_exact(argument: str, measures: Sequence[str]) -> None:
     wanting = [name for name in measures if MEASURES[name].needs == "probabilities"]
     if wanting:
         raise ArgumentError(
-            f"{argument} counts measures of answers and labels; {', '.join(wanting)} are sums of products of "
-            f"probabilities, computed by the processors of this machine: ask for them without {argument}"
+            f"{argument} counts measures of answers and labels; {', '.join(wanting)} need "
+            f"probabilities, which are read and summed on this machine: ask for them without {argument}"
         )
 
 

@@ -17,10 +17,11 @@ from dissensus.store.models import again
 
 from .asked import Asked, Undefined, check_exact
 from .counts import Answers
+from .ensembles import ensemble_counts
 from .labels import label_counts
 from .measures import STATISTICS
 from .result import Pairs
-from .sums import grouped_score_sums, sums_bytes
+from .sums import SCORED, grouped_score_sums, sums_bytes
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -90,8 +91,9 @@ class PairsBy(Mapping[Any, Pairs]):
         if any(STATISTICS[statistic] == "labels" for statistic in wanted):
             top1 = self._top1.take(rows, axis=1)
             more |= label_counts(top1, correct, asked.store.n_classes, None, wanted, self._counting)
-        if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
+        if not {*SCORED}.isdisjoint(wanted):
             more |= self._scores(value)
+        more |= ensemble_counts(asked.store, self._models, rows, self._correct, wanted, asked.calibration)
         answers = Answers.of(correct)
         return self._change(asked.pairs(answers.counts(self._counting), answers, more))
 
@@ -182,6 +184,7 @@ def pairwise_by(
     where: str | None = None,
     undefined: Undefined = "nan",
     labels: str | None = None,
+    calibrate: bool | str = False,
     ci: Literal["delta", "bootstrap"] | None = None,
     level: float | None = None,
     draws: int | None = None,
@@ -198,7 +201,7 @@ def pairwise_by(
         As in `pairwise`. Measures of probabilities read the logits once for all groups whose sums fit memory.
     column : str
         A column of `Store.facts`: a group, a split, "label", "label_name", …; at most 1,000 values.
-    models, split, mask, where, undefined, labels, ci, level, draws, seed, device : optional
+    models, split, mask, where, undefined, labels, calibrate, ci, level, draws, seed, device : optional
         As in `pairwise`. Values that none of the examples asked for has are no groups.
 
     Returns
@@ -223,6 +226,7 @@ def pairwise_by(
         where=where,
         undefined=undefined,
         labels=labels,
+        calibrate=calibrate,
         ci=ci,
         level=level,
         draws=draws,

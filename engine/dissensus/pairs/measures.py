@@ -1,9 +1,9 @@
 """Measures, declared: a formula of what is summed over examples, its range, its direction, its source.
 
 To add one, write a function under `@measure` whose parameters name what it needs (`STATISTICS`): it can be
-asked for by its name at once. Here are those of the 2x2 table of correctness; `label_measures` and
-`probability_measures` hold the others. Counts arrive as float64: products of two are exact up to 6e7 examples
-(they stay below 2**53).
+asked for by its name at once. Here are those of the 2x2 table of correctness; `label_measures`,
+`probability_measures` and `ensemble_measures` hold the others. Counts arrive as float64: products of two are
+exact up to 6e7 examples (they stay below 2**53).
 Formulas of the four counts are analytic, so that `delta` takes their derivatives by a complex step: no `abs`.
 """
 
@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .counts import PairCounts
+from .ensembles import ENSEMBLES
 from .labels import LABEL_STATISTICS
-from .sums import PRODUCTS, TRUTH
+from .sums import SCORED
 
 Floats = NDArray[np.float64]
 Formula = Callable[..., Floats]
@@ -32,7 +33,7 @@ Needs = Literal["counts", "labels", "probabilities"]
 STATISTICS: dict[str, Needs] = {
     **dict.fromkeys(("n11", "n10", "n01", "n00", "n"), "counts"),
     **dict.fromkeys(LABEL_STATISTICS, "labels"),
-    **dict.fromkeys((*PRODUCTS, *TRUTH, "n_classes"), "probabilities"),
+    **dict.fromkeys((*SCORED, *ENSEMBLES), "probabilities"),
 }
 
 _NOTHING: Mapping[str, NDArray[Any]] = MappingProxyType({})

@@ -15,10 +15,10 @@ from dissensus.store.models import again
 
 from .asked import Asked, Undefined, check_exact
 from .counts import Answers, PairCounts
+from .ensembles import Calibration, ensemble_counts
 from .labels import label_counts
-from .measures import STATISTICS
 from .result import Pairs
-from .sums import score_sums
+from .sums import SCORED, score_sums
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -35,17 +35,20 @@ def pairwise(
     where: str | None = None,
     undefined: Undefined = "nan",
     labels: str | None = None,
+    calibrate: bool | str = False,
     ci: Literal["delta", "bootstrap"] | None = None,
     level: float | None = None,
     draws: int | None = None,
     seed: int | None = None,
     scheduler: Any = None,
     device: str | None = None,
+    progress: bool = False,
 ) -> Pairs:
     """Compute measures of how alike the mistakes of each pair of models are.
 
     Only what the measures asked for need is read and summed: predicted classes, and for measures of
-    probabilities the logits, once. Probabilities are the softmax at temperature 1 of what is stored.
+    probabilities the logits: once for sums of products, once for ensembles. Probabilities are the softmax at
+    temperature 1 of what is stored, but for ensembles with `calibrate`.
 
     Parameters
     ----------
@@ -66,6 +69,12 @@ def pairwise(
     labels : str, optional
         Label set that decides what is right; by default the one that `store` goes by. Examples that it does
         not count are left out.
+    calibrate : bool or str
+        Fit a temperature of each model by NLL on a split before `pair_accuracy`, `improvement` and
+        `conversion_rate` average probabilities, as the paper does: on "fit" for True, or on the split named.
+        By default nothing is fitted: as all other measures of probabilities these then are of temperature 1,
+        and use no labels twice. Where examples counted took part in the fit, `Pairs.notes` says how many;
+        pass ``split="report"`` to count none of them.
     ci : {"delta", "bootstrap"}, optional
         Give each measure an interval, `pairs.low[name]` and `pairs.high[name]`: in closed form, or from
         resampled counts. Examples are taken for a sample of those that could be asked; each interval covers
@@ -82,6 +91,8 @@ def pairwise(
     device : str, optional
         Count by torch on this device, "cpu", "cuda" or "cuda:1": the result is the same to the last bit. Only
         measures of counts and labels. By default numba's threads count.
+    progress : bool
+        Show on stderr how far ensembles are, which take longest.
 
     Returns
     -------
@@ -116,6 +127,7 @@ def pairwise(
         where=where,
         undefined=undefined,
         labels=labels,
+        calibrate=calibrate,
         ci=ci,
         level=level,
         draws=draws,
@@ -126,7 +138,7 @@ def pairwise(
         if value is not None:
             check_exact(name, asked.measures)
     if scheduler is None:
-        return asked.pairs(*_gathered(*question, backend(device)))
+        return asked.pairs(*_gathered(*question, backend(device), asked.calibration, progress))
     if device is not None:
         raise ArgumentError("the workers of a scheduler count by numba: pass scheduler or device, not both")
     return asked.pairs(*_scheduled(*question, scheduler))
@@ -139,6 +151,8 @@ def _gathered(
     examples: NDArray[np.bool_] | None,
     wanted: set[str],
     counting: Backend,
+    calibration: Calibration | None,
+    progress: bool,
 ) -> tuple[PairCounts, Answers, Mapping[str, NDArray[Any]]]:
     """Counts, right answers, and what is wanted beyond; of one version of each model, were it replaced."""
     models = [store.model(model_id) for model_id in model_ids]
@@ -146,9 +160,10 @@ def _gathered(
     correct = store.truth.correct(top1)
     found = label_counts(top1, correct, store.n_classes, examples, wanted, counting)
     more: dict[str, NDArray[Any]] = {**found}
-    if any(STATISTICS[statistic] == "probabilities" for statistic in wanted):
-        rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
+    rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
+    if not {*SCORED}.isdisjoint(wanted):
         more |= score_sums(store, models, rows, wanted)
+    more |= ensemble_counts(store, models, rows, correct, wanted, calibration, progress)
     answers = Answers.of(correct, examples)
     return answers.counts(counting), answers, more
 

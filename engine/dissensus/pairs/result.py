@@ -40,7 +40,8 @@ class Pairs(Questions):
         What else is known of each pair, in the order of the tables: `<measure>_low` and `<measure>_high`,
         and what `test` and `null` add. Tables can be sorted by any of them.
     notes : dict of str to str or number
-        Split and expression that chose the examples, and how intervals and tests were computed.
+        Split and expression that chose the examples, where temperatures come from, and how intervals and
+        tests were computed.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Pairs(Questions):
         *,
         interval: Interval | None = None,
         answers: Answers | Callable[[], Answers] | None = None,
-        notes: Mapping[str, str] | None = None,
+        notes: Mapping[str, str | float] | None = None,
     ) -> None:
         self.model_ids = list(model_ids)
         self.counts = counts

@@ -42,6 +42,7 @@ PRODUCTS = {
     "logit_products": ("logit", "logit"),
 }
 TRUTH = ("truth_i", "truth_j")  # sums of the probability of the right class, of the row's and column's model
+SCORED = (*PRODUCTS, *TRUTH, "n_classes")
 SHIFTED = ("root", "log")  # only differences of models matter: what all have in common would cost digits
 
 

@@ -1,0 +1,263 @@
+"""How often every two-member ensemble of a zoo is right: exact, in one pass over the logits.
+
+Blocks of examples are turned into views, which decide nearly everything; the few pairs that they leave open
+are decided by the full rows of the same block, while it is at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.errors import ArgumentError
+from dissensus.kernels import pair_ensembles as kernel
+from dissensus.kernels import probabilities
+from dissensus.run.memory import available_bytes
+from dissensus.run.progress import Progress
+from dissensus.run.threads import available_threads
+from dissensus.store.blocks import read_blocks
+
+from .views import Views
+
+if TYPE_CHECKING:
+    from dissensus.store.catalog import Store
+    from dissensus.store.reader import StoredModel
+    from dissensus.store.splits import Rows
+
+TILE = 128  # models on a side: counts of a tile stay near the processor
+BUDGET_BYTES = 256 << 20  # views, margins and open bits of a block, and full rows to decide by
+MOST_ROWS = 1024
+
+Counts = NDArray[np.int64]
+Codes = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the answers of all pairs on all examples were found.
+
+    Attributes
+    ----------
+    margins, views, rows : int
+        Decided by margins of the right class, by the first classes of both members, and by full rows.
+    """
+
+    margins: int = 0
+    views: int = 0
+    rows: int = 0
+
+    @property
+    def share_of_rows(self) -> float:
+        """Share that views left open."""
+        total = self.margins + self.views + self.rows
+        return self.rows / total if total else 0.0
+
+
+@dataclass
+class _Tile:
+    """Pairs of some models: where they start, what is counted, what is open in the block at hand."""
+
+    a: int
+    b: int
+    hits: Counts
+    converted: Counts
+    open_bits: NDArray[np.uint64] = field(init=False)
+
+
+class PairHits:
+    """Counts right answers of all pairs of M models, block of examples by block.
+
+    Parameters
+    ----------
+    n_models, n_classes : int
+        Sizes.
+    certify : bool
+        False decides everything by full rows: the same counts, by far slower.
+    threads : int, optional
+        All processors by default.
+
+    Attributes
+    ----------
+    right : (M, M) int64
+        Examples that the ensemble of the row's and the column's model gets right.
+    converted : (M, M) int64
+        Those of them that exactly one of the two alone gets right.
+    work : Work
+        How they were decided; a pair counts once, with itself too.
+    """
+
+    def __init__(
+        self, n_models: int, n_classes: int, *, certify: bool = True, threads: int | None = None
+    ) -> None:
+        self.right, self.converted = np.zeros((2, n_models, n_models), np.int64)
+        self.work = Work()
+        self._n_classes, self._certify = n_classes, certify
+        self._threads = threads or available_threads()
+        edges = [*range(0, n_models, TILE), n_models]
+        sides = [slice(*pair) for pair in pairwise(edges)]
+        self._tiles = [
+            _Tile(a.start, b.start, self.right[a, b], self.converted[a, b])
+            for i, a in enumerate(sides)
+            for b in sides[i:]
+        ]
+
+    def add(
+        self,
+        views: Views,
+        codes: Sequence[Codes],
+        tables: Sequence[probabilities.Table],
+        alone: NDArray[np.bool_],
+    ) -> None:
+        """Count a block of examples.
+
+        Parameters
+        ----------
+        views : Views
+            Of all models on these examples.
+        codes, tables
+            The rows that they were made from, (n, C) each, and the models' exponentials.
+        alone : (M, n) bool
+            What each model alone gets right.
+        """
+        truth, n = (views.truth.offsets, views.truth.classes), len(views.truth)
+        margin: Any = tuple(np.empty((4, n, len(codes)), np.int64))
+        kernel.margins(views.classes, views.q, views.right, *truth, *margin)
+        view = (views.classes, views.q, views.tail, views.right)
+        ones = np.ascontiguousarray(alone.T).view(np.uint8)
+        needed = np.zeros((n, len(codes)), np.uint8)
+
+        def count(tile: _Tile) -> tuple[int, int]:
+            tile.open_bits = np.empty((-(-n // kernel.WORD), *tile.hits.shape), np.uint64)
+            ranks = np.zeros(self._n_classes, np.uint8)
+            counted = tile.hits, tile.converted, tile.open_bits, needed, ranks
+            return kernel.count_tile(tile.a, tile.b, self._certify, margin, ones, view, truth, *counted)
+
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="dissensus-pairs") as pool:
+            viewed, opened = np.sum(list(pool.map(count, self._tiles)), axis=0)
+            for rows, q, places in self._full_rows(codes, tables, needed, pool):
+
+                def decide(tile: _Tile, rows: slice = rows, q: Any = q, places: Any = places) -> None:
+                    counted = tile.open_bits, tile.hits, tile.converted
+                    kernel.decide_open(
+                        rows.start, rows.stop, tile.a, tile.b, q, places, ones, truth, *counted
+                    )
+
+                list(pool.map(decide, self._tiles))
+        total = n * len(codes) * (len(codes) + 1) // 2
+        self.work = Work(
+            self.work.margins + total - int(viewed + opened),
+            self.work.views + int(viewed),
+            self.work.rows + int(opened),
+        )
+
+    def _full_rows(
+        self,
+        codes: Sequence[Codes],
+        tables: Sequence[probabilities.Table],
+        needed: NDArray[np.uint8],
+        pool: ThreadPoolExecutor,
+    ) -> Iterator[tuple[slice, NDArray[np.uint32], NDArray[np.int64]]]:
+        """Some examples at a time: which, the q of what is needed of them, and its places."""
+        most = max(BUDGET_BYTES // 4 // (4 * self._n_classes), len(codes))
+        places = np.empty(needed.shape, np.int64)
+        start, sums = 0, np.concatenate([[0], np.cumsum(needed.sum(axis=1, dtype=np.int64))])
+        while start < len(needed):
+            stop = int(np.searchsorted(sums, sums[start] + most, "right")) - 1
+            here = [np.flatnonzero(column) + start for column in needed[start:stop].T]
+            ends = np.cumsum([len(rows) for rows in here])
+            q = np.empty((int(ends[-1]), self._n_classes), np.uint32)
+
+            def fill(m: int, here: Any = here, ends: Any = ends, q: Any = q) -> None:
+                at = slice(ends[m] - len(here[m]), ends[m])
+                places[here[m], m] = np.arange(at.start, at.stop)
+                kernel.fill_rows(codes[m], here[m], tables[m], q[at])
+
+            list(pool.map(fill, np.flatnonzero([len(rows) for rows in here])))
+            if len(q):
+                yield slice(start, stop), q, places
+            start = stop
+
+    def finish(self) -> dict[str, Counts]:
+        """`right` and `converted`, made symmetric, by the names of pair statistics."""
+        for counts in (self.right, self.converted):
+            lower = np.tril_indices(len(counts), -1)
+            counts[lower] = counts.T[lower]
+        return {"pair_right": self.right, "converted": self.converted}
+
+
+def pair_hits(
+    store: Store,
+    models: Sequence[StoredModel],
+    rows: Rows,
+    temperatures: Mapping[str, float],
+    correct: NDArray[np.bool_],
+    *,
+    certify: bool = True,
+    progress: bool = False,
+) -> tuple[dict[str, Counts], Work]:
+    """Count what the equal-weight mean of both members' probabilities gets right, for all pairs.
+
+    Parameters
+    ----------
+    store : Store
+        Its truth decides which classes are right.
+    models : sequence of StoredModel
+        M models of it, all with logits or probabilities.
+    rows : (n,) intp
+        Sorted rows to count, each with a right class.
+    temperatures : mapping of str to float
+        Temperature of each model.
+    correct : (M, N) bool
+        What each model alone gets right, of all rows of the store.
+    certify, progress : bool
+        See `PairHits`; show progress on stderr.
+
+    Returns
+    -------
+    dict
+        "pair_right" and "converted", (M, M) int64, exact: sums are of q = rint(p * 2**31), and the ensemble
+        predicts the lowest class of the largest sum.
+    Work
+
+    Raises
+    ------
+    ArgumentError
+        The counts do not fit the memory there is.
+    CorruptionError, ModelReplaced
+    """
+    step = _step(len(models), store.n_classes, len(rows))
+    hits = PairHits(len(models), store.n_classes, certify=certify)
+    dtype = np.dtype(np.uint16 if store.dtype == "float16" else np.float32)
+    tables = [probabilities.exponentials(dtype, temperatures[m.model_id]) for m in models]
+    with Progress(len(rows), "examples of pair ensembles", enabled=progress) as bar:
+        for block in read_blocks([model.logits() for model in models], rows):
+            for start in range(block.start, block.stop, step):
+                stop = min(start + step, block.stop)
+                here = slice(start - block.start, stop - block.start)
+                codes = [probabilities.codes_of(stored[here]) for stored in block.centred]
+                views = Views.empty(store.truth.take(rows[start:stop]), store.n_classes, len(models))
+                for m, (one, table) in enumerate(zip(codes, tables, strict=True)):
+                    views.fill(m, 0, stop - start, one, table)
+                hits.add(views, codes, tables, correct[:, rows[start:stop]])
+                bar.advance(stop - start)
+    return hits.finish(), hits.work
+
+
+def _step(n_models: int, n_classes: int, n_rows: int) -> int:
+    """Rows of a block within the budget; refuses counts that do not fit."""
+    words = n_models * (n_models + TILE) // 2 * 8  # open bits of 64 examples
+    row_bytes = n_models * 110 + words // kernel.WORD  # views, margins, and what is needed
+    step = max(BUDGET_BYTES * 3 // 4 // row_bytes // kernel.WORD, 1) * kernel.WORD
+    needed = 5 * n_models**2 * 8 + BUDGET_BYTES // 4 + min(step, MOST_ROWS, n_rows) * row_bytes
+    if needed > (there := available_bytes()):
+        raise ArgumentError(
+            f"ensembles of all pairs of {n_models:,} models need {needed / 1e9:,.1f} GB, "
+            f"{there / 1e9:,.1f} GB are available: name fewer models (models=)"
+        )
+    return min(step, MOST_ROWS)
