@@ -27,8 +27,12 @@ def costs_of(store: Store, cost: str, names: Sequence[str]) -> NDArray[np.float6
     found = [_cost(fact, cost) for fact in facts]
     missing = [m for m, value in zip(names, found, strict=True) if value is None]
     if missing:
-        known = sorted(set.intersection(*({k for k in _with_seconds(f) if _cost(f, k) is not None} for f in facts)))
-        some = f"of {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''} ({len(missing)} of {len(names)})"
+        known = sorted(
+            set.intersection(*({k for k in _with_seconds(f) if _cost(f, k) is not None} for f in facts))
+        )
+        some = (
+            f"of {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''} ({len(missing)} of {len(names)})"
+        )
         raise ArgumentError(
             f"cost={cost!r} is not recorded {some}; recorded of all: {', '.join(known) or 'nothing'}; choose "
             "one of these, or leave those models out (exclude=, --exclude)"
@@ -38,7 +42,7 @@ def costs_of(store: Store, cost: str, names: Sequence[str]) -> NDArray[np.float6
 
 def _cost(facts: Mapping[str, Any], cost: str) -> float | None:
     """Number at least 0 by that name; None where there is none."""
-    value = facts.get(cost)
+    value: Any = facts.get(cost)
     if value is None and cost == SECONDS and _number(facts.get(RATE)):
         return 1 / float(facts[RATE])
     return float(value) if value == 0 or _number(value) else None

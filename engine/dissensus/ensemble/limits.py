@@ -48,7 +48,8 @@ class Limits:
 
     def after(self, chosen: Sequence[int]) -> NDArray[np.intp]:
         """Candidates that may come next, ascending."""
-        members = {*chosen}
-        new = [m for m in self.candidates.tolist() if m not in members and self.allows({*members, m})]
-        again = [m for m in self.candidates.tolist() if m in members] if self.replacement else []
-        return np.array(sorted([*new, *again]), np.intp)
+        used = np.isin(self.candidates, chosen)
+        new = np.full(len(used), self.max_members is None or len({*chosen}) < self.max_members)
+        if self.costs is not None and self.max_cost is not None:
+            new &= self.cost(chosen) + self.costs[self.candidates] <= self.max_cost * ROUNDING
+        return self.candidates[np.where(used, self.replacement, new)]

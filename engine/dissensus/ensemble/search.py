@@ -6,7 +6,7 @@ are integers (`kernels.probabilities`), so that blocks, threads and machines cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,14 @@ class Selection:
         self.total = np.zeros((len(self.scores.truth), self.scores.n_classes), np.int64)
         self.truth_sum = np.zeros(self.scores.p_truth.shape[1])
 
+    @classmethod
+    def of(cls, scores: Scores, chosen: Sequence[int]) -> Selection:
+        """Members in the order given."""
+        state = cls(scores)
+        for candidate in chosen:
+            state.add(candidate)
+        return state
+
     @property
     def has_nll(self) -> bool:
         """Whether candidates give the truth a probability."""
@@ -60,6 +68,16 @@ class Selection:
         """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
         return kernel.nll_if_added(self.truth_sum, self.scores.p_truth[candidates], len(self.chosen) + 1)
 
+    def losses_if_added(self, metric: str, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
+        """What is to be made small, with each of these candidates added: (len(candidates),) int64."""
+        if metric == "nll":
+            return self.nll_if_added(candidates)
+        return -self.scores.hits_if_added(self.total)[candidates]
+
+    def losses(self, metric: str) -> list[int]:
+        """What is to be made small, after each step."""
+        return self.nll if metric == "nll" else [-hits for hits in self.hits]
+
     def add(self, candidate: int) -> None:
         """Take a candidate in and record where the ensemble stands."""
         if self.has_nll:
@@ -70,62 +88,33 @@ class Selection:
         self.hits.append(int(self.right.sum()))
 
 
-def best_by_accuracy(state: Selection, allowed: NDArray[np.intp]) -> int:
-    """Most examples right; then a member already used; then lower NLL (if any); then the lower index."""
-    hits = state.scores.hits_if_added(state.total)[allowed]
-    tied = _members_first(state, allowed[hits == hits.max()])
-    if len(tied) == 1 or not state.has_nll:
-        return int(tied[0])
-    return int(tied[state.nll_if_added(tied).argmin()])
+@dataclass(frozen=True, order=True)
+class Ranked:
+    """A candidate and what it is ordered by.
 
-
-def best_by_nll(state: Selection, allowed: NDArray[np.intp]) -> int:
-    """Lowest NLL; then a member already used; then the lower index."""
-    nll = state.nll_if_added(allowed)
-    return int(_members_first(state, allowed[nll == nll.min()])[0])
-
-
-def _members_first(state: Selection, tied: NDArray[np.intp]) -> NDArray[np.intp]:
-    used = tied[np.isin(tied, state.chosen)]
-    return used if len(used) else tied
-
-
-RULES: dict[str, Callable[[Selection, NDArray[np.intp]], int]] = {
-    "accuracy": best_by_accuracy,
-    "nll": best_by_nll,
-}
-
-
-def forward(
-    state: Selection,
-    *,
-    size: int,
-    metric: str,
-    candidates: NDArray[np.intp],
-    start: Sequence[int],
-    replacement: bool,
-    advance: Callable[[], None],
-) -> None:
-    """Select until `size` members are chosen, the given ones first.
-
-    Parameters
+    Attributes
     ----------
-    state : Selection
-        Empty selection; changed in place.
-    size : int
-        Members, with repetition.
-    metric : {"accuracy", "nll"}
-        What is improved at each step.
-    candidates : (K,) intp
-        Indices that may be chosen.
-    start : sequence of int
-        First members, in order.
-    replacement : bool
-        Whether a member may be chosen again, which gives it more weight.
-    advance : callable
-        Called after each step.
+    key : tuple of int
+        Loss with it added (lower is better); whether it is new; its NLL where accuracy has ties.
+    candidate : int
+        Its index, the last resort.
     """
-    for step in range(size):
-        allowed = candidates if replacement else candidates[~np.isin(candidates, state.chosen)]
-        state.add(start[step] if step < len(start) else RULES[metric](state, allowed))
-        advance()
+
+    key: tuple[int, int, int]
+    candidate: int
+
+
+def ranked(state: Selection, metric: str, allowed: NDArray[np.intp], most: int) -> list[Ranked]:
+    """Best candidates to add, best first: the metric; a member already used; lower NLL; the lower index."""
+    if not len(allowed):
+        return []
+    loss, new = state.losses_if_added(metric, allowed), ~np.isin(allowed, state.chosen)
+    last = np.lexsort((new, loss))[:most][-1]
+    able = np.flatnonzero((loss < loss[last]) | ((loss == loss[last]) & (new <= new[last])))
+    decides = state.has_nll and metric != "nll" and max(most, len(able)) > 1
+    nll = state.nll_if_added(allowed[able]) if decides else np.zeros(len(able), np.int64)
+    found = [
+        Ranked((int(loss[i]), int(new[i]), int(tie)), int(allowed[i]))
+        for i, tie in zip(able, nll, strict=True)
+    ]
+    return sorted(found)[:most]
