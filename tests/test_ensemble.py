@@ -15,7 +15,7 @@ from dissensus import errors
 from dissensus.ensemble import calibration
 from dissensus.ensemble.members import MemberScores
 from dissensus.ensemble.result import gain_interval
-from dissensus.ensemble.search import Selection
+from dissensus.ensemble.selection import Selection
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.splits import halves
 

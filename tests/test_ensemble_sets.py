@@ -53,7 +53,8 @@ def test_hits_equal_the_loops(problem, data):
     total = np.array(data.draw(entries), np.int64).reshape(n, c)
     q = np.array([data.draw(entries) for _ in range(2)], np.uint32).reshape(2, n, c)
     truth, out = Truth.of("t", sets, c), np.array([10, 20])
-    kernel.hits_if_added(total, q, truth.offsets, truth.classes, out)
+    everybody, once = np.arange(2), np.ones(n, np.int64)
+    kernel.hits_if_added(total, q, everybody, truth.offsets, truth.classes, once, out)
     expected = [naive.hits_with(total.tolist(), rows, sets) for rows in q.tolist()]
     assert (out - [10, 20]).tolist() == expected
     assert truth.correct((total + q).argmax(axis=2)).sum(axis=1).tolist() == expected

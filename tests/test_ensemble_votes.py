@@ -103,15 +103,17 @@ def test_votes_are_counted_as_one_hot_probabilities_would_be(hard_zoo, rng):
     from dissensus.kernels import probabilities as kernel
 
     rows, ids = np.arange(hard_zoo.n_examples), hard_zoo.model_ids
-    scores = VoteScores(hard_zoo, ids, rows)
+    running, weights = VoteScores(hard_zoo, ids, rows).running(), rng.integers(0, 9, len(rows))
+    truth, everybody = hard_zoo.truth, np.arange(len(ids))
     one_hot = np.zeros((len(ids), len(rows), hard_zoo.n_classes), np.uint32)
     np.put_along_axis(one_hot, hard_zoo.top1()[:, :, None].astype(int), kernel.ONE, axis=2)
-    total = np.zeros((len(rows), hard_zoo.n_classes), np.int64)
     for candidate in rng.integers(0, len(ids), 6):
         expected = np.zeros(len(ids), np.int64)
-        kernel.hits_if_added(total, one_hot, scores.truth.offsets, scores.truth.classes, expected)
-        assert np.array_equal(scores.hits_if_added(total), expected)
-        scores.add_to(total, candidate)
+        kernel.hits_if_added(
+            running.total, one_hot, everybody, truth.offsets, truth.classes, weights, expected
+        )
+        assert np.array_equal(running.hits_if_added(everybody, weights), expected)
+        running.add(candidate)
 
 
 def test_each_member_votes_once_by_default(hard_zoo):
@@ -124,9 +126,9 @@ def test_each_member_votes_once_by_default(hard_zoo):
 def test_adding_a_candidate_equals_adding_its_blocks(small_zoo):
     rows, ids = small_zoo.rows("report"), small_zoo.model_ids
     scores = MemberScores(small_zoo, ids, rows, dict.fromkeys(ids, 1.3))
-    total = np.zeros((len(rows), 4), np.int64)
-    scores.add_to(total, 2)
-    assert np.array_equal(total, np.concatenate([block.q[2] for block in scores.blocks()]))
+    running = scores.running()
+    running.add(2)
+    assert np.array_equal(running.total, np.concatenate([block.q[2] for block in scores.blocks()]))
 
 
 def test_models_with_hard_labels_point_to_votes(hard_zoo, small_zoo):

@@ -10,6 +10,7 @@ from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
 
 from .members import MemberScores, Scores, VoteScores
+from .metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Combine:
     metrics: tuple[str, ...]
     scores: Callable[[Store, Sequence[str], Rows, Mapping[str, float]], Scores]
 
+    def judged_by(self, metric: str) -> list[str]:
+        """Metrics to report: accuracy, NLL where there is one, and the one asked for."""
+        usual = [name for name in ("accuracy", "nll") if name in self.metrics]
+        return list(dict.fromkeys([*usual, metric]))
+
 
 def _votes(store: Store, models: Sequence[str], rows: Rows, temperatures: Mapping[str, float]) -> Scores:
     """No temperature changes which class is first."""
@@ -51,7 +57,6 @@ COMBINE = {
         Combine("votes", "the plurality of top-1 classes", False, VoteScores.metrics, _votes),
     )
 }
-METRICS = COMBINE["probabilities"].metrics
 
 
 def combine_of(combine: str, metric: str, calibrate: bool | None) -> Combine:
@@ -65,7 +70,7 @@ def combine_of(combine: str, metric: str, calibrate: bool | None) -> Combine:
         ways = " or ".join(f"{way.name!r} ({way.summary})" for way in COMBINE.values())
         raise ArgumentError(f"combine must be {ways}; got {combine!r}")
     way = COMBINE[combine]
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise UnknownName.of("metric", str(metric), METRICS)
     if metric not in way.metrics:
         raise ArgumentError(

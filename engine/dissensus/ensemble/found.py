@@ -17,11 +17,12 @@ from .checks import Pool
 from .combine import Combine
 from .limits import Limits
 from .members import MemberScores, Scores
+from .mixture import Certificate, counted, optimal
 from .path import SIZE, Steps, best_length, forward
 from .prune import pruned
-from .search import Selection, ranked
+from .ranking import ranked
+from .selection import Selection
 from .switches import Search
-from .weights import Certificate, counted, optimal
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Task:
     search: Search
     calibrate: bool
     best_prefix: bool
+
+    @property
+    def judged(self) -> list[str]:
+        """Metrics that are reported."""
+        return self.way.judged_by(self.steps.metric)
 
     def scores(self, members: list[int], rows: Rows, temperatures: Mapping[str, float]) -> Scores:
         """Some models of the pool on some rows."""
@@ -107,8 +113,9 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
         temperatures = calibration.temperatures(task.store, pool.names, rows)
     scores = task.scores(list(range(len(pool.names))), rows, temperatures)
     most = 1 if pool.costs is None else pool.n_candidates
-    singles = ranked(Selection(scores), task.steps.metric, np.arange(pool.n_candidates), most)
-    state, bag, length, stopped, draws = _walked(task, scores, advance)
+    empty = Selection(scores, recorded=task.judged)
+    singles = ranked(empty, task.steps.metric, np.arange(pool.n_candidates), most)
+    state, bag, length, stopped, draws = _walked(task, empty, advance)
     chosen, certificate = state.chosen[:length], None
     dropped: list[int] = []
     if task.search.prune:
@@ -121,18 +128,18 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
 
 
 def _walked(
-    task: Task, scores: Scores, advance: Callable[[], None]
+    task: Task, empty: Selection, advance: Callable[[], None]
 ) -> tuple[Selection, list[int] | None, int, str, list[Drawn]]:
     """Trajectory, bag of each step, steps kept, why it ended, and what was drawn."""
     search, limits = task.search, task.limits
     if search.bags is None:
-        state, stopped = forward(scores, task.steps, limits, advance)
+        state, stopped = forward(empty, task.steps, limits, advance)
         length = _length(task, state)
         draws = [Drawn(frozenset(limits.candidates.tolist()), frozenset(state.chosen[:length]))]
         return state, None, length, stopped, draws
-    total, bag, draws, ends = Selection(scores), [], [], []
+    total, bag, draws, ends = empty.copy(), [], [], []
     for k, subset in enumerate(subsets(limits.candidates, search.bags, search.bag_fraction, search.seed)):
-        state, stopped = forward(scores, task.steps, Limits(subset, limits.replacement), advance)
+        state, stopped = forward(empty, task.steps, Limits(subset, limits.replacement), advance)
         kept = state.chosen[: _length(task, state)]
         draws.append(Drawn(frozenset(subset.tolist()), frozenset(kept)))
         bag += [k] * len(kept)
@@ -145,7 +152,7 @@ def _walked(
 def _length(task: Task, state: Selection) -> int:
     if not task.best_prefix:
         return len(state.chosen)
-    return best_length(state.losses(task.steps.metric), task.pool.n_included)
+    return best_length(state.history[task.steps.metric], task.pool.n_included)
 
 
 def _pruned(
@@ -155,8 +162,11 @@ def _pruned(
     used = list(dict.fromkeys(chosen))
     places = [used.index(m) for m in chosen]
     kept = {used.index(m) for m in task.pool.first[: task.pool.n_included]}
-    left, dropped = pruned(task.scores(used, rows, temperatures), places, task.steps.metric, kept)
-    return [used[m] for m in left], [used[m] for m in dropped]
+    state = Selection(task.scores(used, rows, temperatures), recorded=())
+    for place in places:
+        state.add(place)
+    left, dropped = pruned(state, task.steps.metric, kept)
+    return [used[m] for m in left.chosen], [used[m] for m in dropped]
 
 
 def _weighed(

@@ -10,6 +10,7 @@ from dissensus.store.splits import Rows
 from . import evaluate
 from .evaluate import Values
 from .found import Found, Task
+from .mixture import mixed
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ def judge(task: Task, found: Found, rows: Rows) -> Judged:
     alone, equal = found.singles[0], equal_cost(task, found)
     used = list(dict.fromkeys([*found.state.chosen, alone, *([] if equal is None else [equal])]))
     scores = task.scores(used, rows, found.temperatures)
-    curve = evaluate.steps(scores, [used.index(m) for m in found.state.chosen])
+    curve = evaluate.steps(scores, [used.index(m) for m in found.state.chosen], task.judged)
     weights = {used.index(m): w for m, w in found.weights.items()}
     return Judged(
         curve,
-        curve[found.length - 1] if found.is_plain else evaluate.weighted(scores, weights),
-        evaluate.single(scores, used.index(alone)),
-        None if equal is None else evaluate.single(scores, used.index(equal)),
+        curve[found.length - 1] if found.is_plain else evaluate.standing(mixed(scores, weights), task.judged),
+        evaluate.single(scores, used.index(alone), task.judged),
+        None if equal is None else evaluate.single(scores, used.index(equal), task.judged),
     )
 
 

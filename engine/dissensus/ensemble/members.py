@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,25 +14,9 @@ from dissensus.store.blocks import read_blocks
 from dissensus.store.catalog import Store
 from dissensus.store.truth import Truth
 
-Q = NDArray[np.uint32]
+from .running import Block, FullRunning, Running, VoteRunning
+
 BLOCK_BYTES = 64 << 20  # probabilities of all candidates on one block of rows
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows ``start:stop`` of the chosen rows.
-
-    Attributes
-    ----------
-    start, stop : int
-        Positions among the chosen rows.
-    q : (M, stop - start, C) uint32
-        Fixed-point probabilities of every candidate; 1.0 for the class voted for.
-    """
-
-    start: int
-    stop: int
-    q: Q
 
 
 class Scores(Protocol):
@@ -56,11 +39,8 @@ class Scores(Protocol):
     n_classes: int
     p_truth: NDArray[np.float64]
 
-    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Examples right with each candidate added to a sum of q, the lowest class on ties: (M,) int64."""
-
-    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
-        """Add a candidate's q on all rows to a sum, (n, C)."""
+    def running(self) -> Running:
+        """Return the sum of no members yet."""
 
 
 class MemberScores:
@@ -86,7 +66,7 @@ class MemberScores:
         As in `Scores`.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "balanced_accuracy")
 
     def __init__(
         self,
@@ -101,7 +81,7 @@ class MemberScores:
         self._rows = rows
         self._logits = [store.logits(m) for m in model_ids]
         self._tables = [kernel.exponentials(_codes_dtype(store), temperatures[m]) for m in model_ids]
-        self.p_truth = np.empty((len(self._logits), len(rows)))
+        self.p_truth = np.empty((len(rows), len(self._logits))).T  # of one example side by side
         row_bytes = len(self._logits) * store.n_classes * 4
         self._step = max(1, BLOCK_BYTES // row_bytes)
         budget = available_bytes() // 4 if budget_bytes is None else budget_bytes
@@ -120,26 +100,17 @@ class MemberScores:
                 self._kept.append(block)
             yield block
 
-    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Examples right with each candidate added to a sum of q: (M,) int64. One pass over probabilities."""
-        out = np.zeros(len(self.p_truth), np.int64)
-        offsets, classes = self.truth.offsets, self.truth.classes
-        for block in self.blocks():
-            rows, ends = slice(block.start, block.stop), slice(block.start, block.stop + 1)
-            kernel.hits_if_added(total[rows], block.q, offsets[ends], classes, out)
-        return out
-
-    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
-        """Add a candidate's q on all rows to a sum, (n, C)."""
-        for block in self.blocks():
-            total[block.start : block.stop] += block.q[candidate]
+    def running(self) -> FullRunning:
+        """Return the sum of no members yet."""
+        return FullRunning(self)
 
     def _make(self, start: int, stop: int, centred: Sequence[NDArray[Any]]) -> Block:
         q = np.empty((len(self._logits), stop - start, self.n_classes), np.uint32)
         offsets, classes = self.truth.offsets[start : stop + 1], self.truth.classes
+        p_truth = np.empty(stop - start)
         for m, (rows, table) in enumerate(zip(centred, self._tables, strict=True)):
-            codes = kernel.codes_of(rows)
-            kernel.fixed_point(codes, table, offsets, classes, q[m], self.p_truth[m, start:stop])
+            kernel.fixed_point(kernel.codes_of(rows), table, offsets, classes, q[m], p_truth)
+            self.p_truth[m, start:stop] = p_truth
         return Block(start, stop, q)
 
 
@@ -165,7 +136,7 @@ class VoteScores:
         As in `Scores`.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy")
 
     def __init__(self, store: Store, model_ids: Sequence[str], rows: NDArray[np.intp]) -> None:
         self.truth = store.truth.take(rows)
@@ -175,21 +146,6 @@ class VoteScores:
         for m, model_id in enumerate(model_ids):
             self._top1[m] = store.top1([model_id])[0, rows]
 
-    def hits_if_added(self, total: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Examples right with each candidate's votes added: (M,) int64.
-
-        One vote more can only bring its own class to the front: the largest count and the lowest class that
-        has it are all that must be known of the others, whatever the number of classes.
-        """
-        rows, first = np.arange(len(total)), total.argmax(axis=1)
-        most = total[rows, first]
-        out = np.empty(len(self._top1), np.int64)
-        for m, vote in enumerate(self._top1):
-            count = total[rows, vote] + kernel.ONE
-            ahead = (count > most) | ((count == most) & (vote < first))
-            out[m] = self.truth.correct(np.where(ahead, vote, first)).sum()
-        return out
-
-    def add_to(self, total: NDArray[np.int64], candidate: int) -> None:
-        """Add a candidate's q on all rows to a sum, (n, C)."""
-        total[np.arange(len(total)), self._top1[candidate]] += kernel.ONE
+    def running(self) -> VoteRunning:
+        """Return the count of no votes yet."""
+        return VoteRunning(self.truth, self.n_classes, self._top1)

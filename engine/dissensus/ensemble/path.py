@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,8 @@ from dissensus.run.memory import available_bytes
 
 from .limits import Limits
 from .members import Scores
-from .search import Selection, ranked
+from .ranking import ranked
+from .selection import Selection
 
 SIZE, STALLED, EXHAUSTED = "size", "patience", "candidates"  # why a search ended
 
@@ -53,14 +53,14 @@ class Steps:
 
 
 def forward(
-    scores: Scores, steps: Steps, limits: Limits, advance: Callable[[], None] = lambda: None
+    empty: Selection, steps: Steps, limits: Limits, advance: Callable[[], None] = lambda: None
 ) -> tuple[Selection, str]:
     """Best ensemble that the steps lead to, with its whole trajectory, and why they ended.
 
     Parameters
     ----------
-    scores : Scores
-        Candidates on the selection rows.
+    empty : Selection
+        No members yet, on the selection rows; it records the metric.
     steps, limits
         What to do, and what may be chosen.
     advance : callable
@@ -72,8 +72,8 @@ def forward(
     str
         "size", "patience", or "candidates": no further one was allowed.
     """
-    _refuse_too_large(scores, steps.beam)
-    beam = [Selection(scores)]
+    _refuse_too_large(empty.scores, steps.beam)
+    beam = [empty.copy()]
     singles = _singles(beam[0], steps, limits)
     while len(beam[0].chosen) < steps.size:
         children = _children(beam, steps, limits, singles)
@@ -81,14 +81,14 @@ def forward(
             return beam[0], EXHAUSTED
         beam = _grown(beam, children)
         advance()
-        if steps.patience and _stalled(beam[0].losses(steps.metric), steps):
+        if steps.patience and _stalled(beam[0].history[steps.metric], steps):
             return beam[0], STALLED
     return beam[0], SIZE
 
 
-def best_length(losses: Sequence[int], least: int = 1) -> int:
+def best_length(scores: Sequence[int], least: int = 1) -> int:
     """Length of the best prefix of a trajectory, the shortest on ties, at least `least`."""
-    return max(range(max(1, least), len(losses) + 1), key=lambda k: (-losses[k - 1], -k))
+    return max(range(max(1, least), len(scores) + 1), key=lambda k: (scores[k - 1], -k))
 
 
 def _singles(empty: Selection, steps: Steps, limits: Limits) -> list[int]:
@@ -133,17 +133,15 @@ def _grown(beam: Sequence[Selection], children: Sequence[tuple[int, int]]) -> li
     grown = []
     for k, (place, _) in enumerate(children):
         parent = beam[place]
-        grown.append(
-            parent if last[place] == k else copy.deepcopy(parent, {id(parent.scores): parent.scores})
-        )
+        grown.append(parent if last[place] == k else parent.copy())
     for state, (_, candidate) in zip(grown, children, strict=True):
         state.add(candidate)
     return grown
 
 
-def _stalled(losses: Sequence[int], steps: Steps) -> bool:
-    latest = max(best_length(losses), steps.forced)
-    return len(losses) - latest >= (steps.patience or 0)
+def _stalled(scores: Sequence[int], steps: Steps) -> bool:
+    latest = max(best_length(scores), steps.forced)
+    return len(scores) - latest >= (steps.patience or 0)
 
 
 def _refuse_too_large(scores: Scores, beam: int) -> None:

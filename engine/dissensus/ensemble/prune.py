@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from .members import Scores
-from .search import Selection
+from .metrics import METRICS
+from .selection import Selection
 
 
-def pruned(
-    scores: Scores, chosen: Sequence[int], metric: str, kept: Collection[int] = ()
-) -> tuple[list[int], list[int]]:
-    """Drop members, all copies of one at a time, while the loss does not rise.
+def pruned(state: Selection, metric: str, kept: Collection[int] = ()) -> tuple[Selection, list[int]]:
+    """Drop members, all copies of one at a time, while the score does not fall.
 
     Parameters
     ----------
-    scores : Scores
-        On the selection rows.
-    chosen : sequence of int
-        Members in the order chosen, with repetition.
+    state : Selection
+        The ensemble on the selection rows; it stays as it is.
     metric : str
     kept : collection of int
         Members never dropped.
 
     Returns
     -------
-    chosen, dropped : list of int
-        What is left, in its order, and members in the order dropped: each time the one without which the
-        loss is least, the latest chosen on ties.
+    Selection
+        What is left, in its order.
+    dropped : list of int
+        Members in the order dropped: each time the one without which the score is best, the latest chosen on
+        ties.
     """
-    left, dropped = list(chosen), []
-    loss = _loss(scores, left, metric)
-    while len({*left}) > 1:
-        removable = [m for m in dict.fromkeys(left) if m not in kept]
-        tried = [(_loss(scores, _without(left, m), metric), -k, m) for k, m in enumerate(removable)]
-        if not tried or min(tried)[0] > loss:
+    dropped: list[int] = []
+    while len({*state.chosen}) > 1:
+        removable = [m for m in dict.fromkeys(state.chosen) if m not in kept]
+        scores = [METRICS[metric].now(without(state, m)) for m in removable]
+        if not scores or max(scores) < METRICS[metric].now(state):
             break
-        loss, _, worst = min(tried)
-        left = _without(left, worst)
+        worst = removable[max(range(len(scores)), key=lambda place: (scores[place], place))]
+        state = without(state, worst)
         dropped.append(worst)
-    return left, dropped
+    return state, dropped
 
 
-def _without(chosen: Sequence[int], member: int) -> list[int]:
-    return [m for m in chosen if m != member]
-
-
-def _loss(scores: Scores, chosen: Sequence[int], metric: str) -> int:
-    return Selection.of(scores, chosen).losses(metric)[-1]
+def without(state: Selection, member: int) -> Selection:
+    """Return the same ensemble without any copy of a member."""
+    less = state.copy()
+    for place in reversed([k for k, m in enumerate(state.chosen) if m == member]):
+        less.drop(place)
+    return less

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .weights import Certificate
+from .metrics import METRICS
+from .mixture import Certificate
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -148,7 +149,7 @@ class Ensemble:
         """
         if self.costs is None:
             return None
-        sign = -1 if self.metric == "accuracy" else 1
+        sign = -1 if METRICS[self.metric].rises else 1
         cost, loss = (self.curve[name].to_pylist() for name in ("cost", f"fit_{self.metric}"))
         front, least = [], math.inf
         for step in sorted(range(len(cost)), key=lambda k: (cost[k], sign * loss[k], k)):

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from dissensus.errors import ArgumentError
-from dissensus.kernels.probabilities import NLL_ONE
 from dissensus.run.progress import Progress
 from dissensus.store.catalog import Store
 from dissensus.store.splits import ALL, Rows
@@ -22,10 +21,11 @@ from .evaluate import Values, means
 from .found import Found, Task, find
 from .judge import Judged, equal_cost, judge, together
 from .limits import Limits
+from .metrics import METRICS
+from .mixture import check_convex, mixed, shares
 from .path import Steps
 from .result import Costs, Ensemble, Interval, gain_interval
 from .switches import Search, Switches
-from .weights import check_convex, shares
 
 
 def greedy(
@@ -53,8 +53,8 @@ def greedy(
         Models and examples.
     size : int
         Members to choose, repetitions counted; fewer where nothing more is allowed, which `stopped` tells.
-    metric : {"accuracy", "nll"}
-        What each step improves on the selection split; votes have accuracy only.
+    metric : {"accuracy", "nll", "balanced_accuracy"}
+        What each step improves on the selection split; votes have no NLL.
     combine : {"probabilities", "votes"}
         How members are combined: the mean of their calibrated probabilities, or the plurality of their top-1
         classes, for which hard labels are enough. Classes that tie go to the lowest, as in scikit-learn's
@@ -186,7 +186,7 @@ def _ensemble(
         fit=_on_fit(task, found, fit, curve),
         report=means(judged.ensemble),
         single=names[found.singles[0]],
-        single_fit=means(evaluate.single(found.state.scores, found.singles[0])),
+        single_fit=means(evaluate.single(found.state.scores, found.singles[0], task.judged)),
         single_report=means(judged.single),
         interval=_interval(metric, names[found.singles[0]], judged.ensemble, judged.single),
         curve=curve,
@@ -216,10 +216,10 @@ def _interval(metric: str, versus: str, ensemble: Values, single: Values) -> Int
 def _on_fit(task: Task, found: Found, fit: Rows, curve: pa.Table) -> dict[str, float]:
     """Numbers on the selection rows: of the last step kept, unless members were dropped or weighed after."""
     if found.is_plain:
-        return {name: curve[f"fit_{name}"][found.length - 1].as_py() for name in task.way.metrics}
+        return {name: curve[f"fit_{name}"][found.length - 1].as_py() for name in task.judged}
     members = list(found.weights)
     scores = task.scores(members, fit, found.temperatures)
-    return means(evaluate.weighted(scores, dict(enumerate(found.weights.values()))))
+    return means(evaluate.standing(mixed(scores, dict(enumerate(found.weights.values()))), task.judged))
 
 
 def _costs(task: Task, found: Found) -> Costs | None:
@@ -231,15 +231,15 @@ def _costs(task: Task, found: Found) -> Costs | None:
 
 def _curve(task: Task, found: Found, reported: Sequence[Values]) -> dict[str, Any]:
     state = found.state
-    n, report = len(state.scores.truth), [means(values) for values in reported]
+    report = [means(values) for values in reported]
     report = [report[min(step, len(report) - 1)] for step in range(len(state.chosen))]
-    fit = {"accuracy": np.array(state.hits) / n, "nll": np.array(state.nll) / NLL_ONE / n}
     curve: dict[str, Any] = {
         "step": np.arange(1, len(state.chosen) + 1),
         "member": [task.pool.names[m] for m in state.chosen],
     }
-    for name in state.scores.metrics:
-        curve |= {f"fit_{name}": fit[name], f"report_{name}": [values[name] for values in report]}
+    for name, scores in state.history.items():
+        curve[f"fit_{name}"] = [METRICS[name].value(state, score) for score in scores]
+        curve[f"report_{name}"] = [values[name] for values in report]
     if found.bag is not None:
         curve["bag"] = np.array(found.bag) + 1
     if task.search.cost is not None:

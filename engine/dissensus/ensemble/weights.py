@@ -1,121 +1,90 @@
-"""Weights of an ensemble's members: how often each was chosen, or those with the least convex loss."""
+"""How much each example counts, as integers: weighted sums are then exact, whatever their order."""
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
-from dissensus.kernels.probabilities import ONE
+from dissensus.store.truth import Truth
 
-from .members import MemberScores
-from .simplex import Optimum, brier_optimum, least_brier, least_nll, nll_optimum
-
-UNIT = (
-    2**24
-)  # optimal weights are multiples of 1 / UNIT: weighted sums of fixed-point probabilities stay exact
-CERTAIN = 1e-6  # nats, or Brier score: a gap above is told
-CONVEX = ("nll", "brier")
+WEIGHT_ONE = 2**32  # fixed-point 1.0, the mean weight
 
 
-class WeightsWarning(UserWarning):
-    """Weights are not proven to be the best."""
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Proof that weights are the best of all: no others have a loss lower by more than `gap`.
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Weights of n examples, in units.
 
     Attributes
     ----------
-    metric : str
-        Loss that is least, on the selection split.
-    loss : float
-        At the weights given.
-    gap : float
-        Frank-Wolfe duality gap.
+    each : (n,) int64
+        rint(weight / mean weight * `unit`), at least 0.
+    unit : int
+        What stands for a weight of 1: 1 where all weigh the same, else 2**32.
     """
 
-    metric: str
-    loss: float
-    gap: float
+    each: NDArray[np.int64]
+    unit: int
 
+    @classmethod
+    def equal(cls, n: int) -> Weights:
+        """Every example counts once."""
+        return cls(np.ones(n, np.int64), 1)
 
-def counted(chosen: Sequence[int]) -> dict[int, int]:
-    """How often each member was chosen, in the order first chosen."""
-    return dict(Counter(chosen))
+    @classmethod
+    def of(cls, values: Any, n: int) -> Weights:
+        """Check weights, and scale them to a mean of 1.
 
+        Parameters
+        ----------
+        values : (n,) array-like of float, or None
+            At least 0, not all 0: frequencies, costs, or True and False for a slice. None: all the same.
+        n : int
+            Examples.
 
-def optimal(scores: MemberScores, metric: str) -> tuple[dict[int, int], Certificate]:
-    """Weights of all members of some scores with the least loss, as multiples of 1 / `UNIT`.
+        Raises
+        ------
+        ArgumentError
+        """
+        if values is None:
+            return cls.equal(n)
+        given = np.asarray(values)
+        if given.shape != (n,) or given.dtype.kind not in "biuf":
+            raise ArgumentError(
+                f"weights must be {n} numbers, one an example; got {given.dtype} of shape {given.shape}"
+            )
+        given = given.astype(np.float64)
+        if not (np.isfinite(given).all() and (given >= 0).all() and given.any()):
+            raise ArgumentError("weights must be finite, at least 0 and not all 0; give 0 to leave one out")
+        scale = n * WEIGHT_ONE / math.fsum(given.tolist())
+        if not np.isfinite(scale):
+            raise ArgumentError("weights are too small to be scaled to a mean of 1; give larger ones")
+        return cls(np.rint(given * scale).astype(np.int64), WEIGHT_ONE)
 
-    Parameters
-    ----------
-    scores : MemberScores
-        The members alone, on the selection rows.
-    metric : {"nll", "brier"}
+    def balanced(self, truth: Truth) -> Weights:
+        """Return weights under which every class that has any counts the same, its examples as before.
 
-    Returns
-    -------
-    dict of int to int
-        Weight of each member that has any.
-    Certificate
-        Of these very weights, rounding included.
-    """
-    if metric == "nll":
-        found = _rounded(least_nll(scores.p_truth))
-        optimum = nll_optimum(scores.p_truth, found / found.sum())
-    else:
-        gram, linear = products(scores)
-        found = _rounded(least_brier(gram, linear))
-        optimum = brier_optimum(gram, linear, found / found.sum())
-    _tell(metric, optimum)
-    weights = {m: int(w) for m, w in enumerate(found) if w}
-    return weights, Certificate(metric, optimum.loss, optimum.gap)
+        Raises
+        ------
+        ArgumentError
+            An example has several right classes: it belongs to no one class.
+        """
+        if not truth.is_single:
+            raise ArgumentError(
+                f"metric 'balanced_accuracy' needs one right class an example; labels {truth.name!r} have "
+                "sets of them: choose metric='accuracy', or labels= with one"
+            )
+        of_class = np.zeros(int(truth.labels.max()) + 1, np.int64)
+        np.add.at(of_class, truth.labels, self.each)
+        share = len(truth) * WEIGHT_ONE / np.count_nonzero(of_class)  # of a class
+        scaled = self.each * (share / np.maximum(of_class, 1)[truth.labels])
+        return Weights(np.rint(scaled).astype(np.int64), WEIGHT_ONE)
 
-
-def check_convex(weights: str, metric: str, combine: str) -> None:
-    """Refuse optimal weights where the loss is not convex in them."""
-    if weights != "optimal":
-        return
-    if combine != "probabilities":
-        raise ArgumentError(f"weights='optimal' needs combine='probabilities', got {combine!r}")
-    if metric not in CONVEX:
-        raise ArgumentError(
-            f"weights='optimal' needs a loss that is convex in the weights, metric='nll' or 'brier'; "
-            f"got metric={metric!r}"
-        )
-
-
-def products(scores: MemberScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean over examples of the sum over classes of p_i p_j, (k, k), and mean p_i of the truth, (k,)."""
-    k, n = len(scores.p_truth), len(scores.truth)
-    gram = np.zeros((k, k))
-    for block in scores.blocks():
-        flat = block.q.reshape(k, -1) / ONE
-        gram += flat @ flat.T
-    return gram / n, scores.p_truth.mean(axis=1)
-
-
-def _rounded(weights: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.rint(weights * UNIT).astype(np.int64)
-
-
-def _tell(metric: str, optimum: Optimum) -> None:
-    if optimum.gap > CERTAIN:
-        warnings.warn(
-            f"weights with the least {metric} are proven only to within {optimum.gap:.2g}: others may do",
-            WeightsWarning,
-            stacklevel=4,
-        )
-
-
-def shares(weights: Mapping[int, int]) -> list[float]:
-    """Weights that sum to 1."""
-    total = sum(weights.values())
-    return [w / total for w in weights.values()]
+    @property
+    def total(self) -> int:
+        """Sum of all."""
+        return int(self.each.sum())

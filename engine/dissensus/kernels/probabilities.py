@@ -176,31 +176,39 @@ def _nll_slopes(
 def hits_if_added(
     total: NDArray[np.int64],
     q: NDArray[np.uint32],
+    candidates: NDArray[np.intp],
     offsets: Offsets,
     classes: Classes,
+    weights: NDArray[np.int64],
     out: NDArray[np.int64],
 ) -> None:
-    """Add to `out` how many examples the ensemble gets right with each candidate added.
+    """Add to `out` the weight of the examples that the ensemble gets right with each candidate added.
 
     Parameters
     ----------
     total : (n, C) int64
         Sum of the members' q.
     q : (M, n, C) uint32
-        Candidates.
+        Models.
+    candidates : (k,) intp
+        Which of them are candidates.
     offsets, classes
         Right classes of each example.
-    out : (M,) int64, added to
-        Examples whose largest entry of total + q[m], the lowest class on ties, is a right one.
+    weights : (n,) int64
+        What each example counts.
+    out : (k,) int64, added to
+        Weight of the examples whose largest entry of total + q[m], the lowest class on ties, is a right one.
     """
     with PARALLEL:
-        _hits_if_added(total, q, offsets, classes, out)
+        _hits_if_added(total, q, candidates, offsets, classes, weights, out)
 
 
 @parallel_kernel
-def _hits_if_added(total: Any, q: Any, offsets: Any, classes: Any, out: Any) -> None:
-    for m in prange(q.shape[0]):
-        hits = np.int64(0)
+def _hits_if_added(
+    total: Any, q: Any, candidates: Any, offsets: Any, classes: Any, weights: Any, out: Any
+) -> None:
+    for i in prange(len(candidates)):
+        m, hits = candidates[i], np.int64(0)
         for n in range(q.shape[1]):
             y = classes[offsets[n]]  # becomes the lowest of the set's best: no other right class can beat it
             best = total[n, y] + np.int64(q[m, n, y])
@@ -213,40 +221,50 @@ def _hits_if_added(total: Any, q: Any, offsets: Any, classes: Any, out: Any) -> 
                 lost |= np.int64(total[n, c] + np.int64(q[m, n, c]) >= best)
             for c in range(y + 1, q.shape[2]):
                 lost |= np.int64(total[n, c] + np.int64(q[m, n, c]) > best)
-            hits += 1 - lost
-        out[m] += hits
+            hits += weights[n] * (1 - lost)
+        out[i] += hits
 
 
 def nll_if_added(
-    truth_sum: NDArray[np.float64], p_truth: NDArray[np.float64], size: int
+    truth_sum: NDArray[np.float64],
+    p_truth: NDArray[np.float64],
+    candidates: NDArray[np.intp],
+    size: int,
+    weights: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Fixed-point NLL of the ensemble with each candidate added.
 
     Parameters
     ----------
-    truth_sum : (N,) float64
+    truth_sum : (n,) float64
         Sum of the members' probabilities of the truth, in the order they were chosen.
-    p_truth : (M, N) float64
-        The candidates'.
+    p_truth : (M, n) float64
+        The models'.
+    candidates : (k,) intp
+        Which of them are candidates.
     size : int
         Members with the candidate counted.
+    weights : (n,) float64
+        What each example counts: 2**32 where all count once.
 
     Returns
     -------
-    (M,) int64
-        Sum over examples of rint(-log(p) * 2**32), p the mean probability of the truth.
+    (k,) int64
+        Sum over examples of rint(-log(p) * weight), p the mean probability of the truth.
     """
-    out = np.zeros(len(p_truth), np.int64)
+    out = np.zeros(len(candidates), np.int64)
     with PARALLEL:
-        _nll_if_added(truth_sum, p_truth, math.log(size), out)
+        _nll_if_added(truth_sum, p_truth, candidates, math.log(size), weights, out)
     return out
 
 
 @parallel_kernel
-def _nll_if_added(truth_sum: Any, p_truth: Any, log_size: float, out: Any) -> None:
-    for m in prange(p_truth.shape[0]):
-        total = np.int64(0)
+def _nll_if_added(
+    truth_sum: Any, p_truth: Any, candidates: Any, log_size: float, weights: Any, out: Any
+) -> None:
+    for i in prange(len(candidates)):
+        m, total = candidates[i], np.int64(0)
         for n in range(p_truth.shape[1]):
             p = max(truth_sum[n] + p_truth[m, n], TINIEST)
-            total += np.int64(np.rint((log_size - math.log(p)) * NLL_ONE))
-        out[m] = total
+            total += np.int64(np.rint((log_size - math.log(p)) * weights[n]))
+        out[i] = total

@@ -1,0 +1,121 @@
+"""Metrics as declared objects: an integer score that selection compares, and what people read.
+
+Scores are exact integers, larger is better: blocks, threads and machines change nothing, and a tie is a tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.kernels.probabilities import NLL_ONE, TINIEST
+
+if TYPE_CHECKING:
+    from .selection import Selection
+
+Indices = NDArray[np.intp]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What an ensemble is judged by.
+
+    Attributes
+    ----------
+    name, summary : str
+        What it is asked for by, and what it is.
+    rises : bool
+        Whether people read a larger value as better.
+    if_added : callable
+        (state, candidates) to the score with each of them added, (len(candidates),) int64 or Python integers.
+    leaders : callable
+        (state, candidates) to those of them whose score is the largest, in the order given: the same as by
+        `if_added`, often for much less work.
+    now : callable
+        State to the score as it stands.
+    value : callable
+        (state, score) to the value that people read, a mean over examples.
+    values : callable
+        State to each example's contribution, (n,) float64, larger is better: their mean is the value, or its
+        negative where the metric does not rise.
+    """
+
+    name: str
+    summary: str
+    rises: bool
+    if_added: Callable[[Selection, Indices], Integers]
+    leaders: Callable[[Selection, Indices], Indices]
+    now: Callable[[Selection], int]
+    value: Callable[[Selection, int], float]
+    values: Callable[[Selection], NDArray[np.float64]]
+
+
+def _largest(if_added: Callable[[Selection, Indices], Integers]) -> Callable[[Selection, Indices], Indices]:
+    def leaders(state: Selection, candidates: Indices) -> Indices:
+        scores = if_added(state, candidates)
+        return candidates[scores == scores.max()]
+
+    return leaders
+
+
+def _hits_if_added(state: Selection, candidates: Indices) -> Integers:
+    return state.running.hits_if_added(candidates, state.weights.each)
+
+
+def _balanced_if_added(state: Selection, candidates: Indices) -> Integers:
+    return state.running.hits_if_added(candidates, state.balanced.each)
+
+
+def _nll_if_added(state: Selection, candidates: Indices) -> Integers:
+    return -state.nll_if_added(candidates)
+
+
+ACCURACY = Metric(
+    name="accuracy",
+    summary="share of examples right",
+    rises=True,
+    if_added=_hits_if_added,
+    leaders=lambda state, candidates: state.running.leaders(candidates, state.weights.each),
+    now=lambda state: int(state.weights.each[state.right].sum()),
+    value=lambda state, score: score / state.weights.total,
+    values=lambda state: state.right * (state.weights.each * (len(state.right) / state.weights.total)),
+)
+BALANCED_ACCURACY = Metric(
+    name="balanced_accuracy",
+    summary="mean over classes of the share right",
+    rises=True,
+    if_added=_balanced_if_added,
+    leaders=lambda state, candidates: state.running.leaders(candidates, state.balanced.each),
+    now=lambda state: int(state.balanced.each[state.right].sum()),
+    value=lambda state, score: score / state.balanced.total,
+    values=lambda state: state.right * (state.balanced.each * (len(state.right) / state.balanced.total)),
+)
+NLL = Metric(
+    name="nll",
+    summary="mean negative log-likelihood, in nats",
+    rises=False,
+    if_added=_nll_if_added,
+    leaders=_largest(_nll_if_added),
+    now=lambda state: -state.nll_now(),
+    value=lambda state, score: -score / NLL_ONE / len(state.truth_sum),
+    values=lambda state: (
+        np.log(np.maximum(state.truth_sum / len(state.chosen), TINIEST))
+        * (state.weights.each * (1 / state.weights.unit))
+    ),
+)
+METRICS = {metric.name: metric for metric in (ACCURACY, NLL, BALANCED_ACCURACY)}
+
+
+def best_candidate(state: Selection, metric: str, candidates: Indices) -> int:
+    """Return the largest score; then a member already used; then lower NLL (if any); then the earlier one."""
+    tied = METRICS[metric].leaders(state, candidates)
+    used = tied[np.isin(tied, state.chosen)]
+    tied = used if len(used) else tied
+    if len(tied) == 1 or not state.has_nll:
+        return int(tied[0])
+    return int(tied[state.nll_if_added(tied).argmin()])

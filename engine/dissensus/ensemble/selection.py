@@ -1,0 +1,113 @@
+"""The members chosen so far, and how candidates compare with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.kernels import probabilities as kernel
+
+from .members import Scores
+from .metrics import METRICS
+from .running import Running
+from .weights import Weights
+
+
+class Selection:
+    """An ensemble that grows, and can shrink again, member by member.
+
+    Parameters
+    ----------
+    scores : Scores
+        Candidates on the selection rows.
+    weights : Weights, optional
+        How much each example counts; by default all the same.
+    recorded : sequence of str, optional
+        Metrics to record after each step; by default accuracy and NLL, of those that the scores have.
+
+    Attributes
+    ----------
+    scores, weights
+        As given.
+    running : Running
+        The sum of the members' fixed-point probabilities, or votes.
+    truth_sum : (n,) float64
+        Sum of the members' probabilities of the truth, in the order chosen; (0,) for votes.
+    chosen : list of int
+        Candidates in the order chosen.
+    history : dict of str to list of int
+        Score by each recorded metric after each step; `Metric.value` makes of it what people read.
+    """
+
+    def __init__(
+        self, scores: Scores, weights: Weights | None = None, recorded: Sequence[str] | None = None
+    ) -> None:
+        self.scores = scores
+        self.weights: Weights = Weights.equal(len(scores.truth)) if weights is None else weights
+        self.running: Running = scores.running()
+        self.truth_sum: NDArray[np.float64] = np.zeros(scores.p_truth.shape[1])
+        self.chosen: list[int] = []
+        usual = [name for name in ("accuracy", "nll") if name in scores.metrics]
+        self.history: dict[str, list[int]] = {name: [] for name in (usual if recorded is None else recorded)}
+
+    @cached_property
+    def balanced(self) -> Weights:
+        """Weights under which every class counts the same."""
+        return self.weights.balanced(self.scores.truth)
+
+    @property
+    def has_nll(self) -> bool:
+        """Whether candidates give the truth a probability."""
+        return "nll" in self.scores.metrics
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the ensemble is right, the lowest class on ties: (n,) bool."""
+        return self.running.right
+
+    @property
+    def total(self) -> NDArray[np.int64]:
+        """Sum of the members' fixed-point probabilities, or votes: (n, C) int64, not to be changed."""
+        return self.running.total
+
+    def nll_if_added(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
+        size = len(self.chosen) + 1
+        return kernel.nll_if_added(self.truth_sum, self.scores.p_truth, candidates, size, self._nll_weights)
+
+    def nll_now(self) -> int:
+        """Fixed-point NLL as it stands."""
+        nobody = np.zeros((1, len(self.truth_sum)))
+        only, size = np.zeros(1, np.intp), max(len(self.chosen), 1)
+        return int(kernel.nll_if_added(self.truth_sum, nobody, only, size, self._nll_weights)[0])
+
+    @cached_property
+    def _nll_weights(self) -> NDArray[np.float64]:
+        return self.weights.each.astype(np.float64) * (kernel.NLL_ONE / self.weights.unit)
+
+    def add(self, candidate: int) -> None:
+        """Take a candidate in and record where the ensemble stands."""
+        self.running.add(candidate)
+        self.chosen.append(candidate)
+        if self.has_nll:
+            self.truth_sum += self.scores.p_truth[candidate]
+        for name, scores in self.history.items():
+            scores.append(METRICS[name].now(self))
+
+    def drop(self, place: int) -> None:
+        """Take out the member chosen at a place, as if never chosen; the history stays as it is."""
+        self.running.remove(self.chosen.pop(place))
+        self.truth_sum[:] = 0.0
+        for candidate in self.chosen if self.has_nll else ():  # in order: float sums depend on it
+            self.truth_sum += self.scores.p_truth[candidate]
+
+    def copy(self) -> Selection:
+        """Return another one in the same state, to go on from independently."""
+        other = Selection(self.scores, self.weights, list(self.history))
+        other.running, other.truth_sum = self.running.copy(), self.truth_sum.copy()
+        other.chosen = list(self.chosen)
+        other.history = {name: list(scores) for name, scores in self.history.items()}
+        return other
