@@ -175,7 +175,7 @@ def test_a_beam_finds_what_greedy_misses(tmp_path):
 def test_a_beam_of_one_is_greedy_and_wider_ones_are_no_worse_at_two(small_zoo):
     plain = ds.greedy(small_zoo, 5, "nll")
     assert ds.greedy(small_zoo, 5, "nll", beam=1).curve.equals(plain.curve)
-        wide = ds.greedy(small_zoo, 2, "nll", beam=25, calibrate=False)
+    wide = ds.greedy(small_zoo, 2, "nll", beam=25, calibrate=False)
     ids, options = small_zoo.model_ids, {"calibrate": False}
     pairs = [ds.greedy(small_zoo, 2, "nll", start=[a, b], **options) for a in ids for b in ids if a <= b]
     assert wide.fit["nll"] == min(pair.fit["nll"] for pair in pairs)
