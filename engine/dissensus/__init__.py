@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .demo import run_demo as run_demo
     from .ensemble import Ensemble as Ensemble
+    from .ensemble import calibrate as calibrate
     from .ensemble import greedy as greedy
     from .errors import DissensusError as DissensusError
     from .ingest import ImportReport as ImportReport
@@ -43,6 +44,7 @@ _HOME = {
     "Pairs": "pairs",
     "PairsBy": "pairs",
     "Store": "store.catalog",
+    "calibrate": "ensemble",
     "create": "store.create",
     "create_from": "ingest",
     "greedy": "ensemble",

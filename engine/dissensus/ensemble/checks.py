@@ -129,7 +129,7 @@ def checked_size(size: int, pool: Pool, sorted_start: int, replacement: bool | N
             f"size={size} members without replacement need as many candidates; there are "
             f"{pool.n_candidates}: lower size or allow replacement"
         )
-    return min(size, n_models)
+    return size
 
 
 def check_limits(pool: Pool, search: Search, limits: Limits) -> None:
