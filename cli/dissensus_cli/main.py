@@ -26,6 +26,7 @@ COMMANDS = {
     "heatmap": ("heatmap", "One measure for all pairs, as a clustered picture."),
     "duplicates": ("duplicates", "Models that give nearly the same classes."),
     "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
+    "calibrate": ("calibrate", "What calibration changes in every model, and in their ranking."),
     "verify": ("care", "Check every file of a store against what was committed."),
     "repair": ("care", "Mend or set aside what is damaged, tidy up after killed writers."),
     "copy": ("care", "Copy models into a store of their own, or pack them."),
