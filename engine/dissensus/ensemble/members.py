@@ -14,7 +14,9 @@ from dissensus.store.blocks import read_blocks
 from dissensus.store.catalog import Store
 from dissensus.store.truth import Truth
 
+from .certified import CertifiedRunning
 from .running import Block, FullRunning, Running, VoteRunning
+from .views import Views, codes_dtype, views_bytes
 
 BLOCK_BYTES = 64 << 20  # probabilities of all candidates on one block of rows
 
@@ -57,16 +59,19 @@ class MemberScores:
     temperatures : mapping of str to float
         Temperature of each model.
     budget_bytes : int, optional
-        Memory for probabilities kept between passes; what does not fit is computed anew in each. A quarter of
-        what is available by default.
+        Memory for views and the running sum; half of what is available by default. Where they do not fit,
+        every step goes through all probabilities, as many as fit in half of this kept between passes.
 
     Attributes
     ----------
     metrics, truth, n_classes, p_truth
         As in `Scores`.
+    views : Views or None
+        First classes of all candidates on all rows, where they fit.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "balanced_accuracy")
+    floor = 0
 
     def __init__(
         self,
@@ -80,15 +85,39 @@ class MemberScores:
         self.n_classes = store.n_classes
         self._rows = rows
         self._logits = [store.logits(m) for m in model_ids]
-        self._tables = [kernel.exponentials(_codes_dtype(store), temperatures[m]) for m in model_ids]
-        self.p_truth = np.empty((len(rows), len(self._logits))).T  # of one example side by side
+        self._tables = [kernel.exponentials(codes_dtype(store), temperatures[m]) for m in model_ids]
+        budget = available_bytes() // 2 if budget_bytes is None else budget_bytes
+        needed = views_bytes(len(model_ids), self.truth, self.n_classes) + len(rows) * self.n_classes * 8
         row_bytes = len(self._logits) * store.n_classes * 4
         self._step = max(1, BLOCK_BYTES // row_bytes)
-        budget = available_bytes() // 4 if budget_bytes is None else budget_bytes
-        self._keep = budget // (row_bytes * self._step)
+        self._keep = budget // 2 // (row_bytes * self._step)
         self._kept: list[Block] = []
-        for _ in self.blocks():  # the first pass fills `p_truth`
-            pass
+        self._views: Views | None = None
+        if needed <= budget:
+            self._views = Views.of(store, model_ids, rows, temperatures)
+            self.p_truth = self._views.p_truth.T
+        else:
+            self.p_truth = np.empty((len(rows), len(self._logits))).T  # of one example side by side
+            for _ in self.blocks():  # the first pass fills `p_truth`
+                pass
+
+    @property
+    def views(self) -> Views:
+        """First classes of all candidates on all rows."""
+        if self._views is None:
+            raise AssertionError("asked for views that were too large")
+        return self._views
+
+    def running(self) -> Running:
+        """Return the sum of no members yet."""
+        return FullRunning(self) if self._views is None else CertifiedRunning(self)
+
+    def rows(self, candidate: int, places: NDArray[np.intp]) -> NDArray[np.uint32]:
+        """Fixed-point probabilities of a candidate on some rows, by ascending place: (r, C) uint32."""
+        codes = kernel.codes_of(self._logits[candidate].take(self._rows[places]))
+        q = np.empty(codes.shape, np.uint32)
+        kernel.fixed_point_rows(codes, self._tables[candidate], q)
+        return q
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order, in blocks."""
@@ -100,22 +129,15 @@ class MemberScores:
                 self._kept.append(block)
             yield block
 
-    def running(self) -> FullRunning:
-        """Return the sum of no members yet."""
-        return FullRunning(self)
-
     def _make(self, start: int, stop: int, centred: Sequence[NDArray[Any]]) -> Block:
         q = np.empty((len(self._logits), stop - start, self.n_classes), np.uint32)
         offsets, classes = self.truth.offsets[start : stop + 1], self.truth.classes
         p_truth = np.empty(stop - start)
         for m, (rows, table) in enumerate(zip(centred, self._tables, strict=True)):
             kernel.fixed_point(kernel.codes_of(rows), table, offsets, classes, q[m], p_truth)
-            self.p_truth[m, start:stop] = p_truth
+            if self._views is None:
+                self.p_truth[m, start:stop] = p_truth
         return Block(start, stop, q)
-
-
-def _codes_dtype(store: Store) -> np.dtype[Any]:
-    return np.dtype(np.uint16 if store.dtype == "float16" else np.float32)
 
 
 class VoteScores:

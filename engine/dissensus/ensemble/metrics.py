@@ -58,7 +58,8 @@ class Metric:
 def _largest(if_added: Callable[[Selection, Indices], Integers]) -> Callable[[Selection, Indices], Indices]:
     def leaders(state: Selection, candidates: Indices) -> Indices:
         scores = if_added(state, candidates)
-        return candidates[scores == scores.max()]
+        best: Indices = candidates[scores == scores.max()]
+        return best
 
     return leaders
 

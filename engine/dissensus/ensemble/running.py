@@ -35,7 +35,15 @@ class Block:
 
 
 class Running(Protocol):
-    """Sum of the members chosen so far, by example and class."""
+    """Sum of the members chosen so far, by example and class.
+
+    Attributes
+    ----------
+    work : list of dict of str to int
+        Of each comparison of candidates, what it took: see `CertifiedRunning`; empty for brute force.
+    """
+
+    work: list[dict[str, int]]
 
     @property
     def total(self) -> Integers:
@@ -92,12 +100,14 @@ class FullRunning:
 
     def __init__(self, source: Blocks, total: Integers | None = None) -> None:
         self._source = source
+        self.work: list[dict[str, int]] = []
         self.total = np.zeros((len(source.truth), source.n_classes), np.int64) if total is None else total
 
     @property
     def right(self) -> NDArray[np.bool_]:
         """Whether its largest entry, the lowest class on ties, is a right one: (n,) bool."""
-        return self._source.truth.correct(self.total.argmax(axis=1))
+        first: NDArray[np.intp] = self.total.argmax(axis=1)
+        return self._source.truth.correct(first)
 
     def hits_if_added(self, candidates: Indices, weights: Integers) -> Integers:
         """Weight of the examples right with each candidate added. One pass over probabilities."""
@@ -113,7 +123,8 @@ class FullRunning:
     def leaders(self, candidates: Indices, weights: Integers) -> Indices:
         """Those candidates for which `hits_if_added` is largest, in the order given."""
         hits = self.hits_if_added(candidates, weights)
-        return candidates[hits == hits.max()]
+        best: Indices = candidates[hits == hits.max()]
+        return best
 
     def add(self, candidate: int) -> None:
         """Add a member."""
@@ -149,6 +160,7 @@ class VoteRunning:
         self, truth: Truth, n_classes: int, top1: NDArray[np.int32], total: Integers | None = None
     ) -> None:
         self._truth, self._top1 = truth, top1
+        self.work: list[dict[str, int]] = []
         self.total = np.zeros((len(truth), n_classes), np.int64) if total is None else total
 
     @property
@@ -174,7 +186,8 @@ class VoteRunning:
     def leaders(self, candidates: Indices, weights: Integers) -> Indices:
         """Those candidates for which `hits_if_added` is largest, in the order given."""
         hits = self.hits_if_added(candidates, weights)
-        return candidates[hits == hits.max()]
+        best: Indices = candidates[hits == hits.max()]
+        return best
 
     def add(self, candidate: int) -> None:
         """Count a member's votes."""

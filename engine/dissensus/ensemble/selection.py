@@ -73,6 +73,11 @@ class Selection:
         """Sum of the members' fixed-point probabilities, or votes: (n, C) int64, not to be changed."""
         return self.running.total
 
+    @property
+    def work(self) -> list[dict[str, int]]:
+        """What each comparison of candidates took (`CertifiedRunning`); empty for brute force and votes."""
+        return self.running.work
+
     def nll_if_added(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
         """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
         size = len(self.chosen) + 1

@@ -84,8 +84,7 @@ class Views:
         """
         views = cls.empty(store.truth.take(rows), store.n_classes, len(model_ids))
         logits = [store.logits(m) for m in model_ids]
-        dtype = np.dtype(np.uint16 if store.dtype == "float16" else np.float32)
-        tables = [kernel.exponentials(dtype, temperatures[m]) for m in model_ids]
+        tables = [kernel.exponentials(codes_dtype(store), temperatures[m]) for m in model_ids]
         for block in read_blocks(logits, rows, ROWS):
             for m, centred in enumerate(block.centred):
                 views.fill(m, block.start, block.stop, kernel.codes_of(centred), tables[m])
@@ -117,3 +116,8 @@ def views_bytes(n_models: int, truth: Truth, n_classes: int) -> int:
     """Memory that views will take: 64 bytes a model and example with one right class and 8 ranks."""
     each = view_kernel.ranks_of(n_classes) * (4 + view_kernel.class_dtype(n_classes).itemsize) + 4 + 8
     return n_models * (each * len(truth) + 4 * len(truth.classes))
+
+
+def codes_dtype(store: Store) -> np.dtype[Any]:
+    """Dtype of a store's rows as kernels take them."""
+    return np.dtype(np.uint16 if store.dtype == "float16" else np.float32)

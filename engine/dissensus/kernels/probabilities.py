@@ -121,6 +121,22 @@ def _fixed_point(codes: Any, table: Any, offsets: Any, classes: Any, q: Any, p_t
         p_truth[n] = right / total
 
 
+def fixed_point_rows(codes: Codes, table: Table, q: NDArray[np.uint32]) -> None:
+    """Fill q (n, C) as `fixed_point` does, and nothing else."""
+    with PARALLEL:
+        _fixed_point_rows(codes, table, q)
+
+
+@parallel_kernel
+def _fixed_point_rows(codes: Any, table: Any, q: Any) -> None:
+    for n in prange(codes.shape[0]):
+        total = 0.0
+        for c in range(codes.shape[1]):
+            total += exp_of(codes[n, c], table)
+        for c in range(codes.shape[1]):
+            q[n, c] = np.uint32(np.rint(exp_of(codes[n, c], table) / total * ONE))
+
+
 def nll_slopes(
     codes: Codes, temperature: float, offsets: Offsets, classes: Classes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,199 @@
+"""The running sum with certificates: equal to brute force, for a small part of its work.
+
+Most candidates change nothing on most examples, which their views prove; where they might, the views nearly
+always tell what happens; what is still open is read from the logits, of those candidates alone that could
+lead. An example's row of the sum is brought up to date only when something could change its first class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.kernels import certified as kernel
+
+from .running import Indices, Integers
+from .views import Views
+
+CHUNK_BYTES = 8 << 20  # values of rows that are read at a time
+
+
+class Viewed(Protocol):
+    """Views of candidates, and the rows that they are views of."""
+
+    @property
+    def views(self) -> Views:
+        """Views of M candidates on n examples."""
+
+    @property
+    def floor(self) -> int:
+        """Least value that a class can have: 0 for probabilities."""
+
+    def rows(self, candidate: int, places: Indices) -> NDArray[Any]:
+        """Values of a candidate on some examples, ascending: (r, C)."""
+
+
+class CertifiedRunning:
+    """Sum of members' values, of which only what can matter is kept up to date.
+
+    Parameters
+    ----------
+    viewed : Viewed
+        Candidates.
+
+    Attributes
+    ----------
+    work : list of dict of str to int
+        Of each time that candidates were compared: "pairs" (candidate, example) in all; of these "pruned"
+        (cannot change the first class), "certified" (decided from views) and "open", of which "resolved" were
+        read from the logits, the others being of candidates that could not lead.
+    """
+
+    def __init__(self, viewed: Viewed) -> None:
+        views = viewed.views
+        n, ranks = len(views.truth), min(kernel.RIVALS, views.n_classes)
+        self._viewed, self._views = viewed, views
+        self._total = np.zeros((n, views.n_classes), np.int64)
+        self._order_classes = np.tile(np.arange(ranks, dtype=np.int64), (n, 1))
+        self._order_values = np.zeros((n, ranks), np.int64)
+        self._first, self._gap = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self._log: list[tuple[int, int]] = []  # candidates added (1) and removed (-1)
+        self._applied = np.zeros(n, np.intp)  # how much of the log an example's row has in it
+        self._most = views.q[:, 0].max(axis=1).astype(np.int64)
+        self.work: list[dict[str, int]] = []
+
+    @property
+    def total(self) -> Integers:
+        """The sum, (n, C) int64; not to be changed."""
+        self._bring_up_to_date(np.arange(len(self._total)))
+        return self._total
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether its largest entry, the lowest class on ties, is a right one: (n,) bool."""
+        return self._views.truth.correct(self._first)
+
+    def hits_if_added(self, candidates: Indices, weights: Integers) -> Integers:
+        """Weight of the examples right with each candidate added, the lowest class on ties: (k,) int64."""
+        step = _Step(self, candidates, weights)
+        for candidate in np.unique(candidates):
+            step.resolve(int(candidate))
+        self.work.append(step.work)
+        hits: Integers = step.hits[candidates]
+        return hits
+
+    def leaders(self, candidates: Indices, weights: Integers) -> Indices:
+        """Those candidates for which `hits_if_added` is largest, in the order given."""
+        step = _Step(self, candidates, weights)
+        while True:  # whoever could have most comes first: the others may then be out of reach
+            could = candidates[step.open_weight[candidates] > 0]
+            could = could[(step.hits + step.open_weight)[could] >= step.hits[candidates].max()]
+            if not len(could):
+                break
+            step.resolve(int(could[(step.hits + step.open_weight)[could].argmax()]))
+        self.work.append(step.work)
+        hits = step.hits[candidates]
+        best: Indices = candidates[hits == hits.max()]
+        return best
+
+    def add(self, candidate: int) -> None:
+        """Add a member."""
+        views = self._views
+        self._log.append((candidate, 1))
+        lost = kernel.bound_if_added(
+            views.classes, views.q, views.tail, candidate, self._first, self._gap, self._viewed.floor
+        )
+        self._bring_up_to_date(np.flatnonzero(lost))
+
+    def remove(self, candidate: int) -> None:
+        """Take a member out again."""
+        self._log.append((candidate, -1))
+        self._bring_up_to_date(np.arange(len(self._total)))
+
+    def copy(self) -> CertifiedRunning:
+        """Return another sum, the same for now."""
+        other = object.__new__(CertifiedRunning)
+        for name, value in vars(self).items():
+            setattr(other, name, value.copy() if name not in ("_viewed", "_views") else value)
+        return other
+
+    def _bring_up_to_date(self, rows: Indices) -> None:
+        """Add to some rows of the sum what they lack, and put their first classes in order."""
+        rows = rows[self._applied[rows] < len(self._log)]
+        if not len(rows):
+            return
+        since = int(self._applied[rows].min())
+        for candidate in dict.fromkeys(member for member, _ in self._log[since:]):
+            signs = [sign if member == candidate else 0 for member, sign in self._log]
+            summed = np.concatenate([[0], np.cumsum(signs)])
+            times = summed[-1] - summed[self._applied[rows]]
+            lacking = times != 0
+            self._add(candidate, rows[lacking], times[lacking])
+        self._applied[rows] = len(self._log)
+        kernel.order_rows(self._total, rows, self._order_classes, self._order_values, self._first, self._gap)
+
+    def _add(self, candidate: int, rows: Indices, times: Integers) -> None:
+        for part in _chunks(len(rows), self._views.n_classes):
+            kernel.add_rows(self._total, rows[part], times[part], self._viewed.rows(candidate, rows[part]))
+
+
+class _Step:
+    """All candidates compared once: what is known of their hits, and how to know more.
+
+    Attributes
+    ----------
+    hits : (M,) int64
+        Weight of the examples right with each model added; those that are open count as wrong.
+    open_weight : (M,) int64
+        Weight of those that are open.
+    work : dict
+        See `CertifiedRunning`.
+    """
+
+    def __init__(self, running: CertifiedRunning, candidates: Indices, weights: Integers) -> None:
+        views, floor, truth = running._views, running._viewed.floor, running._views.truth
+        self._running, self._weights = running, weights
+        allowed = np.zeros(views.classes.shape[2], np.bool_)
+        allowed[candidates] = True
+        live = kernel.live_rows(
+            views.classes, views.q, running._most, running._first, running._gap, allowed, floor
+        )
+        self._rows = np.flatnonzero(live)
+        running._bring_up_to_date(self._rows)
+        right = running.right
+        gained, self.open_weight, self._is_open, (decided, n_open) = kernel.decide(
+            self._rows, running._total, running._order_classes, running._order_values, right,
+            views.classes, views.q, views.tail, views.right, truth.offsets, truth.classes,
+            allowed, weights, floor,
+        )  # fmt: skip
+        self.hits = gained + int(weights[right].sum())
+        pairs = int(allowed.sum()) * len(truth)
+        self.work = {
+            "pairs": pairs,
+            "pruned": pairs - int(decided) - int(n_open),
+            "certified": int(decided),
+            "open": int(n_open),
+            "resolved": 0,
+        }
+
+    def resolve(self, candidate: int) -> None:
+        """Read a candidate's open examples, in order: its hits are then exact."""
+        running, views = self._running, self._running._views
+        bits = self._is_open[:, candidate >> 3] >> np.uint8(candidate & 7) & 1
+        rows = self._rows[bits.astype(np.bool_)]
+        for part in _chunks(len(rows), views.n_classes):
+            values = running._viewed.rows(candidate, rows[part])
+            right = kernel.right_if_added(
+                running._total, rows[part], values, views.truth.offsets, views.truth.classes
+            )
+            self.hits[candidate] += self._weights[rows[part]][right].sum()
+        self.work["resolved"] += len(rows)
+        self.open_weight[candidate] = 0
+        self._is_open[:, candidate >> 3] &= ~np.uint8(1 << (candidate & 7))
+
+
+def _chunks(n_rows: int, n_classes: int) -> list[slice]:
+    size = max(1, CHUNK_BYTES // (4 * n_classes))
+    return [slice(start, start + size) for start in range(0, n_rows, size)]
