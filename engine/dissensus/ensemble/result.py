@@ -115,6 +115,10 @@ class Ensemble:
         Over bags or folds: model, chosen and available (searches), share.
     search : dict
         Options of the search that are not the default ones.
+    work : pyarrow.Table
+        What each exact comparison of candidates by accuracy took: step, and numbers of (candidate, example)
+        pairs: pairs, pruned, certified, open, resolved (`CertifiedRunning`). No rows for brute force, votes,
+        bags and other metrics.
     """
 
     members: list[str]
@@ -140,6 +144,7 @@ class Ensemble:
     certificate: Certificate | None
     stability: pa.Table | None
     search: dict[str, Any]
+    work: pa.Table
 
     @property
     def pareto(self) -> pa.Table | None:
@@ -164,7 +169,7 @@ class Ensemble:
         parts: dict[str, Any] = {
             name: getattr(self, name) for name in ("interval", "equal_cost", "costs", "certificate")
         }
-        tables = {name: getattr(self, name) for name in ("curve", "stability", "pareto")}
+        tables = {name: getattr(self, name) for name in ("curve", "stability", "pareto", "work")}
         chosen = {m: self.temperatures[m] for m in dict.fromkeys([*self.members, self.single])}
         return record | {
             **{name: None if value is None else asdict(value) for name, value in parts.items()},

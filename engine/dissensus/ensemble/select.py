@@ -206,6 +206,7 @@ def _ensemble(
         certificate=found.certificate,
         stability=stability(draws, names) if len(draws) > 1 else None,
         search=task.search.asked,
+        work=_work(found),
     )
 
 
@@ -227,6 +228,12 @@ def _costs(task: Task, found: Found) -> Costs | None:
         return None
     members = {task.pool.names[m]: float(task.pool.costs[m]) for m in found.weights}
     return Costs(task.search.cost, task.limits.cost(found.weights), members, task.search.max_cost)
+
+
+def _work(found: Found) -> pa.Table:
+    counts = ("step", "pairs", "pruned", "certified", "open", "resolved")
+    rows = [{"step": k + 1, **row} for k, row in enumerate(found.state.work)]
+    return pa.Table.from_pylist(rows, pa.schema({name: pa.int64() for name in counts}))
 
 
 def _curve(task: Task, found: Found, reported: Sequence[Values]) -> dict[str, Any]:
