@@ -659,6 +659,62 @@ def pareto(points):
     return sorted(front, key=lambda i: points[i][0])
 
 
+def mixture_nll(p, labels, weights):
+    """Mean -log of the weighted mean of p[model][example][class] at the truth."""
+    total = 0.0
+    for n, label in enumerate(labels):
+        total -= math.log(sum(w * rows[n][label] for w, rows in zip(weights, p, strict=True)))
+    return total / len(labels)
+
+
+def mixture_brier(p, labels, weights):
+    """Mean over examples of the sum over classes of (weighted mean - truth)^2."""
+    total = 0.0
+    for n, label in enumerate(labels):
+        for c in range(len(p[0][n])):
+            mixed = sum(w * rows[n][c] for w, rows in zip(weights, p, strict=True))
+            total += (mixed - (c == label)) ** 2
+    return total / len(labels)
+
+
+def simplex_grid(k, steps):
+    """All weights of k members that are multiples of 1 / steps."""
+    whole = [[]]
+    for _ in range(k - 1):
+        whole = [[*row, v] for row in whole for v in range(steps + 1) if sum(row) + v <= steps]
+    return [[v / steps for v in [*row, steps - sum(row)]] for row in whole]
+
+
+def em_weights(p_truth, rounds):
+    """Expectation maximisation of a mixture's weights, from equal ones."""
+    w, n = [1 / len(p_truth)] * len(p_truth), len(p_truth[0])
+    for _ in range(rounds):
+        mixed = [sum(w[m] * row[k] for m, row in enumerate(p_truth)) for k in range(n)]
+        w = [w[m] * sum(row[k] / mixed[k] for k in range(n)) / n for m, row in enumerate(p_truth)]
+    return w
+
+
+def calibration_error(confidence, right, bins):
+    """Mean |share right - mean confidence| over bins of equal mass, the first of them larger by one."""
+    order = sorted(range(len(right)), key=lambda n: confidence[n])
+    bins = min(bins, len(right))
+    small, larger = divmod(len(right), bins)
+    total = at = 0
+    for k in range(bins):
+        part = order[at : at + small + (k < larger)]
+        at += len(part)
+        total += abs(sum(right[n] for n in part) - sum(confidence[n] for n in part))
+    return total / len(right)
+
+
+def vector_loss(log_p, labels, x, temperature):
+    """Mean NLL of softmax(log_p * factors + offsets), and its penalty."""
+    n, c = len(log_p), len(log_p[0])
+    scores = [[x[k] * v + x[c + k] for k, v in enumerate(row)] for row in log_p]
+    away = sum((v - 1 / temperature) ** 2 for v in x[:c]) + sum(v**2 for v in x[c:])
+    return nll(scores, labels) + away / (2 * n)
+
+
 def plurality(votes, n_classes):
     """Class with most votes, the lowest on ties."""
     return argmax([sum(vote == c for vote in votes) for c in range(n_classes)])

@@ -114,7 +114,7 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
     scores = task.scores(list(range(len(pool.names))), rows, temperatures)
     most = 1 if pool.costs is None else pool.n_candidates
     empty = Selection(scores, recorded=task.judged)
-    singles = ranked(empty, task.steps.metric, np.arange(pool.n_candidates), most)
+    singles = ranked(empty.copy(), task.steps.metric, np.arange(pool.n_candidates), most)
     state, bag, length, stopped, draws = _walked(task, empty, advance)
     chosen, certificate = state.chosen[:length], None
     dropped: list[int] = []

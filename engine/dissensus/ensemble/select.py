@@ -206,7 +206,7 @@ def _ensemble(
         certificate=found.certificate,
         stability=stability(draws, names) if len(draws) > 1 else None,
         search=task.search.asked,
-        work=_work(found),
+        work=_work(task, found),
     )
 
 
@@ -230,9 +230,10 @@ def _costs(task: Task, found: Found) -> Costs | None:
     return Costs(task.search.cost, task.limits.cost(found.weights), members, task.search.max_cost)
 
 
-def _work(found: Found) -> pa.Table:
+def _work(task: Task, found: Found) -> pa.Table:
     counts = ("step", "pairs", "pruned", "certified", "open", "resolved")
-    rows = [{"step": k + 1, **row} for k, row in enumerate(found.state.work)]
+    first = len(task.steps.first) + 1  # given members are compared with nothing
+    rows = [{"step": first + k, **row} for k, row in enumerate(found.state.work)]
     return pa.Table.from_pylist(rows, pa.schema({name: pa.int64() for name in counts}))
 
 
