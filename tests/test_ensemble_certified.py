@@ -166,7 +166,8 @@ def test_what_no_candidate_can_change_is_left_behind(rng):
 def test_order_is_that_of_a_stable_sort(rng, n_classes):
     total = rng.integers(0, 5, (50, n_classes))
     ranks = min(kernel.RIVALS, n_classes)
-    classes, values = np.zeros((2, 50, ranks), np.int64)
+    classes = np.argsort(rng.random((50, n_classes)), axis=1)[:, :ranks].copy()  # any that differ
+    values = np.zeros((50, ranks), np.int64)
     first, gap = np.zeros((2, 50), np.int64)
     kernel.order_rows(total, np.arange(50), classes, values, first, gap)
     order = np.argsort(-total, axis=1, kind="stable")[:, :ranks]

@@ -17,6 +17,7 @@ from .jit import PARALLEL, kernel, parallel_kernel
 
 WRONG, RIGHT, OPEN = 0, 1, 2
 RIVALS = 8  # first classes of S that are known in order
+_AT_ONCE = 32
 STRIPES = 64  # parts that examples are cut into, each counted by one thread
 
 Integers = NDArray[np.int64]
@@ -173,7 +174,12 @@ def _verdict(
         c, value = np.int64(right_classes[k]), total[n, right_classes[k]] + np.int64(right_values[k, m])
         if value > best:
             y, best = c, value
+    rival = order_values[n, 0]  # S of wrong classes at most
+    if len(order_values[n]) > 1 and _among(order_classes[n, 0], right_classes, begin, end):
+        rival = order_values[n, 1]
     for k in range(classes.shape[1]):  # no right class is above the best of them
+        if rival + np.int64(values[n, k, m]) < best:
+            break
         c = np.int64(classes[n, k, m])
         if _above(total[n, c] + np.int64(values[n, k, m]), c, best, y):
             return WRONG
@@ -236,28 +242,49 @@ def order_rows(
     first: Integers,
     gap: Integers,
 ) -> None:
-    """Put the first classes of S on some rows in order: see `decide` and `live_rows` for the outputs."""
+    """Put the first classes of S on some rows in order: see `decide` and `live_rows` for the outputs.
+
+    The classes that `order_classes` holds already have to differ from one another.
+    """
     with PARALLEL:
         _order_rows(total, rows, order_classes, order_values, first, gap)
 
 
 @parallel_kernel
 def _order_rows(total: Any, rows: Any, order_classes: Any, order_values: Any, first: Any, gap: Any) -> None:
-    last = order_classes.shape[1] - 1
+    last, n_classes = order_classes.shape[1] - 1, total.shape[1]
     for i in prange(len(rows)):
         n = rows[i]
-        for k in range(last + 1):
-            order_values[n, k], order_classes[n, k] = np.iinfo(np.int64).min, 0
-        for c in range(total.shape[1]):
-            value = total[n, c]
-            if value > order_values[n, last] or c <= last:
-                k = min(last, c)
-                while k > 0 and value > order_values[n, k - 1]:
-                    order_values[n, k], order_classes[n, k] = order_values[n, k - 1], order_classes[n, k - 1]
-                    k -= 1
-                order_values[n, k], order_classes[n, k] = value, c
+        known, values = order_classes[n], order_values[n]
+        for k in range(last + 1):  # what was first mostly still is: few others then get in
+            c = known[k]
+            _insert(total[n, c], c, k, known, values)
+        for start in range(0, n_classes, _AT_ONCE):
+            stop, above = min(start + _AT_ONCE, n_classes), False
+            least = values[last] - np.int64(start < known[last])  # of equal ones the lowest class gets in
+            for c in range(start, stop):  # the plain loop vectorises, and is mostly all that is done
+                above |= total[n, c] > least
+            for c in range(start, stop if above else start):
+                if _above(total[n, c], c, values[last], known[last]) and not _holds(known, c):
+                    _insert(total[n, c], c, last, known, values)
         first[n] = order_classes[n, 0]
         gap[n] = order_values[n, 0] - order_values[n, 1] if last else 0
+
+
+@kernel
+def _holds(classes: Any, c: Any) -> bool:
+    for other in classes:  # noqa: SIM110
+        if other == c:
+            return True
+    return False
+
+
+@kernel
+def _insert(value: Any, c: Any, k: int, classes: Any, values: Any) -> None:
+    while k > 0 and _above(value, c, values[k - 1], classes[k - 1]):
+        values[k], classes[k] = values[k - 1], classes[k - 1]
+        k -= 1
+    values[k], classes[k] = value, c
 
 
 def right_if_added(
