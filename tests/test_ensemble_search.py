@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data(), metric=st.sampled_from(["accuracy", "nll"]), replacement=st.booleans())
 def test_a_search_equals_the_loops(folder, data, metric, replacement):
     """Beams, given members, sorted starts and limits on members and cost, in any combination."""
@@ -93,7 +93,7 @@ def test_a_search_equals_the_loops(folder, data, metric, replacement):
     assert best.pareto["step"].to_pylist() == [k + 1 for k in front]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data(), metric=st.sampled_from(["accuracy", "nll"]))
 def test_what_is_taken_back_equals_the_loops(folder, data, metric):
     """Best prefix, patience, must-haves and pruning, one after another."""
@@ -123,7 +123,7 @@ def test_what_is_taken_back_equals_the_loops(folder, data, metric):
     assert best.fit["nll"] == pytest.approx(nll / 2**32 / len(zoo.labels), abs=1e-9)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data(), metric=st.sampled_from(["accuracy", "nll"]), best_prefix=st.booleans())
 def test_bags_equal_searches_in_the_subsets_drawn(folder, data, metric, best_prefix):
     zoo = Loops(data, folder.mktemp("b"))
