@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.ensemble.certified import CertifiedRunning
-from dissensus.ensemble.running import Block, FullRunning, Running
+from dissensus.ensemble.running import Block, FullRunning, Indices, Integers, Running
 from dissensus.ensemble.views import Views
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.truth import Truth
@@ -226,7 +226,7 @@ def in_memory(arguments: argparse.Namespace) -> dict[str, Any]:
     certified, seconds, members = CertifiedRunning(source), {}, {}
     for name, running in (("certified", certified), ("brute force", FullRunning(source))):
         chosen: list[int] = []
-        steps = arguments.steps if name == "certified" else min(arguments.steps, 4)
+        steps = arguments.steps if name == "certified" else min(arguments.steps, 3)
         seconds[name] = [timed(lambda: step(running, everybody, weights, chosen)) for _ in range(steps)]  # noqa: B023
         members[name] = chosen
     if members["brute force"] != members["certified"][: len(members["brute force"])]:
@@ -234,7 +234,7 @@ def in_memory(arguments: argparse.Namespace) -> dict[str, Any]:
     by_hand = Float32(source.q, source.truth.labels)
     by_hand.step()  # compiled
     by_hand.total[:] = 0
-    seconds["float32 brute force"] = [timed(by_hand.step) for _ in range(min(arguments.steps, 4))]
+    seconds["float32 brute force"] = [timed(by_hand.step) for _ in range(min(arguments.steps, 3))]
     typical = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     times = typical["float32 brute force"] / typical["certified"]
     later = certified.work[1:]
@@ -254,14 +254,16 @@ def in_memory(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def step(running: Running, everybody: NDArray[np.intp], weights: NDArray[np.int64], chosen: list[int]) -> None:
+def step(
+    running: Running, everybody: NDArray[np.intp], weights: NDArray[np.int64], chosen: list[int]
+) -> None:
     """Take the first of the best candidates in."""
     chosen.append(int(running.leaders(everybody, weights)[0]))
     running.add(chosen[-1])
 
 
-def require_equal(source: InMemory, everybody: NDArray[np.intp], weights: NDArray[np.int64]) -> None:
-    """Hits of every candidate are those of brute force, with no member and with three; kernels are compiled."""
+def require_equal(source: InMemory, everybody: Indices, weights: Integers) -> None:
+    """Hits of every candidate are those of brute force, with no member and with three; all is compiled."""
     full, certified = FullRunning(source), CertifiedRunning(source)
     for member in (None, 0, 1, len(everybody) - 1):
         for running in (full, certified):

@@ -715,6 +715,61 @@ def vector_loss(log_p, labels, x, temperature):
     return nll(scores, labels) + away / (2 * n)
 
 
+def greedy_by(score, n_models, size):
+    """(model, score) of each step by the score of a list of members, larger is better.
+
+    Ties go to a member already used, then to the lower index.
+    """
+    members: list[int] = []
+    steps = []
+    while len(steps) < size:
+        tried = [(-score([*members, m]), m not in members, m) for m in range(n_models)]
+        lost, _, best = min(tried)
+        members.append(best)
+        steps.append((best, -lost))
+    return steps
+
+
+def weighted_hits(rows, members, labels, weights):
+    """Weight of the examples whose largest sum over members' rows[model][example] is a right class's."""
+    hits = 0
+    for n, (label, weight) in enumerate(zip(labels, weights, strict=True)):
+        sums = [sum(values) for values in zip(*(rows[m][n] for m in members), strict=True)]
+        hits += weight * (argmax(sums) in classes_of(label))
+    return hits
+
+
+def fixed_weights(values):
+    """Weights with a mean of 1, times 2**32, as integers."""
+    scale = len(values) * 2**32 / math.fsum(values)
+    return [round(value * scale) for value in values]
+
+
+def balanced_weights(labels, each):
+    """Integer weights so scaled that every class present has the same sum, all together n times 2**32."""
+    of_class = {y: sum(w for w, label in zip(each, labels, strict=True) if label == y) for y in labels}
+    share = len(labels) * 2**32 / sum(total > 0 for total in of_class.values())
+    return [round(w * (share / max(of_class[y], 1))) for w, y in zip(each, labels, strict=True)]
+
+
+def brier(q, members, labels):
+    """Minus the sum of squared distances of the mean from the truth, times 2**52, rounded down to an integer.
+
+    Of q[model][example], probabilities times 2**31, rounded to 20 bits.
+    """
+    total, size = 0, len(members)
+    for n, label in enumerate(labels):
+        for c in range(len(q[0][n])):
+            u = sum((q[m][n][c] + 1024) // 2048 for m in members)
+            total += (u - size * 2**20 * (c == label)) ** 2
+    return -(total * 2**12 // size**2)
+
+
+def scaled_logits(row, temperature):
+    """z / T * 2**24 as integers, halves to even."""
+    return [round(z / temperature * 2**24) for z in row]
+
+
 def plurality(votes, n_classes):
     """Class with most votes, the lowest on ties."""
     return argmax([sum(vote == c for vote in votes) for c in range(n_classes)])

@@ -117,3 +117,18 @@ def test_the_benchmark_of_scale_runs_small(tmp_path):
     assert len(report["matrix"]["seconds"]) == 3
     assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
     assert "320 models x 200 examples" in rendered(tmp_path, "pair_scale")
+
+
+def test_the_benchmark_of_greedy_selection_runs_small(tmp_path):
+    sizes = ["--models", "5", "--examples", "200", "--classes", "30", "--steps", "4"]
+    zoo = ["--zoo-models", "9", "--zoo-examples", "300", "--zoo-steps", "5"]
+    command = [sys.executable, BENCHMARKS / "greedy.py", *sizes, *zoo, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-greedy.json")).read_text())
+    assert report["equal_results"]
+    assert [work["pairs"] for work in report["work"]] == [1000] * 4
+    assert [work["pairs"] for work in report["zoo"]["work"]] == [2700] * 5
+    assert all(seconds > 0 for seconds in [*report["median_s"].values(), *report["zoo"]["step_s"]])
+    assert report["zoo"]["accuracy"] > 0.3
+    assert len(report["targets"]) == 4

@@ -224,7 +224,7 @@ def test_bad_input(small_zoo):
         ({"candidates": 5}, errors.ArgumentError, "models must be a list of model ids, got 5"),
         ({"size": 0}, errors.ArgumentError, "size must be a whole number of members, at least 1; got 0"),
         (
-            {"combine": "logits"},
+            {"combine": "logit"},
             errors.ArgumentError,
             r"combine must be 'probabilities' .* or 'votes' .*got",
         ),

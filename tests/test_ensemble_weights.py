@@ -76,6 +76,14 @@ def test_expectation_maximisation_comes_to_the_same(rng):
     assert nll_optimum(p, np.array(w)).loss == pytest.approx(best.loss, abs=1e-5)
 
 
+def test_optimal_weights_by_brier(small_zoo):
+    plain = ds.greedy(small_zoo, 4, "brier")
+    best = ds.greedy(small_zoo, 4, "brier", weights="optimal")
+    assert best.fit["brier"] <= plain.fit["brier"]
+    assert best.certificate.loss == pytest.approx(best.fit["brier"], abs=1e-7)
+    assert best.certificate.gap < 1e-6
+
+
 def test_optimal_weights_of_an_ensemble(small_zoo):
     """Better on the selection split than counts, reported as NumPy computes it, proven."""
     plain = ds.greedy(small_zoo, 6, "nll")

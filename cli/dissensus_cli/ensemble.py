@@ -18,21 +18,25 @@ COUNT = click.IntRange(min=1)
 OPTIONS = (
     option(WHAT, "--size", default=10, show_default=True, type=COUNT, help="Members, repetitions counted."),
     option(
-        WHAT, "--metric", default="accuracy", show_default=True, help="accuracy, nll or balanced_accuracy."
+        WHAT,
+        "--metric",
+        default="accuracy",
+        show_default=True,
+        help="accuracy, nll, brier or balanced_accuracy.",
     ),
     option(
         WHAT,
         "--combine",
         default="probabilities",
         show_default=True,
-        help="probabilities (their mean), or votes (plurality of top-1).",
+        help="probabilities or logits (their mean), or votes (plurality of top-1).",
     ),
     option(
         WHAT,
         "--weights",
         default="counts",
         show_default=True,
-        help="counts (how often chosen), or optimal: the least NLL, with a proof (--metric nll).",
+        help="counts (how often chosen), or optimal: least nll or brier, with a proof.",
     ),
     option(WHO, "--candidate", "candidates", multiple=True, help="Choose among these only; repeatable."),
     option(WHO, "--exclude", multiple=True, help="Never use this model; repeatable."),

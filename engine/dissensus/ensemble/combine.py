@@ -9,7 +9,7 @@ from dissensus.errors import ArgumentError, UnknownName
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
 
-from .members import MemberScores, Scores, VoteScores
+from .members import LogitScores, MemberScores, Scores, VoteScores
 from .metrics import METRICS
 
 
@@ -54,6 +54,7 @@ COMBINE = {
         Combine(
             "probabilities", "the mean of calibrated probabilities", True, MemberScores.metrics, MemberScores
         ),
+        Combine("logits", "the mean of calibrated logits", True, LogitScores.metrics, LogitScores),
         Combine("votes", "the plurality of top-1 classes", False, VoteScores.metrics, _votes),
     )
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,7 +17,9 @@ from dissensus.store.catalog import Store
 from dissensus.store.truth import Truth
 
 from .certified import CertifiedRunning
+from .gram import Gram
 from .running import Block, FullRunning, Running, VoteRunning
+from .views import ROWS as VIEW_ROWS
 from .views import Views, codes_dtype, views_bytes
 
 BLOCK_BYTES = 64 << 20  # probabilities of all candidates on one block of rows
@@ -40,6 +44,10 @@ class Scores(Protocol):
     truth: Truth
     n_classes: int
     p_truth: NDArray[np.float64]
+
+    @property
+    def gram(self) -> Gram:
+        """Sums of products of probabilities, where "brier" is among the metrics."""
 
     def running(self) -> Running:
         """Return the sum of no members yet."""
@@ -70,8 +78,11 @@ class MemberScores:
         First classes of all candidates on all rows, where they fit.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "balanced_accuracy")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "balanced_accuracy", "brier")
     floor = 0
+    _of_logits: ClassVar[bool] = False
+    _dtype: ClassVar[np.dtype[Any]] = np.dtype(np.uint32)
+    _table = staticmethod(kernel.exponentials)
 
     def __init__(
         self,
@@ -85,21 +96,25 @@ class MemberScores:
         self.n_classes = store.n_classes
         self._rows = rows
         self._logits = [store.logits(m) for m in model_ids]
-        self._tables = [kernel.exponentials(codes_dtype(store), temperatures[m]) for m in model_ids]
+        self._tables = [self._table(codes_dtype(store), temperatures[m]) for m in model_ids]
         budget = available_bytes() // 2 if budget_bytes is None else budget_bytes
-        needed = views_bytes(len(model_ids), self.truth, self.n_classes) + len(rows) * self.n_classes * 8
-        row_bytes = len(self._logits) * store.n_classes * 4
+        needed = views_bytes(len(model_ids), self.truth, self.n_classes, self._of_logits)
+        needed += len(rows) * self.n_classes * 8
+        row_bytes = len(self._logits) * store.n_classes * self._dtype.itemsize
         self._step = max(1, BLOCK_BYTES // row_bytes)
         self._keep = budget // 2 // (row_bytes * self._step)
         self._kept: list[Block] = []
         self._views: Views | None = None
+        self.p_truth = np.empty((len(rows), 0 if self._of_logits else len(model_ids))).T
         if needed <= budget:
-            self._views = Views.of(store, model_ids, rows, temperatures)
+            self._views = self._viewed(store, model_ids, temperatures)
             self.p_truth = self._views.p_truth.T
-        else:
-            self.p_truth = np.empty((len(rows), len(self._logits))).T  # of one example side by side
+        elif not self._of_logits:
             for _ in self.blocks():  # the first pass fills `p_truth`
                 pass
+
+    def _viewed(self, store: Store, model_ids: Sequence[str], temperatures: Mapping[str, float]) -> Views:
+        return Views.of(store, model_ids, self._rows, temperatures)
 
     @property
     def views(self) -> Views:
@@ -112,12 +127,20 @@ class MemberScores:
         """Return the sum of no members yet."""
         return FullRunning(self) if self._views is None else CertifiedRunning(self)
 
-    def rows(self, candidate: int, places: NDArray[np.intp]) -> NDArray[np.uint32]:
-        """Fixed-point probabilities of a candidate on some rows, by ascending place: (r, C) uint32."""
+    def rows(self, candidate: int, places: NDArray[np.intp]) -> NDArray[Any]:
+        """Fixed-point values of a candidate on some rows, by ascending place: (r, C)."""
         codes = kernel.codes_of(self._logits[candidate].take(self._rows[places]))
-        q = np.empty(codes.shape, np.uint32)
-        kernel.fixed_point_rows(codes, self._tables[candidate], q)
-        return q
+        values = np.empty(codes.shape, self._dtype)
+        self._evaluate(codes, self._tables[candidate], values)
+        return values
+
+    def _evaluate(self, codes: kernel.Codes, table: kernel.Table, out: NDArray[Any]) -> None:
+        kernel.fixed_point_rows(codes, table, out)
+
+    @cached_property
+    def gram(self) -> Gram:
+        """Sums of products of probabilities, in one pass over them."""
+        return Gram.of(self.blocks(), len(self._logits), self.truth)
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order, in blocks."""
@@ -138,6 +161,49 @@ class MemberScores:
             if self._views is None:
                 self.p_truth[m, start:stop] = p_truth
         return Block(start, stop, q)
+
+
+class LogitScores(MemberScores):
+    """Logits of some models on some rows of a store, divided by temperatures: see `MemberScores`.
+
+    Their mean is that of the stored rows, whose maximum is 0: a constant for each example and member changes
+    no class. There is no probability of the truth without another softmax: no NLL.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "balanced_accuracy")
+    _of_logits = True
+    _dtype = np.dtype(np.int64)
+    _table = staticmethod(kernel.scaled_logits)
+
+    def __init__(
+        self,
+        store: Store,
+        model_ids: Sequence[str],
+        rows: NDArray[np.intp],
+        temperatures: Mapping[str, float],
+        budget_bytes: int | None = None,
+    ) -> None:
+        coldest = min(temperatures[m] for m in model_ids)
+        self.floor = math.floor(kernel.LOWEST / coldest * kernel.LOGIT_ONE)
+        super().__init__(store, model_ids, rows, temperatures, budget_bytes)
+        self.p_truth = np.empty((len(model_ids), 0))
+
+    def _viewed(self, store: Store, model_ids: Sequence[str], temperatures: Mapping[str, float]) -> Views:
+        views = Views.empty(self.truth, self.n_classes, len(model_ids), logits=True)
+        for block in read_blocks(self._logits, self._rows, VIEW_ROWS):
+            for m, centred in enumerate(block.centred):
+                codes = kernel.codes_of(centred)
+                views.fill_logits(m, block.start, block.stop, codes, self._tables[m], self.floor)
+        return views
+
+    def _evaluate(self, codes: kernel.Codes, table: kernel.Table, out: NDArray[Any]) -> None:
+        kernel.scaled_rows(codes, table, out)
+
+    def _make(self, start: int, stop: int, centred: Sequence[NDArray[Any]]) -> Block:
+        values = np.empty((len(self._logits), stop - start, self.n_classes), np.int64)
+        for m, rows in enumerate(centred):
+            kernel.scaled_rows(kernel.codes_of(rows), self._tables[m], values[m])
+        return Block(start, stop, values)
 
 
 class VoteScores:
@@ -167,6 +233,11 @@ class VoteScores:
         self._top1 = np.empty((len(model_ids), len(rows)), np.int32)
         for m, model_id in enumerate(model_ids):
             self._top1[m] = store.top1([model_id])[0, rows]
+
+    @property
+    def gram(self) -> Gram:
+        """Votes are no probabilities."""
+        raise NotImplementedError
 
     def running(self) -> VoteRunning:
         """Return the count of no votes yet."""

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.kernels.probabilities import NLL_ONE, TINIEST
+from dissensus.errors import ArgumentError
+from dissensus.kernels.probabilities import NLL_ONE, ONE, TINIEST, nll_estimates
+
+from .gram import BRIER_ONE, Gram
 
 if TYPE_CHECKING:
     from .selection import Selection
 
 Indices = NDArray[np.intp]
-Integers = NDArray[np.int64]
+Integers = NDArray[Any]  # int64, or Python integers
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,35 @@ def _nll_if_added(state: Selection, candidates: Indices) -> Integers:
     return -state.nll_if_added(candidates)
 
 
+def _nll_leaders(state: Selection, candidates: Indices) -> Indices:
+    """Those of least NLL, found among those that an estimate with its error leaves in question."""
+    if state.weights.unit != 1 or len(candidates) == 1:
+        return _largest(_nll_if_added)(state, candidates)
+    estimates, error = nll_estimates(state.truth_sum, state.scores.p_truth, candidates)
+    known = estimates[~np.isnan(estimates)]
+    least = known.min() if len(known) else np.inf
+    return _largest(_nll_if_added)(state, candidates[~(estimates > least + 2 * error)])
+
+
+def _gram(state: Selection) -> Gram:
+    if state.weights.unit != 1:
+        raise ArgumentError("metric 'brier' takes no weights: every example counts the same in it")
+    return state.scores.gram
+
+
+def _brier_if_added(state: Selection, candidates: Indices) -> Integers:
+    return _gram(state).scores(state.counts, candidates)
+
+
+def _brier_values(state: Selection) -> NDArray[np.float64]:
+    out, labels, total = np.empty(len(state.scores.truth)), state.scores.truth.labels, state.total
+    for start in range(0, len(out), 1024):
+        part = total[start : start + 1024] / (len(state.chosen) * ONE)
+        part[np.arange(len(part)), labels[start : start + 1024]] -= 1
+        out[start : start + 1024] = -(part**2).sum(axis=1)
+    return out
+
+
 ACCURACY = Metric(
     name="accuracy",
     summary="share of examples right",
@@ -101,7 +133,7 @@ NLL = Metric(
     summary="mean negative log-likelihood, in nats",
     rises=False,
     if_added=_nll_if_added,
-    leaders=_largest(_nll_if_added),
+    leaders=_nll_leaders,
     now=lambda state: -state.nll_now(),
     value=lambda state, score: -score / NLL_ONE / len(state.truth_sum),
     values=lambda state: (
@@ -109,7 +141,17 @@ NLL = Metric(
         * (state.weights.each * (1 / state.weights.unit))
     ),
 )
-METRICS = {metric.name: metric for metric in (ACCURACY, NLL, BALANCED_ACCURACY)}
+BRIER = Metric(
+    name="brier",
+    summary="mean over examples of the squared distance from the truth, 0 to 2",
+    rises=False,
+    if_added=_brier_if_added,
+    leaders=_largest(_brier_if_added),
+    now=lambda state: int(_gram(state).scores(state.counts, None)[0]),
+    value=lambda state, score: -score / BRIER_ONE / len(state.scores.truth),
+    values=_brier_values,
+)
+METRICS = {metric.name: metric for metric in (ACCURACY, NLL, BALANCED_ACCURACY, BRIER)}
 
 
 def best_candidate(state: Selection, metric: str, candidates: Indices) -> int:

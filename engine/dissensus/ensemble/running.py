@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.truth import Truth
 
-Q = NDArray[np.uint32]
 Indices = NDArray[np.intp]
 Integers = NDArray[np.int64]
 
@@ -25,13 +24,13 @@ class Block:
     ----------
     start, stop : int
         Positions among the chosen rows.
-    q : (M, stop - start, C) uint32
-        Fixed-point probabilities of every candidate; 1.0 for the class voted for.
+    q : (M, stop - start, C) uint32 or int64
+        Fixed-point probabilities of every candidate, or logits.
     """
 
     start: int
     stop: int
-    q: Q
+    q: NDArray[Any]
 
 
 class Running(Protocol):

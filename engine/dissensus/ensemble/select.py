@@ -53,10 +53,10 @@ def greedy(
         Models and examples.
     size : int
         Members to choose, repetitions counted; fewer where nothing more is allowed, which `stopped` tells.
-    metric : {"accuracy", "nll", "balanced_accuracy"}
-        What each step improves on the selection split; votes have no NLL.
-    combine : {"probabilities", "votes"}
-        How members are combined: the mean of their calibrated probabilities, or the plurality of their top-1
+    metric : {"accuracy", "nll", "brier", "balanced_accuracy"}
+        What each step improves on the selection split; nll and brier need the mean of probabilities.
+    combine : {"probabilities", "logits", "votes"}
+        How members are combined: the mean of their calibrated probabilities or logits, or the plurality of their top-1
         classes, for which hard labels are enough. Classes that tie go to the lowest, as in scikit-learn's
         VotingClassifier with ``voting="hard"``.
     candidates : sequence of str, optional

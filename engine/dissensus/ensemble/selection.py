@@ -45,7 +45,7 @@ class Selection:
     def __init__(
         self, scores: Scores, weights: Weights | None = None, recorded: Sequence[str] | None = None
     ) -> None:
-        self.scores = scores
+        self.scores: Scores = scores
         self.weights: Weights = Weights.equal(len(scores.truth)) if weights is None else weights
         self.running: Running = scores.running()
         self.truth_sum: NDArray[np.float64] = np.zeros(scores.p_truth.shape[1])
@@ -57,6 +57,11 @@ class Selection:
     def balanced(self) -> Weights:
         """Weights under which every class counts the same."""
         return self.weights.balanced(self.scores.truth)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each candidate was chosen: (M,) int64."""
+        return np.bincount(np.array(self.chosen, np.intp), minlength=len(self.scores.p_truth))
 
     @property
     def has_nll(self) -> bool:

@@ -21,7 +21,7 @@ ROWS = 1024  # examples of a block: what the kernel scatters over the models sta
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """First classes of M models on n examples, as integers q = rint(p * 2**31).
+    """First classes of M models on n examples, as integers: q = rint(p * 2**31), or logits in fixed point.
 
     Examples come first and models last: what is compared for one example lies side by side.
 
@@ -40,29 +40,32 @@ class Views:
     right : (R, M) uint32
         q of the right classes, laid out as ``truth.classes``.
     p_truth : (n, M) float64
-        Probability of the right classes together.
+        Probability of the right classes together; (n, 0) of logits.
+
+    Of logits, the integers are rint(z / T * 2**24) int64, at most 0.
     """
 
     truth: Truth
     n_classes: int
     classes: NDArray[Any]
-    q: NDArray[np.uint32]
-    tail: NDArray[np.uint32]
-    right: NDArray[np.uint32]
+    q: NDArray[Any]
+    tail: NDArray[Any]
+    right: NDArray[Any]
     p_truth: NDArray[np.float64]
 
     @classmethod
-    def empty(cls, truth: Truth, n_classes: int, n_models: int) -> Views:
-        """Views yet to be filled."""
+    def empty(cls, truth: Truth, n_classes: int, n_models: int, logits: bool = False) -> Views:
+        """Views yet to be filled, of probabilities or of logits."""
+        dtype = np.int64 if logits else np.uint32
         n, k = len(truth), view_kernel.ranks_of(n_classes)
         return cls(
             truth,
             n_classes,
             np.empty((n, k, n_models), view_kernel.class_dtype(n_classes)),
-            np.empty((n, k, n_models), np.uint32),
-            np.empty((n, n_models), np.uint32),
-            np.empty((len(truth.classes), n_models), np.uint32),
-            np.empty((n, n_models)),
+            np.empty((n, k, n_models), dtype),
+            np.empty((n, n_models), dtype),
+            np.empty((len(truth.classes), n_models), dtype),
+            np.empty((n, 0 if logits else n_models)),
         )
 
     @classmethod
@@ -106,16 +109,38 @@ class Views:
             self.p_truth[start:stop],
         )
 
+    def fill_logits(
+        self, model: int, start: int, stop: int, codes: kernel.Codes, table: kernel.Table, floor: int
+    ) -> None:
+        """Do as `fill` for views of logits, none of them below the floor."""
+        offsets = self.truth.offsets[start : stop + 1]
+        view_kernel.fill_logit_view(
+            codes,
+            table,
+            offsets,
+            self.truth.classes,
+            model,
+            floor,
+            self.classes[start:stop],
+            self.q[start:stop],
+            self.tail[start:stop],
+            self.right[offsets[0] : offsets[-1]],
+        )
+
     @property
     def n_bytes(self) -> int:
         """Memory that they take."""
         return sum(a.nbytes for a in (self.classes, self.q, self.tail, self.right, self.p_truth))
 
 
-def views_bytes(n_models: int, truth: Truth, n_classes: int) -> int:
-    """Memory that views will take: 64 bytes a model and example with one right class and 8 ranks."""
-    each = view_kernel.ranks_of(n_classes) * (4 + view_kernel.class_dtype(n_classes).itemsize) + 4 + 8
-    return n_models * (each * len(truth) + 4 * len(truth.classes))
+def views_bytes(n_models: int, truth: Truth, n_classes: int, logits: bool = False) -> int:
+    """Memory that views will take: 64 bytes a model and example with one right class and 8 ranks.
+
+    Those of logits take 96.
+    """
+    size = 8 if logits else 4
+    each = view_kernel.ranks_of(n_classes) * (size + view_kernel.class_dtype(n_classes).itemsize) + size
+    return n_models * ((each + 8 * (not logits)) * len(truth) + size * len(truth.classes))
 
 
 def codes_dtype(store: Store) -> np.dtype[Any]:

@@ -17,7 +17,7 @@ from .jit import PARALLEL, kernel, parallel_kernel
 
 WRONG, RIGHT, OPEN = 0, 1, 2
 RIVALS = 8  # first classes of S that are known in order
-_AT_ONCE = 32
+_AT_ONCE = 16  # classes compared before any is looked at
 STRIPES = 64  # parts that examples are cut into, each counted by one thread
 
 Integers = NDArray[np.int64]
@@ -260,13 +260,14 @@ def _order_rows(total: Any, rows: Any, order_classes: Any, order_values: Any, fi
             c = known[k]
             _insert(total[n, c], c, k, known, values)
         for start in range(0, n_classes, _AT_ONCE):
-            stop, above = min(start + _AT_ONCE, n_classes), False
+            part, above = total[n, start : start + _AT_ONCE], np.int64(0)
             least = values[last] - np.int64(start < known[last])  # of equal ones the lowest class gets in
-            for c in range(start, stop):  # the plain loop vectorises, and is mostly all that is done
-                above |= total[n, c] > least
-            for c in range(start, stop if above else start):
-                if _above(total[n, c], c, values[last], known[last]) and not _holds(known, c):
-                    _insert(total[n, c], c, last, known, values)
+            for value in part:  # the plain loop vectorises, and is mostly all that is done
+                above |= np.int64(value > least)
+            for k in range(len(part) if above else 0):
+                c = start + k
+                if _above(part[k], c, values[last], known[last]) and not _holds(known, c):
+                    _insert(part[k], c, last, known, values)
         first[n] = order_classes[n, 0]
         gap[n] = order_values[n, 0] - order_values[n, 1] if last else 0
 

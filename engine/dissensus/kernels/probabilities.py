@@ -137,6 +137,44 @@ def _fixed_point_rows(codes: Any, table: Any, q: Any) -> None:
             q[n, c] = np.uint32(np.rint(exp_of(codes[n, c], table) / total * ONE))
 
 
+LOGIT_ONE = 2**24  # fixed-point 1.0 of z / T; 2**12 members of the coldest temperature fit an int64 sum
+LOWEST = -65504.0  # least logit that is stored
+
+
+def scaled_logits(codes_dtype: np.dtype[Any], temperature: float) -> Table:
+    """Table of rint(z / T * 2**24) by float16 bit pattern (32,768), or just [T] for float32 rows."""
+    if codes_dtype != np.uint16:
+        return np.array([temperature])
+    return np.rint(_values_of_codes() / temperature * LOGIT_ONE)
+
+
+def scaled_of(code: Any, table: Any) -> Any:
+    """rint(z / T * 2**24) of one code."""
+    if isinstance(code, np.integer):
+        return np.int64(table[code & 0x7FFF])
+    return np.int64(np.rint(np.float64(code) / table[0] * LOGIT_ONE))
+
+
+@overload(scaled_of)
+def _typed_scaled(code, table):  # type: ignore[no-untyped-def]
+    if isinstance(code, types.Integer):
+        return lambda code, table: np.int64(table[code & 0x7FFF])
+    return lambda code, table: np.int64(np.rint(np.float64(code) / table[0] * LOGIT_ONE))
+
+
+def scaled_rows(codes: Codes, table: Table, out: NDArray[np.int64]) -> None:
+    """Fill rint(z / T * 2**24), (n, C) int64, from a table of `scaled_logits`."""
+    with PARALLEL:
+        _scaled_rows(codes, table, out)
+
+
+@parallel_kernel
+def _scaled_rows(codes: Any, table: Any, out: Any) -> None:
+    for n in prange(codes.shape[0]):
+        for c in range(codes.shape[1]):
+            out[n, c] = scaled_of(codes[n, c], table)
+
+
 def nll_slopes(
     codes: Codes, temperature: float, offsets: Offsets, classes: Classes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -239,6 +277,53 @@ def _hits_if_added(
                 lost |= np.int64(total[n, c] + np.int64(q[m, n, c]) > best)
             hits += weights[n] * (1 - lost)
         out[i] += hits
+
+
+def nll_estimates(
+    truth_sum: NDArray[np.float64], p_truth: NDArray[np.float64], candidates: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], float]:
+    """Estimate -sum log(sum of p) with each candidate added, with one logarithm for four examples.
+
+    Parameters
+    ----------
+    truth_sum, p_truth, candidates
+        As in `nll_if_added`.
+
+    Returns
+    -------
+    estimates : (k,) float64
+        In nats; NaN where a probability is so small that products could underflow.
+    error : float
+        By which none of them, and none of the sums that `nll_if_added` rounds, is off the true value: the
+        roundings of each example to 2**-32, and those of float64 sums of at most 720 n nats.
+    """
+    n = len(truth_sum)
+    parts = np.zeros((min(_PARTS, max(n, 1)), p_truth.shape[0]))
+    with PARALLEL:
+        _nll_estimates(truth_sum, p_truth.T, parts)
+    return parts.sum(axis=0)[candidates], n * (2.0**-32 + 720 * (n + _PARTS) * 2.0**-52)
+
+
+_PARTS = 64  # of the examples, each summed by one thread
+_AT_ONCE = 4  # probabilities multiplied before their logarithm is taken
+_SMALL = 2.0**-250  # whose _AT_ONCE-th power is still a normal number
+
+
+@parallel_kernel
+def _nll_estimates(truth_sum: Any, p_truth: Any, parts: Any) -> None:
+    n_examples, n_models = p_truth.shape
+    for part in prange(len(parts)):
+        first, end = part * n_examples // len(parts), (part + 1) * n_examples // len(parts)
+        product, least = np.empty(n_models), np.empty(n_models)
+        for start in range(first, end, _AT_ONCE):
+            product[:], least[:] = 1.0, np.inf
+            for n in range(start, min(start + _AT_ONCE, end)):
+                for m in range(n_models):
+                    p = truth_sum[n] + p_truth[n, m]
+                    product[m] *= p
+                    least[m] = min(least[m], p)
+            for m in range(n_models):
+                parts[part, m] -= math.log(product[m]) if least[m] >= _SMALL else np.nan
 
 
 def nll_if_added(

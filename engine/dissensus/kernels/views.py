@@ -13,7 +13,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from .jit import PARALLEL, kernel, parallel_kernel
-from .probabilities import ONE, Classes, Codes, Offsets, Table, exp_of
+from .probabilities import ONE, Classes, Codes, Offsets, Table, exp_of, scaled_of
 
 RANKS = 8  # classes of a view: all of them where there are no more
 _STRIPE = 64  # rows that one task of a thread fills
@@ -118,3 +118,56 @@ def _largest(row: Any, table: Any, powers: Any, first: Any) -> float:
             powers[k], first[k] = power, c
     powers[last] = max(powers[last], 0.0)
     return total
+
+
+def fill_logit_view(
+    codes: Codes,
+    table: Table,
+    offsets: Offsets,
+    classes: Classes,
+    model: int,
+    floor: int,
+    top_classes: NDArray[Any],
+    top: NDArray[np.int64],
+    tail: NDArray[np.int64],
+    right: NDArray[np.int64],
+) -> None:
+    """Do as `fill_view` with logits rint(z / T * 2**24) int64, from a table of `scaled_logits`.
+
+    The tail is `floor`, which is at most any logit, if there are no other classes.
+    """
+    with PARALLEL:
+        _fill_logit_view(codes, table, offsets, classes, model, floor, top_classes, top, tail, right)
+
+
+@parallel_kernel
+def _fill_logit_view(
+    codes: Any,
+    table: Any,
+    offsets: Any,
+    classes: Any,
+    m: int,
+    floor: int,
+    top_classes: Any,
+    top: Any,
+    tail: Any,
+    right: Any,
+) -> None:
+    n_rows, n_ranks = top.shape[0], top.shape[1]
+    for stripe in prange((n_rows + _STRIPE - 1) // _STRIPE):
+        values, first = np.empty(n_ranks + 1, np.int64), np.empty(n_ranks + 1, np.int64)
+        for n in range(stripe * _STRIPE, min(n_rows, (stripe + 1) * _STRIPE)):
+            values[:], first[:] = np.int64(floor) - 1, 0
+            for c in range(codes.shape[1]):
+                value = scaled_of(codes[n, c], table)
+                if value > values[n_ranks]:
+                    k = n_ranks
+                    while k > 0 and value > values[k - 1]:
+                        values[k], first[k] = values[k - 1], first[k - 1]
+                        k -= 1
+                    values[k], first[k] = value, c
+            for k in range(n_ranks):
+                top_classes[n, k, m], top[n, k, m] = first[k], values[k]
+            tail[n, m] = max(values[n_ranks], np.int64(floor))
+            for k in range(offsets[n], offsets[n + 1]):
+                right[k - offsets[0], m] = scaled_of(codes[n, classes[k]], table)
