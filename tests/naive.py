@@ -595,6 +595,158 @@ def greedy(logits, labels, temperatures, size, metric="accuracy", start=(), repl
     return steps
 
 
+def ensemble_scores(q, p, labels, members):
+    """(hits, fixed-point NLL) of members given in order, from q[model][example][class], p[model][example]."""
+    hits = nll = 0
+    for n, label in enumerate(labels):
+        sums, truth = [0] * len(q[0][n]), 0.0
+        for m in members:
+            sums = [s + v for s, v in zip(sums, q[m][n], strict=True)]
+            truth += p[m][n]
+        hits += argmax(sums) in classes_of(label)
+        nll += round((math.log(len(members)) - math.log(max(truth, 2.0**-1022))) * 2**32)
+    return hits, nll
+
+
+def search(score, pool, size, key, *, first=(), sorted_start=0, beam=1, replacement=True, allowed=None):
+    """Members in order, of the best ensemble that a beam search finds.
+
+    `score(members)` gives (hits, nll), `key` makes of it what is to be small; `allowed(members)` says whether
+    distinct members are within the limits.
+    """
+    beams: list[list[int]] = [[]]
+    while len(beams[0]) < size:
+        tried = []
+        for place, members in enumerate(beams):
+            for m in pool:
+                if (m in members and not replacement) or (allowed and not allowed({*members, m})):
+                    continue
+                tried.append((*ordered(score, key, members, m), place, m))
+            step = len(members)
+            if step < len(first):
+                tried = [(*ordered(score, key, members, first[step]), place, first[step])]
+            elif step < len(first) + sorted_start:
+                alone = [t for t in tried if t[-1] not in members]
+                tried = sorted(alone, key=lambda t: (*ordered(score, key, [], t[-1]), t[-1]))[:1]
+        if not tried:
+            break
+        best: list[list[int]] = []
+        for *_, place, m in sorted(tried):
+            new = [*beams[place], m]
+            if sorted(new) not in [sorted(other) for other in best]:
+                best.append(new)
+        beams = best[:beam]
+    return beams[0]
+
+
+def ordered(score, key, members, m):
+    """What a candidate is ordered by: its loss, whether it is new, the tie."""
+    loss, tie = key(score([*members, m]))
+    return loss, m not in members, tie
+
+
+def best_prefix(losses, least=1):
+    """Shortest length with the least loss."""
+    best = least
+    for k in range(least, len(losses) + 1):
+        if losses[k - 1] < losses[best - 1]:
+            best = k
+    return best
+
+
+def stop_of(losses, forced, patience):
+    """Steps done when so many after the last new best, and after those that were no choice, brought none."""
+    for k in range(1, len(losses) + 1):
+        if k - max(best_prefix(losses[:k]), forced) >= patience:
+            return k
+    return len(losses)
+
+
+def prune(loss, members, kept=()):
+    """Members left, and dropped in order, while the loss does not rise; the latest chosen goes on ties."""
+    left, dropped = list(members), []
+    while len(set(left)) > 1:
+        tried = []
+        for k, m in enumerate([m for m in dict.fromkeys(left) if m not in kept]):
+            tried.append((loss([x for x in left if x != m]), -k, m))
+        if not tried or min(tried)[0] > loss(left):
+            break
+        worst = min(tried)[2]
+        left = [x for x in left if x != worst]
+        dropped.append(worst)
+    return left, dropped
+
+
+def pareto(points):
+    """Places of (cost, loss) that no other is at most as dear as and better than, or equal to and before."""
+    front = []
+    for i, (cost, loss) in enumerate(points):
+        beaten = False
+        for j, (other_cost, other_loss) in enumerate(points):
+            no_worse = other_cost <= cost and other_loss <= loss
+            strictly = other_cost < cost or other_loss < loss or j < i
+            beaten = beaten or (j != i and no_worse and strictly)
+        if not beaten:
+            front.append(i)
+    return sorted(front, key=lambda i: points[i][0])
+
+
+def mixture_nll(p, labels, weights):
+    """Mean -log of the weighted mean of p[model][example][class] at the truth."""
+    total = 0.0
+    for n, label in enumerate(labels):
+        total -= math.log(sum(w * rows[n][label] for w, rows in zip(weights, p, strict=True)))
+    return total / len(labels)
+
+
+def mixture_brier(p, labels, weights):
+    """Mean over examples of the sum over classes of (weighted mean - truth)^2."""
+    total = 0.0
+    for n, label in enumerate(labels):
+        for c in range(len(p[0][n])):
+            mixed = sum(w * rows[n][c] for w, rows in zip(weights, p, strict=True))
+            total += (mixed - (c == label)) ** 2
+    return total / len(labels)
+
+
+def simplex_grid(k, steps):
+    """All weights of k members that are multiples of 1 / steps."""
+    whole = [[]]
+    for _ in range(k - 1):
+        whole = [[*row, v] for row in whole for v in range(steps + 1) if sum(row) + v <= steps]
+    return [[v / steps for v in [*row, steps - sum(row)]] for row in whole]
+
+
+def em_weights(p_truth, rounds):
+    """Expectation maximisation of a mixture's weights, from equal ones."""
+    w, n = [1 / len(p_truth)] * len(p_truth), len(p_truth[0])
+    for _ in range(rounds):
+        mixed = [sum(w[m] * row[k] for m, row in enumerate(p_truth)) for k in range(n)]
+        w = [w[m] * sum(row[k] / mixed[k] for k in range(n)) / n for m, row in enumerate(p_truth)]
+    return w
+
+
+def calibration_error(confidence, right, bins):
+    """Mean |share right - mean confidence| over bins of equal mass, the first of them larger by one."""
+    order = sorted(range(len(right)), key=lambda n: confidence[n])
+    bins = min(bins, len(right))
+    small, larger = divmod(len(right), bins)
+    total = at = 0
+    for k in range(bins):
+        part = order[at : at + small + (k < larger)]
+        at += len(part)
+        total += abs(sum(right[n] for n in part) - sum(confidence[n] for n in part))
+    return total / len(right)
+
+
+def vector_loss(log_p, labels, x, temperature):
+    """Mean NLL of softmax(log_p * factors + offsets), and its penalty."""
+    n, c = len(log_p), len(log_p[0])
+    scores = [[x[k] * v + x[c + k] for k, v in enumerate(row)] for row in log_p]
+    away = sum((v - 1 / temperature) ** 2 for v in x[:c]) + sum(v**2 for v in x[c:])
+    return nll(scores, labels) + away / (2 * n)
+
+
 def greedy_by(score, n_models, size):
     """(model, score) of each step by the score of a list of members, larger is better.
 

@@ -419,7 +419,7 @@ def test_kappa_is_told_which(zoo):
 )
 def test_the_verdict_fits_its_interval(low, high, words):
     from dissensus.ensemble import Interval
-    from dissensus_cli.ensemble import _gain
+    from dissensus_cli.ensemble_view import _gain
 
     for metric in ("accuracy", "nll"):
         text = _gain(Interval(metric, "m", (low + high) / 2, low, high, 0.95, 100))

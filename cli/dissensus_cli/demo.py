@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .ensemble import summary
+from .ensemble_view import summary
 from .output import render
 
 if TYPE_CHECKING:

@@ -3,65 +3,109 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from .output import Sink, output_options, render
+from .ensemble_view import summary
+from .grouped import Grouped, option
+from .output import Sink, output_options
 from .queries import LABELS, STORE, under
 
-if TYPE_CHECKING:
-    from dissensus import Ensemble
-    from dissensus.ensemble import Interval
+WHAT, WHO, HOW, COST, HONEST = "What", "Who takes part", "How it is searched for", "Limits", "Honesty"
+COUNT = click.IntRange(min=1)
+
+OPTIONS = (
+    option(WHAT, "--size", default=10, show_default=True, type=COUNT, help="Members, repetitions counted."),
+    option(
+        WHAT,
+        "--metric",
+        default="accuracy",
+        show_default=True,
+        help="accuracy, nll, brier or balanced_accuracy.",
+    ),
+    option(
+        WHAT,
+        "--combine",
+        default="probabilities",
+        show_default=True,
+        help="probabilities or logits (their mean), or votes (plurality of top-1).",
+    ),
+    option(
+        WHAT,
+        "--weights",
+        default="counts",
+        show_default=True,
+        help="counts (how often chosen), or optimal: least nll or brier, with a proof.",
+    ),
+    option(WHO, "--candidate", "candidates", multiple=True, help="Choose among these only; repeatable."),
+    option(WHO, "--exclude", multiple=True, help="Never use this model; repeatable."),
+    option(WHO, "--include", multiple=True, help="Must be a member, comes first; repeatable."),
+    option(WHO, "--start", multiple=True, help="Members given beforehand, in order; repeatable."),
+    option(
+        HOW,
+        "--replacement/--no-replacement",
+        default=None,
+        help="Allow a member again, with more weight. [default: allow; not for votes]",
+    ),
+    option(
+        HOW,
+        "--sorted-start",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="K",
+        help="Begin with the K best single models.",
+    ),
+    option(HOW, "--beam", type=COUNT, default=1, show_default=True, help="Ensembles kept at each step."),
+    option(HOW, "--patience", type=COUNT, metavar="K", help="Stop after K steps without a new best."),
+    option(
+        HOW,
+        "--best-prefix/--no-best-prefix",
+        default=None,
+        help="End with the best step of all. [default: only with votes or --patience]",
+    ),
+    option(HOW, "--prune", is_flag=True, help="In the end drop members it is no worse without."),
+    option(HOW, "--bags", type=COUNT, metavar="N", help="Select from N random subsets, add members up."),
+    option(HOW, "--bag-fraction", type=float, default=0.5, show_default=True, help="Candidates in a bag."),
+    option(HOW, "--seed", type=click.IntRange(min=0), default=0, help="Seed of bags and folds."),
+    option(COST, "--max-members", type=COUNT, metavar="N", help="Most distinct members."),
+    option(COST, "--cost", metavar="NAME", help="Count this recorded number, as gmacs, params or seconds."),
+    option(COST, "--max-cost", type=float, metavar="X", help="Most that distinct members cost together."),
+    option(
+        HONEST,
+        "--calibrate/--no-calibrate",
+        default=None,
+        help="Fit a temperature for each model. [default: calibrate; nothing to fit for votes]",
+    ),
+    option(HONEST, "--select", help="Split that calibrates and selects. [default: fit; all with --folds]"),
+    option(HONEST, "--report", help="Split that numbers are reported on. [default: report]"),
+    option(HONEST, "--folds", type=click.IntRange(min=2), metavar="K", help="Cross-fit on K folds instead."),
+    option(
+        HONEST, "--allow-same-split", is_flag=True, help="Permit shared examples (too good numbers, marked)."
+    ),
+)
 
 
-@click.command()
+def _with_options(command: Any) -> Any:
+    for one in reversed(OPTIONS):
+        command = one(command)
+    return command
+
+
+@click.command(cls=Grouped)
 @STORE
-@click.option(
-    "--size", default=10, show_default=True, type=click.IntRange(min=1), help="Members, repetitions counted."
-)
-@click.option("--metric", default="accuracy", show_default=True, help="accuracy or nll.")
-@click.option(
-    "--combine",
-    default="probabilities",
-    show_default=True,
-    help="probabilities (their mean), or votes (plurality of top-1).",
-)
-@click.option("--candidate", "candidates", multiple=True, help="Choose among these models only; repeatable.")
-@click.option("--start", multiple=True, help="Members given beforehand, in order; repeatable.")
-@click.option(
-    "--replacement/--no-replacement",
-    default=None,
-    help="Allow a member again, with more weight. [default: allow; not for votes]",
-)
-@click.option(
-    "--calibrate/--no-calibrate",
-    default=None,
-    help="Fit a temperature for each model. [default: calibrate; nothing to fit for votes]",
-)
-@click.option("--select", default="fit", show_default=True, help="Split that calibrates and selects.")
-@click.option("--report", default="report", show_default=True, help="Split that numbers are reported on.")
-@click.option(
-    "--allow-same-split", is_flag=True, help="Permit both to share examples (too good numbers, marked)."
-)
+@_with_options
 @LABELS
 @output_options
 def ensemble(
     store: Path,
     size: int,
     metric: str,
-    combine: str,
-    candidates: tuple[str, ...],
-    start: tuple[str, ...],
-    replacement: bool | None,
-    calibrate: bool | None,
-    select: str,
-    report: str,
-    allow_same_split: bool,
     labels: str | None,
     fmt: str | None,
     out: Path | None,
     force: bool,
+    **asked: Any,
 ) -> None:
     """Choose an ensemble by greedy selection on one split and report it on another.
 
@@ -73,69 +117,18 @@ def ensemble(
     Examples:
       dissensus ensemble demo-digits/digits.zoo --size 5
       dissensus ensemble demo-digits/digits.zoo --metric nll --no-replacement --format json
+      dissensus ensemble demo-digits/digits.zoo --metric nll --bags 10 --patience 3
+      dissensus ensemble demo-digits/digits.zoo --metric nll --weights optimal --prune
+      dissensus ensemble demo-digits/digits.zoo --folds 3 --size 3 --exclude base
       dissensus ensemble demo-digits/digits.zoo --combine votes
     """
     import dissensus as ds
 
     sink = Sink(fmt, out, force)
     opened = ds.open(store).under(labels)
-    best = ds.greedy(
-        opened,
-        size,
-        metric,
-        combine=combine,
-        candidates=list(candidates) or None,
-        start=list(start) or None,
-        replacement=replacement,
-        calibrate=calibrate,
-        select=select,
-        report=report,
-        allow_same_split=allow_same_split,
-        progress=True,
-    )
+    given: dict[str, Any] = {name: list(asked.pop(name)) or None for name in ("candidates", "start")}
+    best = ds.greedy(opened, size, metric, **given, **asked, progress=True)
     if sink.fmt == "table":
         sink.send(summary(best, under(opened), to_file=out is not None))
     else:
         sink.table(best.curve, record=best.to_dict())
-
-
-def summary(best: Ensemble, where: str = "", *, to_file: bool = False) -> str:
-    """Curve, members and the answer in words; `where` names a label set that is not the store's own."""
-    select, how = best.splits["select"], " of votes" if best.combine == "votes" else ""
-    counted = f"{where} ({select['n_examples']:,} examples counted)" if where else ""
-    title = f"Greedy selection by {best.metric}{how} on split {select['name']!r}{counted}"
-    again = "; a member chosen again gets more weight" if len(best.members) < best.curve.num_rows else ""
-    curve = render(best.curve, title + again, to_file=to_file)
-    members = ", ".join(f"{m} ({w:.0%})" for m, w in zip(best.members, best.weights, strict=True))
-    return f"{curve}\nMembers: {members}\n{verdict(best, where)}\n"
-
-
-def verdict(best: Ensemble, where: str = "") -> str:
-    """Ensemble against the best single model, in words."""
-    gain, report = best.interval, best.splits["report"]
-    held = "" if best.splits["same_examples"] else " that took no part in the choice"
-    lines = [
-        f"On split {report['name']!r}, {report['n_examples']:,} examples{where}{held}:",
-        f"  ensemble           {_numbers(best.report)}",
-        f"  best single model  {_numbers(best.single_report)}  {best.single}",
-        f"  gain               {_gain(gain)}",
-    ]
-    if best.splits["same_examples"]:
-        lines.append("Caution: selected and reported on shared examples; these numbers are too good.")
-    if best.left_out:
-        lines.append(f"Left out (hard labels only; --combine votes takes them): {', '.join(best.left_out)}")
-    return "\n".join(lines)
-
-
-def _gain(gain: Interval) -> str:
-    """Gain with its interval: points of accuracy, or nats of NLL."""
-    scale, digits = (100, 2) if gain.metric == "accuracy" else (1, 4)
-    value, low, high = (f"{scale * x:+.{digits}f}" for x in (gain.gain, gain.low, gain.high))
-    unit = "points of accuracy" if gain.metric == "accuracy" else "nats of log-likelihood"
-    verdict = "" if gain.low > 0 else ": a loss" if gain.high < 0 else ", which includes no gain"
-    return f"{value} {unit}, {gain.level:.0%} interval [{low}, {high}]{verdict}"
-
-
-def _numbers(values: dict[str, float]) -> str:
-    titles = {"accuracy": "accuracy", "nll": "NLL"}
-    return ", ".join(f"{titles[name]} {value:.4f}" for name, value in values.items())

@@ -26,6 +26,7 @@ COMMANDS = {
     "heatmap": ("heatmap", "One measure for all pairs, as a clustered picture."),
     "duplicates": ("duplicates", "Models that give nearly the same classes."),
     "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
+    "calibrate": ("calibrate", "What calibration changes in every model, and in their ranking."),
     "duo": ("duo", "Weigh two models: the best pool of both, held-out numbers with an interval."),
     "plan": ("forecast", "Time, memory and disk a job will take on this machine."),
     "bench": ("bench", "Measure the engine itself on synthetic zoos of any size."),

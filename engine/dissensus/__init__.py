@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .demo import run_demo as run_demo
     from .ensemble import Duo as Duo
     from .ensemble import Ensemble as Ensemble
+    from .ensemble import calibrate as calibrate
     from .ensemble import duo as duo
     from .ensemble import greedy as greedy
     from .errors import DissensusError as DissensusError
@@ -46,6 +47,7 @@ _HOME = {
     "Pairs": "pairs",
     "PairsBy": "pairs",
     "Store": "store.catalog",
+    "calibrate": "ensemble",
     "create": "store.create",
     "create_from": "ingest",
     "duo": "ensemble",

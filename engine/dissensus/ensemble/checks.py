@@ -1,32 +1,80 @@
-"""What a selection is asked for, checked before any work."""
+"""Models that take part in a selection, checked before any work."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError, LabelsOnly
 from dissensus.store.catalog import Store
 
 from .combine import Combine
+from .costs import costs_of
+from .limits import Limits
+from .switches import Search, whole
 
 BY_VOTE = "combine='votes' (--combine votes)"
 
 
-def whole(size: int) -> int:
-    """Size as a number of members, at least 1."""
-    try:
-        members = 0 if isinstance(size, bool) else operator.index(size)
-    except TypeError:
-        members = 0
-    if members < 1:
-        raise ArgumentError(f"size must be a whole number of members, at least 1; got {size!r}")
-    return members
+@dataclass(frozen=True)
+class Pool:
+    """Models that take part; everywhere else they are indices into `names`.
+
+    Attributes
+    ----------
+    names : list of str
+        Candidates in tie-breaking order, then members given beforehand that are none.
+    n_candidates : int
+        How many of them are candidates.
+    first : tuple of int
+        Members given beforehand: must-haves, then those to start from.
+    n_included : int
+        How many of these are must-haves.
+    costs : (P,) float64 or None
+        Cost of each, where one was asked for.
+    left_out : list of str
+        Models that have hard labels only, which is not enough.
+    """
+
+    names: list[str]
+    n_candidates: int
+    first: tuple[int, ...]
+    n_included: int
+    costs: NDArray[np.float64] | None
+    left_out: list[str]
 
 
-def candidates_of(
-    store: Store, candidates: Sequence[str] | None, way: Combine
-) -> tuple[list[str], list[str]]:
+def pool_of(
+    store: Store, way: Combine, search: Search, candidates: Sequence[str] | None, start: Sequence[str] | None
+) -> Pool:
+    """Candidates and given members, none of them excluded.
+
+    Raises
+    ------
+    ArgumentError, UnknownName, LabelsOnly
+    """
+    names, left_out = _candidates(store, candidates, way)
+    out = [store.model(m).model_id for m in search.exclude]
+    names = [m for m in names if m not in out]
+    if not names:
+        raise ArgumentError(f"exclude leaves no candidates of {len(out)}; exclude fewer")
+    must = _given(store, "include", search.include, way)
+    first = [*must, *_given(store, "start", start, way)]
+    unwanted = [m for m in first if m in out]
+    if unwanted:
+        raise ArgumentError(f"start names {', '.join(unwanted)}, which exclude forbids; take it out of one")
+    if start and search.sorted_start:
+        raise ArgumentError("start and sorted_start are two beginnings: give one, or must-haves by include")
+    every = [*names, *dict.fromkeys(m for m in first if m not in names)]
+    costs = None if search.cost is None else costs_of(store, search.cost, every)
+    given = tuple(every.index(m) for m in first)
+    return Pool(every, len(names), given, len(must), costs, [m for m in left_out if m not in out])
+
+
+def _candidates(store: Store, candidates: Sequence[str] | None, way: Combine) -> tuple[list[str], list[str]]:
     """Models to choose from, and those left out because they have hard labels only."""
     names = store.resolve(candidates)
     if not names and candidates is not None:
@@ -46,29 +94,57 @@ def candidates_of(
     return [m for m in names if m not in hard], hard
 
 
-def start_of(store: Store, start: Sequence[str] | None, way: Combine) -> list[str]:
+def _given(store: Store, argument: str, names: Sequence[str] | None, way: Combine) -> list[str]:
     """Members given beforehand."""
-    if isinstance(start, str):
-        raise ArgumentError(f"start must be a list of model ids, got {start!r}; pass [{start!r}]")
-    first = [store.model(m).model_id for m in start or ()]
+    if isinstance(names, str):
+        raise ArgumentError(f"{argument} must be a list of model ids, got {names!r}; pass [{names!r}]")
+    first = [store.model(m).model_id for m in names or ()]
     hard = _hard(store, first) if way.probabilities else []
     if hard:
-        raise _labels_only("start", hard)
+        raise _labels_only(argument, hard)
     return first
 
 
-def check_size(size: int, names: Sequence[str], first: Sequence[str], replacement: bool) -> None:
-    """Refuse a size that the candidates and first members cannot make."""
-    if len(first) > size:
-        raise ArgumentError(f"start names {len(first)} members, more than size={size}; raise size")
-    if replacement:
-        return
-    if len(set(first)) < len(first):
-        raise ArgumentError("start names a member twice, which replacement=False forbids")
-    if size > len({*names, *first}):
+def checked_size(size: int, pool: Pool, sorted_start: int, replacement: bool | None, again: bool) -> int:
+    """Steps there will be at most: a size that candidates and given members can make.
+
+    Votes without a word about replacement end when every candidate has one, whatever the size.
+    """
+    size = whole("size", size, 1, " of members")
+    n_first, n_models = len(pool.first), len(pool.names)
+    if n_first > size:
+        argument = "start" if n_first > pool.n_included else "include"
+        raise ArgumentError(f"{argument} names {n_first} members, more than size={size}; raise size")
+    if n_first + sorted_start > size or sorted_start > pool.n_candidates:
         raise ArgumentError(
-            f"size={size} members without replacement need as many candidates; there are {len(names)}: "
-            "lower size or allow replacement"
+            f"sorted_start={sorted_start} members do not go into size={size} with {n_first} given ones, of "
+            f"{pool.n_candidates} candidates; lower it"
+        )
+    if again:
+        return size
+    if len(set(pool.first)) < n_first:
+        raise ArgumentError("start names a member twice, which replacement=False forbids")
+    if size > n_models and replacement is not None:
+        raise ArgumentError(
+            f"size={size} members without replacement need as many candidates; there are "
+            f"{pool.n_candidates}: lower size or allow replacement"
+        )
+    return size
+
+
+def check_limits(pool: Pool, search: Search, limits: Limits) -> None:
+    """Refuse limits that the given members, or every single candidate, break."""
+    if not limits.allows(pool.first):
+        cost = f", {search.cost} {limits.cost(pool.first):g}" if search.cost else ""
+        raise ArgumentError(
+            f"the members given beforehand ({len({*pool.first})} distinct{cost}) break the limits "
+            f"(max_members={search.max_members}, max_cost={search.max_cost}); give fewer or raise the limits"
+        )
+    if not pool.first and not len(limits.after([])) and pool.costs is not None:
+        cheapest = int(pool.costs.argmin())
+        raise ArgumentError(
+            f"max_cost={search.max_cost:g} is less than {search.cost} of any candidate; the cheapest, "
+            f"{pool.names[cheapest]}, has {pool.costs[cheapest]:g}: raise max_cost"
         )
 
 

@@ -22,10 +22,25 @@ def means(values: Values) -> dict[str, float]:
     }
 
 
+def single(scores: Scores, candidate: int, judged: Sequence[str]) -> Values:
+    """Values of each example under one model alone."""
+    return steps(scores, [candidate], judged)[0]
+
+
+def standing(state: Selection, judged: Sequence[str]) -> Values:
+    """Values of each example under an ensemble as it stands."""
+    return {name: METRICS[name].values(state) for name in judged}
+
+
+def joined(parts: Sequence[Values]) -> Values:
+    """Values of all examples of several parts."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def steps(scores: Scores, chosen: Sequence[int], judged: Sequence[str]) -> list[Values]:
     """Values of each example after each of the chosen candidates is added, in the order given."""
     state, out = Selection(scores, recorded=()), []
     for candidate in chosen:
         state.add(candidate)
-        out.append({name: METRICS[name].values(state) for name in judged})
+        out.append(standing(state, judged))
     return out

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from .metrics import METRICS
+from .mixture import Certificate
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -42,6 +46,28 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What an ensemble costs: the sum over its distinct members, each run once an example.
+
+    Attributes
+    ----------
+    name : str
+        Recorded number that is added up.
+    total : float
+        Of the ensemble.
+    members : dict of str to float
+        Of each member.
+    limit : float or None
+        Most that was allowed.
+    """
+
+    name: str
+    total: float
+    members: dict[str, float]
+    limit: float | None
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """A suggested ensemble.
 
@@ -73,6 +99,26 @@ class Ensemble:
         Names and sizes of the two splits; "same_examples" is true where selection and report share some.
     left_out : list of str
         Models that could not be candidates because they have hard labels only, which is enough for votes.
+    length : int
+        Steps of the curve that make the ensemble; those after were taken back (`best_prefix`, `patience`).
+    stopped : str
+        Why the search ended: "size"; "candidates", where no further one was allowed; or "patience".
+    dropped : list of str
+        Members that `prune` dropped, in order.
+    costs : Costs or None
+        What the ensemble costs, where a cost was named; the curve then has a column `cost`.
+    equal_cost : Interval or None
+        Gain over the best single candidate that costs at most as much as the ensemble.
+    certificate : Certificate or None
+        Proof that optimal weights are the best.
+    stability : pyarrow.Table or None
+        Over bags or folds: model, chosen and available (searches), share.
+    search : dict
+        Options of the search that are not the default ones.
+    work : pyarrow.Table
+        What each exact comparison of candidates by accuracy took: step, and numbers of (candidate, example)
+        pairs: pairs, pruned, certified, open, resolved (`CertifiedRunning`). No rows for brute force, votes,
+        bags and other metrics.
     """
 
     members: list[str]
@@ -90,14 +136,44 @@ class Ensemble:
     labels: str
     splits: dict[str, Any]
     left_out: list[str]
+    length: int
+    stopped: str
+    dropped: list[str]
+    costs: Costs | None
+    equal_cost: Interval | None
+    certificate: Certificate | None
+    stability: pa.Table | None
+    search: dict[str, Any]
+    work: pa.Table
+
+    @property
+    def pareto(self) -> pa.Table | None:
+        """Steps of the curve that none is as cheap as and better than, cheapest first; None without costs.
+
+        By the metric on the selection split, exactly; the shortest of equal ones.
+        """
+        if self.costs is None:
+            return None
+        sign = -1 if METRICS[self.metric].rises else 1
+        cost, loss = (self.curve[name].to_pylist() for name in ("cost", f"fit_{self.metric}"))
+        front, least = [], math.inf
+        for step in sorted(range(len(cost)), key=lambda k: (cost[k], sign * loss[k], k)):
+            if sign * loss[step] < least:
+                front.append(step)
+                least = sign * loss[step]
+        return self.curve.take(front)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain record for JSON."""
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        parts: dict[str, Any] = {
+            name: getattr(self, name) for name in ("interval", "equal_cost", "costs", "certificate")
+        }
+        tables = {name: getattr(self, name) for name in ("curve", "stability", "pareto", "work")}
         chosen = {m: self.temperatures[m] for m in dict.fromkeys([*self.members, self.single])}
         return record | {
-            "interval": asdict(self.interval),
-            "curve": self.curve.to_pylist(),
+            **{name: None if value is None else asdict(value) for name, value in parts.items()},
+            **{name: None if table is None else table.to_pylist() for name, table in tables.items()},
             "temperatures": chosen,
         }
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
 
+from dissensus.errors import ArgumentError
 from dissensus.run.progress import Progress
 from dissensus.store.catalog import Store
-from dissensus.store.splits import Rows
+from dissensus.store.splits import ALL, Rows
 
-from . import calibration
-from .checks import candidates_of, check_size, start_of, whole
-from .combine import Combine, combine_of
-from .evaluate import Values, means, steps
-from .metrics import METRICS, best_candidate
-from .result import Ensemble, gain_interval
-from .search import forward
-from .selection import Selection
-from .splits import select_and_report
+from . import evaluate, splits
+from .bags import Drawn, stability
+from .checks import check_limits, checked_size, pool_of
+from .combine import combine_of
+from .evaluate import Values, means
+from .found import Found, Task, find
+from .judge import Judged, equal_cost, judge, together
+from .limits import Limits
+from .metrics import METRICS
+from .mixture import check_convex, mixed, shares
+from .path import Steps
+from .result import Costs, Ensemble, Interval, gain_interval
+from .switches import Search, Switches
 
 
 def greedy(
@@ -33,11 +38,12 @@ def greedy(
     start: Sequence[str] | None = None,
     replacement: bool | None = None,
     calibrate: bool | None = None,
-    select: str = "fit",
-    report: str = "report",
+    select: str | None = None,
+    report: str | None = None,
     allow_same_split: bool = False,
     labels: str | None = None,
     progress: bool = False,
+    **switches: Unpack[Switches],
 ) -> Ensemble:
     """Choose an ensemble by greedy forward selection; select on one split, report on another.
 
@@ -46,11 +52,11 @@ def greedy(
     store : Store
         Models and examples.
     size : int
-        Members to choose, repetitions counted.
-    metric : {"accuracy", "nll", "balanced_accuracy"}
-        What each step improves on the selection split; votes have no NLL.
-    combine : {"probabilities", "votes"}
-        How members are combined: the mean of their calibrated probabilities, or the plurality of their top-1
+        Members to choose, repetitions counted; fewer where nothing more is allowed, which `stopped` tells.
+    metric : {"accuracy", "nll", "brier", "balanced_accuracy"}
+        What each step improves on the selection split; nll and brier need the mean of probabilities.
+    combine : {"probabilities", "logits", "votes"}
+        How members are combined: the mean of their calibrated probabilities or logits, or the plurality of their top-1
         classes, for which hard labels are enough. Classes that tie go to the lowest, as in scikit-learn's
         VotingClassifier with ``voting="hard"``.
     candidates : sequence of str, optional
@@ -64,8 +70,9 @@ def greedy(
     calibrate : bool, optional
         Fit one temperature a model on the selection split first: done by default, and refused with votes,
         which no temperature changes.
-    select, report : str
-        Splits of the store, or "all". A store without splits has a seeded, stratified "fit" and "report".
+    select, report : str, optional
+        Splits of the store, or "all"; "fit" and "report" by default. A store without splits has a seeded,
+        stratified "fit" and "report". With `folds`, `select` is what is cut into folds, "all" by default.
     allow_same_split : bool
         Permit the two to share examples; the result is marked.
     labels : str, optional
@@ -73,6 +80,9 @@ def greedy(
         not count take no part.
     progress : bool
         Show progress on stderr.
+    **switches
+        Options of the search, described at `dissensus.ensemble.Search`: include, exclude, max_members, cost,
+        max_cost, sorted_start, beam, patience, best_prefix, prune, bags, bag_fraction, folds, weights, seed.
 
     Returns
     -------
@@ -81,84 +91,165 @@ def greedy(
     Raises
     ------
     ArgumentError, UnknownName, LabelsOnly
+    TypeError
+        An option that there is not.
 
     Notes
     -----
     Caruana et al., "Ensemble Selection from Libraries of Models" (ICML 2004), section 2. Ties: better metric,
     then a member already used, then lower NLL (not of votes), then the earlier candidate. The likelihood of
     an example with several right classes is the sum of their probabilities.
+
+    Examples
+    --------
+    >>> best = ds.greedy(store, 10, "nll", bags=20, max_members=5)       # doctest: +SKIP
+    >>> best = ds.greedy(store, cost="gmacs", max_cost=20, prune=True)   # doctest: +SKIP
     """
-    way, size, store = combine_of(combine, metric, calibrate), whole(size), store.under(labels)
-    names, left_out = candidates_of(store, candidates, way)
-    first = start_of(store, start, way)
+    search = Search.of(switches)
+    way, store = combine_of(combine, metric, calibrate), store.under(labels)
+    check_convex(search.weights, metric, combine)
+    pool = pool_of(store, way, search, candidates, start)
     again = way.probabilities if replacement is None else replacement
-    if replacement is None and not again:
-        size = min(size, len({*names, *first}))
-    check_size(size, names, first, again)
-    fit, held = select_and_report(store, select, report, allow_same_split)
-    pool = [*names, *dict.fromkeys(m for m in first if m not in names)]
-    calibrated = way.probabilities if calibrate is None else calibrate
-    temperatures = calibration.temperatures(store, pool, fit) if calibrated else dict.fromkeys(pool, 1.0)
-    judged = way.judged_by(metric)
-    state = Selection(way.scores(store, pool, fit, temperatures), recorded=judged)
-    allowed = np.arange(len(names))
-    single = best_candidate(state, metric, allowed)
-    with Progress(size, "greedy selection", enabled=progress) as bar:
-        forward(
-            state,
-            size=size,
-            metric=metric,
-            candidates=allowed,
-            start=[pool.index(m) for m in first],
-            replacement=again,
-            advance=lambda: bar.advance(1),
-        )
-    chosen = [pool[i] for i in state.chosen]
-    together, alone = _on_report(store, way, held, temperatures, chosen, pool[single], judged)
-    curve, members = pa.table(_curve(chosen, state, together)), list(dict.fromkeys(chosen))
+    steps = checked_size(size, pool, search.sorted_start, replacement, again)
+    allowed = np.arange(pool.n_candidates)
+    task = Task(
+        store,
+        way,
+        pool,
+        Steps(steps, metric, pool.first, search.sorted_start, search.beam, search.patience),
+        Limits(allowed, again, search.max_members, pool.costs, search.max_cost),
+        search,
+        way.probabilities if calibrate is None else calibrate,
+        _ends_with_the_best(search, way.probabilities),
+    )
+    check_limits(pool, search, task.limits)
+    with Progress(_n_steps(task), "greedy selection", enabled=progress) as bar:
+
+        def advance() -> None:
+            bar.advance(1)
+
+        if search.folds is None:
+            return _split(task, select or "fit", report or "report", allow_same_split, advance)
+        if report is not None:
+            raise ArgumentError(
+                f"folds={search.folds} report on every fold in turn: leave out report={report!r}"
+            )
+        return _crossfitted(task, select or ALL, search.folds, advance)
+
+
+def _ends_with_the_best(search: Search, probabilities: bool) -> bool:
+    """Whether steps after the best are taken back: where asked for, and with votes, where most steps lose."""
+    if search.best_prefix is None:
+        return search.patience is not None or not probabilities
+    return search.best_prefix
+
+
+def _n_steps(task: Task) -> int:
+    return task.steps.size * (task.search.bags or 1) * ((task.search.folds or 0) + 1)
+
+
+def _split(task: Task, select: str, report: str, shared: bool, advance: Callable[[], None]) -> Ensemble:
+    """Select on one split, report on another."""
+    fit, held = splits.select_and_report(task.store, select, report, shared)
+    found = find(task, fit, advance)
+    used = {
+        "select": {"name": select, "n_examples": len(fit)},
+        "report": {"name": report, "n_examples": len(held)},
+        "same_examples": bool(np.isin(fit, held).any()),
+    }
+    return _ensemble(task, found, fit, judge(task, found, held), found.draws, used)
+
+
+def _crossfitted(task: Task, select: str, n_folds: int, advance: Callable[[], None]) -> Ensemble:
+    """Select on all examples; report on each fold what was selected on the others."""
+    rows, parts = splits.folds(task.store, select, n_folds, task.search.seed)
+    searches = [(find(task, others, advance), fold) for others, fold in parts]
+    judged = together([judge(task, found, fold) for found, fold in searches])
+    used = {
+        "select": {"name": select, "n_examples": len(rows)},
+        "report": {"name": f"{n_folds} folds of {select}", "n_examples": len(rows)},
+        "same_examples": False,
+        "folds": n_folds,
+    }
+    draws = [draw for found, _ in searches for draw in found.draws]
+    return _ensemble(task, find(task, rows, advance), rows, judged, draws, used)
+
+
+def _ensemble(
+    task: Task, found: Found, fit: Rows, judged: Judged, draws: list[Drawn], used: dict[str, Any]
+) -> Ensemble:
+    names, metric = task.pool.names, task.steps.metric
+    curve, equal = pa.table(_curve(task, found, judged.curve)), equal_cost(task, found)
     return Ensemble(
-        members=members,
-        weights=[chosen.count(m) / len(chosen) for m in members],
-        fit={name: curve[f"fit_{name}"][-1].as_py() for name in judged},
-        report=means(together[-1]),
-        single=pool[single],
-        single_fit=means(steps(state.scores, [single], judged)[0]),
-        single_report=means(alone),
-        interval=gain_interval(metric, pool[single], together[-1][metric], alone[metric]),
+        members=[names[m] for m in found.weights],
+        weights=shares(found.weights),
+        fit=_on_fit(task, found, fit, curve),
+        report=means(judged.ensemble),
+        single=names[found.singles[0]],
+        single_fit=means(evaluate.single(found.state.scores, found.singles[0], task.judged)),
+        single_report=means(judged.single),
+        interval=_interval(metric, names[found.singles[0]], judged.ensemble, judged.single),
         curve=curve,
-        temperatures=temperatures,
+        temperatures=found.temperatures,
         metric=metric,
-        combine=combine,
-        labels=store.truth.name,
-        splits={
-            "select": {"name": select, "n_examples": len(fit)},
-            "report": {"name": report, "n_examples": len(held)},
-            "same_examples": bool(np.isin(fit, held).any()),
-        },
-        left_out=left_out,
+        combine=task.way.name,
+        labels=task.store.truth.name,
+        splits=used,
+        left_out=task.pool.left_out,
+        length=found.length,
+        stopped=found.stopped,
+        dropped=[names[m] for m in found.dropped],
+        costs=_costs(task, found),
+        equal_cost=None
+        if equal is None or judged.equal_cost is None
+        else _interval(metric, names[equal], judged.ensemble, judged.equal_cost),
+        certificate=found.certificate,
+        stability=stability(draws, names) if len(draws) > 1 else None,
+        search=task.search.asked,
+        work=_work(task, found),
     )
 
 
-def _on_report(
-    store: Store,
-    way: Combine,
-    rows: Rows,
-    temperatures: Mapping[str, float],
-    chosen: Sequence[str],
-    single: str,
-    judged: Sequence[str],
-) -> tuple[list[Values], Values]:
-    """Values on other rows: of the ensemble after each step, and of the single model."""
-    used = list(dict.fromkeys([*chosen, single]))
-    scores = way.scores(store, used, rows, temperatures)
-    together = steps(scores, [used.index(m) for m in chosen], judged)
-    return together, steps(scores, [used.index(single)], judged)[0]
+def _interval(metric: str, versus: str, ensemble: Values, single: Values) -> Interval:
+    return gain_interval(metric, versus, ensemble[metric], single[metric])
 
 
-def _curve(chosen: Sequence[str], state: Selection, reported: Sequence[Values]) -> dict[str, Any]:
+def _on_fit(task: Task, found: Found, fit: Rows, curve: pa.Table) -> dict[str, float]:
+    """Numbers on the selection rows: of the last step kept, unless members were dropped or weighed after."""
+    if found.is_plain:
+        return {name: curve[f"fit_{name}"][found.length - 1].as_py() for name in task.judged}
+    members = list(found.weights)
+    scores = task.scores(members, fit, found.temperatures)
+    return means(evaluate.standing(mixed(scores, dict(enumerate(found.weights.values()))), task.judged))
+
+
+def _costs(task: Task, found: Found) -> Costs | None:
+    if task.search.cost is None or task.pool.costs is None:
+        return None
+    members = {task.pool.names[m]: float(task.pool.costs[m]) for m in found.weights}
+    return Costs(task.search.cost, task.limits.cost(found.weights), members, task.search.max_cost)
+
+
+def _work(task: Task, found: Found) -> pa.Table:
+    counts = ("step", "pairs", "pruned", "certified", "open", "resolved")
+    first = len(task.steps.first) + 1  # given members are compared with nothing
+    rows = [{"step": first + k, **row} for k, row in enumerate(found.state.work)]
+    return pa.Table.from_pylist(rows, pa.schema({name: pa.int64() for name in counts}))
+
+
+def _curve(task: Task, found: Found, reported: Sequence[Values]) -> dict[str, Any]:
+    state = found.state
     report = [means(values) for values in reported]
-    curve: dict[str, Any] = {"step": np.arange(1, len(chosen) + 1), "member": list(chosen)}
+    report = [report[min(step, len(report) - 1)] for step in range(len(state.chosen))]
+    curve: dict[str, Any] = {
+        "step": np.arange(1, len(state.chosen) + 1),
+        "member": [task.pool.names[m] for m in state.chosen],
+    }
     for name, scores in state.history.items():
         curve[f"fit_{name}"] = [METRICS[name].value(state, score) for score in scores]
         curve[f"report_{name}"] = [values[name] for values in report]
+    if found.bag is not None:
+        curve["bag"] = np.array(found.bag) + 1
+    if task.search.cost is not None:
+        curve["cost"] = [task.limits.cost(state.chosen[: k + 1]) for k in range(len(state.chosen))]
     return curve
