@@ -201,6 +201,13 @@ def benjamini_hochberg(p):
     return q
 
 
+def mcnemar(gained, lost):
+    """Exact two-sided p-value: twice the smaller tail of fair coins, in fractions; NaN if nothing changed."""
+    n = gained + lost
+    tail = sum(Fraction(math.comb(n, k), 2**n) for k in range(min(gained, lost) + 1))
+    return NAN if n == 0 else float(min(Fraction(1), 2 * tail))
+
+
 def independence_z(right_i, right_j):
     """Excess of common right answers over independence, in standard deviations of a random permutation."""
     n, both = len(right_i), pair_counts(right_i, right_j)[0]

@@ -26,6 +26,7 @@ LAYERS = {
     "ingest": {"run", "store"},
     "pairs": {"run", "store", "kernels"},
     "ensemble": {"run", "store", "kernels"},
+    "explain": {"ensemble", "pairs", "run", "store", "kernels"},
     "plots": {"pairs"},
     "demo": {"ingest", "pairs", "ensemble", "run", "store"},
 }
