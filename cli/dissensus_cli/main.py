@@ -26,6 +26,12 @@ COMMANDS = {
     "heatmap": ("heatmap", "One measure for all pairs, as a clustered picture."),
     "duplicates": ("duplicates", "Models that give nearly the same classes."),
     "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
+    "why": ("why", "Why an ensemble gains or does not: ledger, members, classes, and what to conclude."),
+    "profiles": (
+        "profiles",
+        "Examples by who gets them right: hard ones, those strong models miss, oddities.",
+    ),
+    "churn": ("churn", "What a new model breaks that an old one got right; the best replacement."),
     "verify": ("care", "Check every file of a store against what was committed."),
     "repair": ("care", "Mend or set aside what is damaged, tidy up after killed writers."),
     "copy": ("care", "Copy models into a store of their own, or pack them."),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from dissensus.explain.why import Why
+    from dissensus.store.catalog import Store
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -90,6 +95,12 @@ class Ensemble:
     labels: str
     splits: dict[str, Any]
     left_out: list[str]
+
+    def why(self, store: Store, *, by: Sequence[str] | None = None, cost: str | None = None) -> Why:
+        """Explain it, on the report split of the store that it was chosen from; see `dissensus.why`."""
+        from dissensus.explain.why import why
+
+        return why(store, self, by=by, cost=cost)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain record for JSON."""

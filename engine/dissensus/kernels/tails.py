@@ -40,7 +40,7 @@ def mcnemar(gained: Counts, lost: Counts) -> Floats:
 
 @kernel
 def _mcnemar(gained: Counts, lost: Counts, out: Floats) -> None:
-    """(P,), (P,) -> (P,): terms from the largest down, each from the one before: no power underflows first."""
+    """(P,), (P,) -> (P,): terms from the largest down, each from the one before: no power underflows."""
     for i in range(len(out)):
         n, k = gained[i] + lost[i], min(gained[i], lost[i])
         if n == 0:
