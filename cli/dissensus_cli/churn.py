@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .output import Sink, output_options, render
-from .queries import LABELS, STORE, WHERE, on_examples
+from .queries import LABELS, STORE, WHERE, first_of_each, on_examples
 
 if TYPE_CHECKING:
     from dissensus import Churn
@@ -108,17 +108,8 @@ def churn(
 
 def text(found: Churn, examples: str, *, to_file: bool = False) -> str:
     """Verdict, rates with their intervals, and the slices with most negative flips."""
-    import pyarrow as pa
-
-    rates = render(found.rates, f"Rates with their {found.level:.4g} intervals", to_file=to_file)
-    seen: dict[str, int] = {}
-    for kind in found.slices["by"].to_pylist():
-        seen[kind] = seen.get(kind, 0) + 1
-    place, keep = dict.fromkeys(seen, 0), []
-    for kind in found.slices["by"].to_pylist():
-        place[kind] += 1
-        keep.append(place[kind] <= SHOWN)
-    shown = found.slices.filter(pa.array(keep, pa.bool_()))
+    rates = render(found.rates, f"Rates with their {100 * found.level:.4g} % intervals", to_file=to_file)
+    shown = first_of_each(found.slices, "by", SHOWN)
     more = found.slices.num_rows - shown.num_rows
     cut = f" ({more:,} more in --format csv)" if more else ""
     title = f"Most negative flips{cut}"
@@ -145,6 +136,6 @@ def verdict(found: Churn, examples: str) -> str:
         f"  {found.positive_flips:,} examples become right, {found.negative_flips:,} become wrong",
         f"  of those both get wrong, {found.same_class_wrong:,} get the same class, "
         f"{found.other_class_wrong:,} another",
-        f"  worse for certain (q <= {ALPHA:g}): {named + more if worse else 'no class or group'}",
+        f"  worse beyond chance (q <= {ALPHA:g}): {named + more if worse else 'no class or group'}",
     ]
     return "\n".join(lines)

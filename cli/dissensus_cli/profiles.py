@@ -95,14 +95,14 @@ def profiles(
     table = ds.profiles(opened, models=chosen, split=split, where=where, category=category)
     found = ordered(_only(table, only), by)
     shown = found if everything else found.slice(0, top or TOP)
-    examples = on_examples(opened, table.num_rows, split, where)
     part = (
         f"{shown.num_rows:,} of {found.num_rows:,}"
         if shown.num_rows < found.num_rows
         else f"{found.num_rows:,}"
     )
     what = f" that {ONLY[only]}" if only else ""
-    title = f"{part} examples{what}, of {examples}\n{summary(table)}"
+    of = on_examples(opened, table.num_rows, split, where)
+    title = f"{part} examples{what}, by {by}; of all {of}\n{summary(table)}"
     sink.table(shown, title)
 
 
@@ -145,5 +145,5 @@ def summary(table: pa.Table) -> str:
     return (
         f"right: everybody {counts['everybody']:,}, nobody {counts['nobody']:,}, only weak models "
         f"{counts['weak']:,}, only one category {counts['category']:,}; stronger models wrong "
-        f"{counts['stronger-wrong']:,}, for certain (q <= {ALPHA:g}) {certain:,}"
+        f"{counts['stronger-wrong']:,}, beyond chance (q <= {ALPHA:g}) {certain:,}"
     )

@@ -11,7 +11,7 @@ import click
 from dissensus.errors import ArgumentError
 
 from .output import Sink, output_options, render
-from .queries import LABELS, STORE, under
+from .queries import LABELS, STORE, first_of_each, under
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,7 +147,7 @@ def read_record(file: Path) -> dict[str, Any]:
         raise ArgumentError(f"--ensemble {file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ArgumentError(
-            f"--ensemble {file} is no JSON: write it by `dissensus ensemble … --format json --out {file.name}`"
+            f"--ensemble {file} is no JSON: write it by `dissensus ensemble STORE --format json --out FILE`"
         ) from error
     if not isinstance(record, dict):
         raise ArgumentError(f"--ensemble {file} holds no record of an ensemble but a {type(record).__name__}")
@@ -155,8 +155,8 @@ def read_record(file: Path) -> dict[str, Any]:
 
 
 def text(found: Why, where: str = "", *, to_file: bool = False) -> str:
-    """Conclusions, then the tables, the longest cut; `where` names a label set that is not the store's own."""
-    report, shown = found.splits["report"], _shown(found.slices)
+    """Conclusions, then the tables, the longest cut; `where` names a label set other than the store's own."""
+    report, shown = found.splits["report"], first_of_each(found.slices, "by", SHOWN)
     of = f"split {report['name']!r}, {report['n_examples']:,} examples{where}"
     title = f"Why: ensemble of {found.members.num_rows} ({found.combine}) against {found.single} on {of}"
     lines = [title, "", *(f"- {sentence}" for sentence in found.conclusions)]
@@ -192,15 +192,3 @@ def _members(table: pa.Table) -> pa.Table:
                 pa.string(),
             )
     return pa.table(columns)
-
-
-def _shown(slices: pa.Table) -> pa.Table:
-    """The first of each kind."""
-    import pyarrow as pa
-
-    seen: dict[str, int] = {}
-    keep = []
-    for by in slices["by"].to_pylist():
-        seen[by] = seen.get(by, 0) + 1
-        keep.append(seen[by] <= SHOWN)
-    return slices.filter(pa.array(keep, pa.bool_()))

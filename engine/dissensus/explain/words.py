@@ -110,7 +110,7 @@ def _members(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _where(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Slices that changed for certain, most changed first, of each kind."""
+    """Slices that changed beyond chance, most changed first, of each kind."""
     return [said for by in dict.fromkeys(row["by"] for row in rows) for said in _where_by(by, rows)]
 
 
@@ -123,8 +123,8 @@ def _where_by(by: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         parts = [f"{_name(row['value'])} ({_change(row):+d} of {row['n']:,})" for row in some[:NAMED]]
         if some:
             ending = "s" if len(some) == 1 else ""
-            said.append(f"Of {what}, {len(some)} {verb}{ending} for certain: {_list(parts, len(some))}.")
-    return said or [f"Of {what}, none gains or loses more than chance would (q <= {ALPHA:g})."]
+            said.append(f"Of {what}, {len(some)} {verb}{ending} beyond chance: {_list(parts, len(some))}.")
+    return said or [f"Of {what}, none gains or loses beyond chance (q <= {ALPHA:g})."]
 
 
 def _change(row: Mapping[str, Any]) -> int:
