@@ -129,10 +129,12 @@ def verdict(found: Churn, examples: str) -> str:
     ]
     named = ", ".join(f"{row['by']} {row['value']}" for row in worse[:3])
     more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
+    told = (
+        f"McNemar p {found.p_value:.3g}" if found.positive_flips + found.negative_flips else "nothing flips"
+    )
     lines = [
         f"{found.old} -> {found.new} on {examples}:",
-        f"  accuracy {found.accuracy_old:.4f} -> {found.accuracy_new:.4f}: {gain:+.2f} points, {change} "
-        f"(McNemar p {found.p_value:.3g})",
+        f"  accuracy {found.accuracy_old:.4f} -> {found.accuracy_new:.4f}: {gain:+.2f} points, {change} ({told})",
         f"  {found.positive_flips:,} examples become right, {found.negative_flips:,} become wrong",
         f"  of those both get wrong, {found.same_class_wrong:,} get the same class, "
         f"{found.other_class_wrong:,} another",

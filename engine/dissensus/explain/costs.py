@@ -8,6 +8,7 @@ from typing import Any
 
 from dissensus.errors import ArgumentError
 from dissensus.store.catalog import Store
+from dissensus.store.models import again
 from dissensus.store.splits import Rows
 
 from .choice import strongest
@@ -46,6 +47,7 @@ class Costs:
         return {"name": self.name, "members": self.members, "single": self.single, "equal": self.equal}
 
 
+@again
 def costs_of(
     store: Store, members: Sequence[str], single: str, pool: Sequence[str], select: Rows, cost: str | None
 ) -> Costs:

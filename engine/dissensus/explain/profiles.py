@@ -15,6 +15,7 @@ from dissensus.errors import ArgumentError, UnknownName
 from dissensus.pairs.correctness import Correctness
 from dissensus.pairs.significance import q_values
 from dissensus.store.catalog import Store
+from dissensus.store.models import again
 
 FALLBACKS = ("category", "family")  # of the models' metadata, where none is named
 Counts = NDArray[np.int64]
@@ -179,6 +180,7 @@ def _named(store: Store, rows: NDArray[np.intp]) -> pa.Array:
     )
 
 
+@again
 def categories(store: Store, models: Sequence[str], category: str | None) -> tuple[list[str], Counts]:
     """Names of the categories of some models, and the place of each model's.
 
