@@ -134,7 +134,8 @@ def verdict(found: Churn, examples: str) -> str:
     )
     lines = [
         f"{found.old} -> {found.new} on {examples}:",
-        f"  accuracy {found.accuracy_old:.4f} -> {found.accuracy_new:.4f}: {gain:+.2f} points, {change} ({told})",
+        f"  accuracy {found.accuracy_old:.4f} -> {found.accuracy_new:.4f}: {gain:+.2f} points, "
+        f"{change} ({told})",
         f"  {found.positive_flips:,} examples become right, {found.negative_flips:,} become wrong",
         f"  of those both get wrong, {found.same_class_wrong:,} get the same class, "
         f"{found.other_class_wrong:,} another",
