@@ -1,0 +1,119 @@
+"""Views of many models on chosen rows, made in one pass over the store: what exact decisions mostly need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dissensus.kernels import probabilities as kernel
+from dissensus.kernels import views as view_kernel
+from dissensus.store.blocks import read_blocks
+from dissensus.store.catalog import Store
+from dissensus.store.splits import Rows
+from dissensus.store.truth import Truth
+
+ROWS = 1024  # examples of a block: what the kernel scatters over the models stays near the processor
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """First classes of M models on n examples, as integers q = rint(p * 2**31).
+
+    Examples come first and models last: what is compared for one example lies side by side.
+
+    Attributes
+    ----------
+    truth : Truth
+        Right classes of the n examples, none of them empty; R in all.
+    n_classes : int
+        Number of classes C.
+    classes : (n, K, M) uint16, or uint32 beyond 65,536 classes
+        Classes by rank, K = min(8, C): the largest first, of equal ones the lowest.
+    q : (n, K, M) uint32
+        Their q.
+    tail : (n, M) uint32
+        The largest q of the classes that are not in the view; 0 if there are none.
+    right : (R, M) uint32
+        q of the right classes, laid out as ``truth.classes``.
+    p_truth : (n, M) float64
+        Probability of the right classes together.
+    """
+
+    truth: Truth
+    n_classes: int
+    classes: NDArray[Any]
+    q: NDArray[np.uint32]
+    tail: NDArray[np.uint32]
+    right: NDArray[np.uint32]
+    p_truth: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, truth: Truth, n_classes: int, n_models: int) -> Views:
+        """Views yet to be filled."""
+        n, k = len(truth), view_kernel.ranks_of(n_classes)
+        return cls(
+            truth,
+            n_classes,
+            np.empty((n, k, n_models), view_kernel.class_dtype(n_classes)),
+            np.empty((n, k, n_models), np.uint32),
+            np.empty((n, n_models), np.uint32),
+            np.empty((len(truth.classes), n_models), np.uint32),
+            np.empty((n, n_models)),
+        )
+
+    @classmethod
+    def of(
+        cls, store: Store, model_ids: Sequence[str], rows: Rows, temperatures: Mapping[str, float]
+    ) -> Views:
+        """Make them in one pass over the logits, block by block.
+
+        Parameters
+        ----------
+        store : Store
+            Where the logits lie.
+        model_ids : sequence of str
+            M models with logits or probabilities.
+        rows : (n,) intp
+            Sorted rows of the store, all counted under its labels.
+        temperatures : mapping of str to float
+            Temperature of each model.
+        """
+        views = cls.empty(store.truth.take(rows), store.n_classes, len(model_ids))
+        logits = [store.logits(m) for m in model_ids]
+        dtype = np.dtype(np.uint16 if store.dtype == "float16" else np.float32)
+        tables = [kernel.exponentials(dtype, temperatures[m]) for m in model_ids]
+        for block in read_blocks(logits, rows, ROWS):
+            for m, centred in enumerate(block.centred):
+                views.fill(m, block.start, block.stop, kernel.codes_of(centred), tables[m])
+        return views
+
+    def fill(self, model: int, start: int, stop: int, codes: kernel.Codes, table: kernel.Table) -> None:
+        """Fill in one model on the examples start:stop, from (stop - start, C) codes and its exponentials."""
+        offsets = self.truth.offsets[start : stop + 1]
+        view_kernel.fill_view(
+            codes,
+            table,
+            offsets,
+            self.truth.classes,
+            model,
+            self.classes[start:stop],
+            self.q[start:stop],
+            self.tail[start:stop],
+            self.right[offsets[0] : offsets[-1]],
+            self.p_truth[start:stop],
+        )
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that they take."""
+        return sum(a.nbytes for a in (self.classes, self.q, self.tail, self.right, self.p_truth))
+
+
+def views_bytes(n_models: int, truth: Truth, n_classes: int) -> int:
+    """Memory that views will take: 64 bytes a model and example with one right class and 8 ranks."""
+    each = view_kernel.ranks_of(n_classes) * (4 + view_kernel.class_dtype(n_classes).itemsize) + 4 + 8
+    return n_models * (each * len(truth) + 4 * len(truth.classes))
