@@ -315,6 +315,10 @@ def test_the_single_model_of_equal_cost(own_zoo):
     assert any(
         "At no more than that cost the strongest single model is model-0" in s for s in why.conclusions
     )
+    record = ds.greedy(zoo, 2).to_dict()
+    assert ds.why(zoo, record | {"costs": {"name": "gmacs"}}).cost["name"] == "gmacs"
+    with pytest.raises(errors.ArgumentError, match="cost='watts' is not recorded"):
+        ds.why(zoo, record | {"costs": {"name": "watts"}})
     with pytest.raises(errors.ArgumentError, match="cost='size' is not recorded, as a positive number, for"):
         ds.why(zoo, ["model-3"], cost="size")
 
@@ -395,13 +399,20 @@ def test_sentences_say_no_more_than_the_intervals():
         (["model-0"], {"labels": "reel"}, errors.UnknownName, "did you mean real"),
         ({"members": ["model-0"]}, {}, errors.ArgumentError, "lacks weights, combine, labels"),
         ("record", {"weights": [1]}, errors.ArgumentError, "weights cannot be given with an ensemble"),
+        ("folds", {}, errors.ArgumentError, "cross-fitted has no split that it is reported on"),
+        ("damaged", {}, errors.ArgumentError, "must have splits with the names of select and report"),
         ("no temperature", {}, errors.ArgumentError, "has no temperature for"),
     ],
 )
 def test_bad_input(zoo, arguments, options, error, message):
     if isinstance(arguments, str):
         record = ds.greedy(zoo, 2, candidates=["model-0", "model-1"]).to_dict()
-        arguments = record | ({"temperatures": {}} if arguments == "no temperature" else {})
+        changed = {
+            "no temperature": {"temperatures": {}},
+            "folds": {"splits": record["splits"] | {"folds": 5}},
+            "damaged": {"splits": {"select": "fit"}},
+        }
+        arguments = record | changed.get(arguments, {})
     with pytest.raises(error, match=message):
         ds.why(zoo, arguments, **options)
 

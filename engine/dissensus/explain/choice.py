@@ -46,6 +46,8 @@ class Choice:
         Rows.
     splits : dict
         As `Ensemble.splits`.
+    cost : str or None
+        What its cost was counted by, where it was chosen by one.
     """
 
     store: Store
@@ -58,6 +60,7 @@ class Choice:
     select: Rows
     report: Rows
     splits: dict[str, Any]
+    cost: str | None
 
     @classmethod
     def of(
@@ -97,18 +100,13 @@ class Choice:
 
     @classmethod
     def _recorded(cls, store: Store, record: Mapping[str, Any]) -> Self:
-        lacking = [name for name in RECORDED if name not in record]
-        if lacking:
-            raise ArgumentError(
-                f"the record of an ensemble lacks {', '.join(lacking)}: pass what `dissensus ensemble "
-                "--format json` wrote, or a list of members"
-            )
+        _check_record(record)
         store, told = store.under(record["labels"]), record["splits"]
         members = store.resolve(record["members"])
         way = _way(store, members, record["combine"])
         names = told["select"]["name"], told["report"]["name"]
         fit, held = select_and_report(store, *names, told["same_examples"])
-        temperatures = {m: float(t) for m, t in record["temperatures"].items()}
+        temperatures = dict(record["temperatures"])
         lost = [m for m in members if way == "probabilities" and m not in temperatures]
         if lost:
             raise ArgumentError(f"the record of an ensemble has no temperature for {', '.join(lost)}")
@@ -123,6 +121,7 @@ class Choice:
             select=fit,
             report=held,
             splits=_splits(names, fit, held),
+            cost=(record.get("costs") or {}).get("name"),
         )
 
     @classmethod
@@ -155,6 +154,7 @@ class Choice:
             select=fit,
             report=held,
             splits=_splits(names, fit, held),
+            cost=None,
         )
 
     def temperatures_of(self, models: Sequence[str]) -> dict[str, float]:
@@ -162,6 +162,34 @@ class Choice:
         lacking = [m for m in models if m not in self.temperatures]
         fitted = calibration.temperatures(self.store, lacking, self.select) if self.calibrated else {}
         return dict.fromkeys(lacking, 1.0) | fitted | self.temperatures
+
+
+def _check_record(record: Mapping[str, Any]) -> None:
+    """Refuse what is no record of an ensemble, before anything is read."""
+    lacking = [name for name in RECORDED if name not in record]
+    if lacking:
+        raise ArgumentError(
+            f"the record of an ensemble lacks {', '.join(lacking)}: pass what `dissensus ensemble "
+            "--format json` wrote, or a list of members"
+        )
+    splits, temperatures = record["splits"], record["temperatures"]
+    if isinstance(splits, Mapping) and "folds" in splits:
+        raise ArgumentError(
+            "an ensemble that was cross-fitted has no split that it is reported on: pass its members "
+            "as a list (--member), and splits to calibrate and to report on"
+        )
+    sound = (
+        isinstance(splits, Mapping)
+        and all(isinstance(splits.get(k), Mapping) and "name" in splits[k] for k in ("select", "report"))
+        and "same_examples" in splits
+        and isinstance(temperatures, Mapping)
+        and all(isinstance(t, int | float) and t > 0 for t in temperatures.values())
+    )
+    if not sound:
+        raise ArgumentError(
+            "the record of an ensemble must have splits with the names of select and report, and positive "
+            "temperatures: pass what `dissensus ensemble --format json` wrote, unchanged"
+        )
 
 
 def _splits(names: tuple[str, str], fit: Rows, held: Rows) -> dict[str, Any]:

@@ -113,8 +113,8 @@ def why(
     by : sequence of str, optional
         Slices: "class" and columns of the examples. By default the class and all columns of groups.
     cost : str, optional
-        Number recorded with models that counts as their cost, as "gmacs" or "params"; by default the first of
-        these that all members have.
+        Number recorded with models that counts as their cost, as "gmacs" or "params"; by default that which
+        the ensemble was chosen by, else the first of these that all members have.
 
     Returns
     -------
@@ -147,7 +147,8 @@ def why(
     )
     slices = slices_of(choice.store, choice.report, by)
     pool = comparable(choice.store, choice.combine)
-    costs = costs_of(choice.store, choice.members, choice.single, pool, choice.select, cost)
+    told = choice.cost if cost is None else cost
+    costs = costs_of(choice.store, choice.members, choice.single, pool, choice.select, told)
     ledger = _judged(choice, costs)
     singles = {"best single": choice.single}
     if costs.equal not in (None, choice.single):

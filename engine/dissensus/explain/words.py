@@ -99,7 +99,9 @@ def _members(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         parts = [f"{row['member']} ({100 * row['value_accuracy']:.2f})" for row in sure[:NAMED]]
         said.append(f"It would lose accuracy without {_list(parts, len(sure))} (points lost in brackets).")
     else:
-        said.append("No member alone can be shown to matter: each could be left out without a clear loss.")
+        said.append(
+            "No member alone can be shown to matter: each could be left out without a clear loss of accuracy."
+        )
     if harmful:
         parts = [f"{row['member']} ({-100 * row['value_accuracy']:.2f})" for row in harmful[:NAMED]]
         said.append(f"It would be better without {_list(parts, len(harmful))} (points gained in brackets).")
