@@ -1,4 +1,4 @@
-"""How long does it take to explain an ensemble, to profile every example, and to list replacements of a model?
+"""How long does it take to explain an ensemble, to profile examples, and to list replacements of a model?
 
 1. Point profiles of all examples, and replacements of one model, from predicted classes in a store, against
    NumPy on correctness in memory: whole matrices in float64, no loop over examples.
