@@ -53,6 +53,10 @@ def test_why_is_the_librarys(zoo):
     )
     expected = ds.why(zoo, ["m0", "m3"], weights=[2, 1], by=["class"])
     assert records(*asked) == json.loads(json.dumps(expected.to_dict()))
+    some = "group == 'fish'"
+    expected = ds.why(zoo, ["m0", "m3"], weights=[2, 1], by=["class"], where=some, combine="votes")
+    found = records(*asked, "--where", some, "--combine", "votes")
+    assert found == json.loads(json.dumps(expected.to_dict()))
     votes = ("why", zoo.path, "--member", "m0", "--member", "hard", "--combine", "votes", "--labels", "real")
     expected = ds.why(zoo, ["m0", "hard"], combine="votes", labels="real")
     assert records(*votes) == json.loads(json.dumps(expected.to_dict()))

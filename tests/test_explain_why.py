@@ -331,7 +331,23 @@ def test_same_split_is_marked(zoo):
     assert why.splits["same_examples"]
 
 
-def sentences(gain=(0.01, 0.002, 0.018), values=((0.01, 0.004, 0.02), (0.0, -0.01, 0.01)), slices=()):
+def test_part_of_the_report(zoo):
+    """An expression chooses of the report split: what members and singles do there, by hand."""
+    why = ds.why(zoo, ["model-0", "model-1"], combine="votes", where="group == 'a'")
+    rows = [k for k in zoo.rows("report") if zoo.facts()["group"][int(k)].as_py() == "a"]
+    assert why.splits["report"] == {"name": "report", "n_examples": len(rows), "where": "group == 'a'"}
+    right = zoo.correct(["model-0"])[0, rows]
+    assert why.members["accuracy"][0].as_py() == right.mean()
+    assert f"on {len(rows)} examples of split 'report' where group == 'a'" in str(why)
+    best = ds.greedy(zoo, 2, combine="votes")
+    assert best.why(zoo, where="group == 'a'").splits["report"]["n_examples"] == len(rows)
+    with pytest.raises(errors.ArgumentError, match="chooses no example within split 'report'"):
+        ds.why(zoo, ["model-0"], combine="votes", where="split == 'fit'")
+
+
+def sentences(
+    gain=(0.01, 0.002, 0.018), values=((0.01, 0.004, 0.02), (0.0, -0.01, 0.01)), slices=(), equal=None
+):
     """Conclusions from tables with these numbers."""
     against = {"versus": "best single", "model": "s", "metric": "accuracy", "ensemble": 0.8, "single": 0.79}
     members = [
@@ -339,16 +355,20 @@ def sentences(gain=(0.01, 0.002, 0.018), values=((0.01, 0.004, 0.02), (0.0, -0.0
         for i, (v, low, high) in enumerate(values)
     ]
     ledger = {"metric": "error", "member_risk": 0.25, "diversity": 0.05, "ensemble_risk": 0.2}
+    rows = [against | dict(zip(("gain", "low", "high"), gain, strict=True))]
+    if equal:
+        row = {"versus": "equal cost", "model": "e"} | dict(zip(("gain", "low", "high"), equal, strict=True))
+        rows.append(against | row)
     empty = pa.table({name: pa.array([], pa.string()) for name in ("by", "value", "q_value")})
     return conclusions(
         ledger=pa.Table.from_pylist([ledger]),
-        against=pa.Table.from_pylist([against | dict(zip(("gain", "low", "high"), gain, strict=True))]),
+        against=pa.Table.from_pylist(rows),
         members=pa.Table.from_pylist(members),
         slices=pa.Table.from_pylist(list(slices)) if slices else empty,
         combine="votes",
         splits={"report": {"name": "report", "n_examples": 1000}, "same_examples": False},
         single="s",
-        cost={},
+        cost={"name": "gmacs", "members": 6.0, "single": 2.0, "equal": "e"} if equal else {},
         level=0.95,
     )
 
@@ -369,6 +389,13 @@ def test_sentences_say_no_more_than_the_intervals():
     idle = " ".join(sentences(values=((0.0, -0.1, 0.1), (-0.02, -0.03, -0.01))))
     assert "No member alone can be shown to matter" in idle
     assert "It would be better without m1 (2.00)" in idle
+    dear = sentences(equal=(-0.02, -0.03, -0.01))
+    assert dear[0] == (
+        "Use e alone: on 1,000 examples of split 'report' it is more accurate than the ensemble, by "
+        "2.00 points [+1.00, +3.00] at 95%, and costs no more."
+    )
+    assert "It costs 6 gmacs, 3.0 times s." in dear
+    assert "the ensemble is not clearly more or less accurate" in sentences(equal=(0.0, -0.01, 0.01))[-1]
     one = {"by": "class", "n": 50, "q_value": 0.01}
     rows = [
         one | {"value": "a", "gained": 9, "lost": 1},

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
 from dissensus.errors import ArgumentError
 
 from .output import Sink, output_options, render
-from .queries import LABELS, STORE, first_of_each, under
+from .queries import LABELS, STORE, WHERE, chosen, first_of_each, under
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 PARTS = ("members", "ledger", "against", "slices")
 SHOWN = 5  # slices of each kind that the screen shows
 SIZE = 10
+
+
+class _Part(TypedDict):
+    """What of an ensemble is explained."""
+
+    where: str | None
+    by: tuple[str, ...] | None
+    cost: str | None
 
 
 @click.command()
@@ -45,6 +53,7 @@ SIZE = 10
 @click.option(
     "--allow-same-split", is_flag=True, default=None, help="Permit both to share examples (marked)."
 )
+@WHERE
 @click.option(
     "--by", multiple=True, help="'class', or a column of the examples; repeatable.  [default: all groups]"
 )
@@ -63,6 +72,7 @@ def why(
     select: str | None,
     report: str | None,
     allow_same_split: bool | None,
+    where: str | None,
     by: tuple[str, ...],
     cost: str | None,
     part: str | None,
@@ -92,15 +102,13 @@ def why(
     how["allow_same_split"] = allow_same_split
     asked = {name for name, value in (choosing | how).items() if value is not None}
     _check(file, members, weights, asked & {*choosing}, asked)
-    opened = ds.open(store)
+    opened, part_of = ds.open(store), _Part(where=where, by=by or None, cost=cost)
     if file is not None:
-        found = ds.why(opened, read_record(file), by=by or None, cost=cost)
+        found = ds.why(opened, read_record(file), **part_of)
     elif members:
-        found = ds.why(opened, members, weights=weights or None, by=by or None, cost=cost, **how)
+        found = ds.why(opened, members, weights=weights or None, **how, **part_of)
     else:
-        found = _chosen(opened, {k: v for k, v in (choosing | how).items() if v is not None}).why(
-            opened, by=by or None, cost=cost
-        )
+        found = _chosen(opened, choosing | how).why(opened, **part_of)
     if part is not None or sink.fmt in ("csv", "parquet", "arrow"):
         sink.table(getattr(found, part or PARTS[0]), part or PARTS[0])
     elif sink.fmt == "json":
@@ -130,7 +138,8 @@ def _check(
 def _chosen(store: Store, options: dict[str, Any]) -> Ensemble:
     import dissensus as ds
 
-    return ds.greedy(store, **({"size": SIZE, "progress": True} | options))
+    given = {name: value for name, value in options.items() if value is not None}
+    return ds.greedy(store, **({"size": SIZE, "progress": True} | given))
 
 
 def read_record(file: Path) -> dict[str, Any]:
@@ -157,7 +166,8 @@ def read_record(file: Path) -> dict[str, Any]:
 def text(found: Why, where: str = "", *, to_file: bool = False) -> str:
     """Conclusions, then the tables, the longest cut; `where` names a label set other than the store's own."""
     report, shown = found.splits["report"], first_of_each(found.slices, "by", SHOWN)
-    of = f"split {report['name']!r}, {report['n_examples']:,} examples{where}"
+    some = chosen(None, report.get("where"))
+    of = f"split {report['name']!r}, {report['n_examples']:,} examples{some}{where}"
     title = f"Why: ensemble of {found.members.num_rows} ({found.combine}) against {found.single} on {of}"
     lines = [title, "", *(f"- {sentence}" for sentence in found.conclusions)]
     lines += [f"- {note}" for note in found.notes]

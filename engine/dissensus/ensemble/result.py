@@ -96,11 +96,18 @@ class Ensemble:
     splits: dict[str, Any]
     left_out: list[str]
 
-    def why(self, store: Store, *, by: Sequence[str] | None = None, cost: str | None = None) -> Why:
+    def why(
+        self,
+        store: Store,
+        *,
+        where: str | None = None,
+        by: Sequence[str] | None = None,
+        cost: str | None = None,
+    ) -> Why:
         """Explain it, on the report split of the store that it was chosen from; see `dissensus.why`."""
         from dissensus.explain.why import why
 
-        return why(store, self, by=by, cost=cost)
+        return why(store, self, where=where, by=by, cost=cost)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain record for JSON."""

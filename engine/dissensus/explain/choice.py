@@ -45,7 +45,7 @@ class Choice:
     select, report : (n,) intp
         Rows.
     splits : dict
-        As `Ensemble.splits`.
+        As `Ensemble.splits`; the report also has "where", if part of it was chosen.
     cost : str or None
         What its cost was counted by, where it was chosen by one.
     """
@@ -75,6 +75,7 @@ class Choice:
         report: str | None,
         allow_same_split: bool | None,
         labels: str | None,
+        where: str | None,
     ) -> Self:
         """Check what is asked: a result of `greedy`, its record, or members with options."""
         given = {
@@ -93,19 +94,20 @@ class Choice:
                     f"{', '.join(clash)} cannot be given with an ensemble, which has its own: leave out, or "
                     "pass its members as a list"
                 )
-            return cls._recorded(store, ensemble.to_dict() if isinstance(ensemble, Ensemble) else ensemble)
-        names = select or "fit", report or "report"
+            record = ensemble.to_dict() if isinstance(ensemble, Ensemble) else ensemble
+            return cls._recorded(store, record, where)
+        names = select or "fit", report or "report", where
         store, shared = store.under(labels), bool(allow_same_split)
         return cls._listed(store, ensemble, weights, combine, calibrate, names, shared)
 
     @classmethod
-    def _recorded(cls, store: Store, record: Mapping[str, Any]) -> Self:
+    def _recorded(cls, store: Store, record: Mapping[str, Any], where: str | None) -> Self:
         _check_record(record)
         store, told = store.under(record["labels"]), record["splits"]
         members = store.resolve(record["members"])
         way = _way(store, members, record["combine"])
-        names = told["select"]["name"], told["report"]["name"]
-        fit, held = select_and_report(store, *names, told["same_examples"])
+        names = told["select"]["name"], told["report"]["name"], where
+        fit, held = _rows(store, *names, told["same_examples"])
         temperatures = dict(record["temperatures"])
         lost = [m for m in members if way == "probabilities" and m not in temperatures]
         if lost:
@@ -132,7 +134,7 @@ class Choice:
         weights: Sequence[float] | None,
         combine: str | None,
         calibrate: bool | None,
-        names: tuple[str, str],
+        names: tuple[str, str, str | None],
         allow_same_split: bool,
     ) -> Self:
         members = store.resolve(ensemble)
@@ -141,7 +143,7 @@ class Choice:
         way = _way(store, members, combine or "probabilities")
         if way == "votes" and calibrate:
             raise ArgumentError("calibrate=True changes no vote: leave it out, or combine probabilities")
-        fit, held = select_and_report(store, *names, allow_same_split)
+        fit, held = _rows(store, *names, allow_same_split)
         calibrated = way == "probabilities" and calibrate is not False
         return cls(
             store=store,
@@ -192,10 +194,18 @@ def _check_record(record: Mapping[str, Any]) -> None:
         )
 
 
-def _splits(names: tuple[str, str], fit: Rows, held: Rows) -> dict[str, Any]:
-    """Names and sizes of the splits, as `Ensemble.splits`."""
-    sizes = zip(("select", "report"), names, (fit, held), strict=True)
-    named = {kind: {"name": name, "n_examples": len(rows)} for kind, name, rows in sizes}
+def _rows(store: Store, select: str, report: str, where: str | None, shared: bool) -> tuple[Rows, Rows]:
+    """Rows to select on, and those of the report split that an expression chooses."""
+    fit, held = select_and_report(store, select, report, shared)
+    return fit, held if where is None else store.rows(report, where)
+
+
+def _splits(names: tuple[str, str, str | None], fit: Rows, held: Rows) -> dict[str, Any]:
+    """Names and sizes of the splits, as `Ensemble.splits`; of the report also the expression, if any."""
+    sizes = zip(("select", "report"), names, (fit, held), strict=False)
+    named: dict[str, Any] = {kind: {"name": name, "n_examples": len(rows)} for kind, name, rows in sizes}
+    if names[2] is not None:
+        named["report"]["where"] = names[2]
     return {**named, "same_examples": bool(np.isin(fit, held).any())}
 
 

@@ -43,7 +43,7 @@ class Why:
     combine, labels : str
         How members are combined, and the label set that decides.
     splits : dict
-        As `Ensemble.splits`; everything here is of the report split.
+        As `Ensemble.splits`; everything here is of the report split, or what `where` chose of it.
     single : str
         Best single model on the selection split.
     cost : dict
@@ -70,6 +70,9 @@ class Why:
     def __repr__(self) -> str:
         return f"Why({self.conclusions[0]})"
 
+    def __str__(self) -> str:
+        return "\n".join([*self.conclusions, *self.notes])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain record for JSON; tables as lists of rows."""
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -87,6 +90,7 @@ def why(
     report: str | None = None,
     allow_same_split: bool | None = None,
     labels: str | None = None,
+    where: str | None = None,
     by: Sequence[str] | None = None,
     cost: str | None = None,
 ) -> Why:
@@ -110,6 +114,9 @@ def why(
         Permit the two to share examples; the result is marked.
     labels : str, optional
         Label set that decides what is right.
+    where : str, optional
+        Only examples of the report split for which this expression over their columns holds; see
+        `Store.where`.
     by : sequence of str, optional
         Slices: "class" and columns of the examples. By default the class and all columns of groups.
     cost : str, optional
@@ -132,7 +139,7 @@ def why(
 
     Examples
     --------
-    >>> print(*ds.why(store, ds.greedy(store, 5)).conclusions, sep="\\n")  # doctest: +SKIP
+    >>> print(ds.why(store, ds.greedy(store, 5)))  # doctest: +SKIP
     """
     choice = Choice.of(
         store,
@@ -144,6 +151,7 @@ def why(
         report=report,
         allow_same_split=allow_same_split,
         labels=labels,
+        where=where,
     )
     slices = slices_of(choice.store, choice.report, by)
     pool = comparable(choice.store, choice.combine)

@@ -27,7 +27,7 @@ def conclusions(
     rows = against.to_pylist()
     accuracy = {row["versus"]: row for row in rows if row["metric"] == "accuracy"}
     sentences = [
-        _verdict(accuracy["best single"], splits, level),
+        _verdict(accuracy["best single"], accuracy.get("equal cost"), splits, level),
         *_scores([row for row in rows if row["versus"] == "best single" and row["metric"] != "accuracy"]),
         *_diversity(ledger.to_pylist()),
         *_members(members.to_pylist()),
@@ -41,9 +41,17 @@ def conclusions(
     return sentences
 
 
-def _verdict(row: Mapping[str, Any], splits: Mapping[str, Any], level: float) -> str:
+def _verdict(
+    row: Mapping[str, Any], equal: Mapping[str, Any] | None, splits: Mapping[str, Any], level: float
+) -> str:
     report = splits["report"]
-    on = f"on {report['n_examples']:,} examples of split {report['name']!r}"
+    chosen = f" where {report['where']}" if "where" in report else ""
+    on = f"on {report['n_examples']:,} examples of split {report['name']!r}{chosen}"
+    if equal is not None and equal["high"] < 0:
+        return (
+            f"Use {equal['model']} alone: {on} it is more accurate than the ensemble, by "
+            f"{-100 * equal['gain']:.2f} points {_interval(equal, -1)} at {level:.0%}, and costs no more."
+        )
     gain = f"{_points(row['gain'])} points of accuracy {_interval(row)} at {level:.0%}"
     if row["low"] > 0:
         return f"Use the ensemble: {on} it gains {gain}, over the best single model {row['model']}."
@@ -161,8 +169,9 @@ def _points(share: float) -> str:
     return f"{100 * share:+.2f}"
 
 
-def _interval(row: Mapping[str, Any]) -> str:
-    return f"[{_points(row['low'])}, {_points(row['high'])}]"
+def _interval(row: Mapping[str, Any], sign: int = 1) -> str:
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    return f"[{_points(low)}, {_points(high)}]"
 
 
 def _list(parts: Sequence[str], there: int) -> str:
