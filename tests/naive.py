@@ -201,6 +201,13 @@ def benjamini_hochberg(p):
     return q
 
 
+def mcnemar(gained, lost):
+    """Exact two-sided p-value: twice the smaller tail of fair coins, in fractions; NaN if nothing changed."""
+    n = gained + lost
+    tail = sum(Fraction(math.comb(n, k), 2**n) for k in range(min(gained, lost) + 1))
+    return NAN if n == 0 else float(min(Fraction(1), 2 * tail))
+
+
 def independence_z(right_i, right_j):
     """Excess of common right answers over independence, in standard deviations of a random permutation."""
     n, both = len(right_i), pair_counts(right_i, right_j)[0]
@@ -902,3 +909,74 @@ def topk_accuracy(rows, truths, k):
     counted = [(row, right) for row, right in zip(rows, truths, strict=True) if right]
     hits = [any(c in right for c in top_classes(row, k)) for row, right in counted]
     return sum(hits) / len(hits) if hits else NAN
+
+
+# Why an ensemble gains, who gets an example right, what a new model breaks
+
+
+def judged(q, weights, right):
+    """Whether a right class comes first in the weighted sum of fixed-point rows; not without any weight."""
+    total = [sum(w * row[c] for w, row in zip(weights, q, strict=True)) for c in range(len(q[0]))]
+    return any(weights) and argmax(total) in classes_of(right)
+
+
+def brier(q, weights, right):
+    """Squared distance of the weighted mean to the right class, an exact fraction; NaN without weight."""
+    whole = sum(weights) * 2**31
+    if whole == 0:
+        return NAN
+    total = [sum(w * row[c] for w, row in zip(weights, q, strict=True)) for c in range(len(q[0]))]
+    return sum((Fraction(t, whole) - (c == right)) ** 2 for c, t in enumerate(total))
+
+
+def brier_spread(q, weights):
+    """Weighted mean of the members' squared distances to their mean, an exact fraction."""
+    whole, spread = sum(weights), Fraction(0)
+    for w, row in zip(weights, q, strict=True):
+        for c in range(len(row)):
+            mean = Fraction(sum(v * other[c] for v, other in zip(weights, q, strict=True)), whole * 2**31)
+            spread += Fraction(w, whole) * (Fraction(row[c], 2**31) - mean) ** 2
+    return spread
+
+
+def mean_nll(p, weights):
+    """NLL of the weighted mean of probabilities of the truth; NaN without weight."""
+    whole = sum(weights)
+    mean = sum(w * x for w, x in zip(weights, p, strict=True)) / whole if whole else NAN
+    return NAN if not whole else -math.log(max(mean, 2.0**-1022))
+
+
+def without(weights, m):
+    """Weights with the m-th taken away."""
+    return [0 if i == m else w for i, w in enumerate(weights)]
+
+
+def changes(before, after, values):
+    """By value: (n, right before, right after, only after, only before), in the order of first sight."""
+    found = {}
+    for old, new, value in zip(before, after, values, strict=True):
+        counts = found.setdefault(value, [0, 0, 0, 0, 0])
+        for place, flag in enumerate((True, old, new, new and not old, old and not new)):
+            counts[place] += flag
+    return found
+
+
+def item(right, n):
+    """Discrimination and slope of example n from right[model][example]: rest accuracy against being right."""
+    size, others = len(right), len(right[0]) - 1
+    x = [int(row[n]) for row in right]
+    rest = [Fraction(sum(row) - row[n], others) if others else Fraction(0) for row in right]
+    mean_x, mean_r = Fraction(sum(x), size), sum(rest) / size
+    both = sum((a - mean_x) * (b - mean_r) for a, b in zip(x, rest, strict=True))
+    spread_x, spread_r = sum((a - mean_x) ** 2 for a in x), sum((b - mean_r) ** 2 for b in rest)
+    if spread_x == 0 or spread_r == 0:
+        return NAN, NAN
+    return float(both) / math.sqrt(spread_x * spread_r), float(both / spread_r)
+
+
+def who(right, n, categories):
+    """Places of the models that get example n right, strongest first, and the one category they have."""
+    order = sorted(range(len(right)), key=lambda m: -sum(right[m]))
+    able = [m for m in order if right[m][n]]
+    kinds = {categories[m] for m in able}
+    return able, kinds.pop() if len(kinds) == 1 and len(set(categories)) > 1 else None

@@ -43,6 +43,27 @@ def test_the_benchmark_of_questions_runs_small(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
 
 
+def test_the_benchmark_of_explanations_runs_small(tmp_path):
+    sizes = ["--models", "9", "--examples", "300", "--classes", "12", "--members", "3"]
+    command = [
+        sys.executable,
+        BENCHMARKS / "explain.py",
+        *sizes,
+        "--scored-examples",
+        "200",
+        "--repeats",
+        "1",
+    ]
+    done = subprocess.run(
+        [*command, "--dir", tmp_path, "--out", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-explain.json")).read_text())
+    assert report["equal_results"]
+    assert len(report["median_s"]) == 6
+    assert all(seconds > 0 for seconds in report["median_s"].values())
+
+
 def test_the_benchmark_of_streaming_runs_small(tmp_path):
     turns = ["--repeats", "1", "--peer-repeats", "1", "--threads", "1", "--timm-workers", "0"]
     options = [*turns, "--batch-size", "10", "--device", "cpu", "--dir", tmp_path, "--out", tmp_path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from dissensus.errors import ArgumentError
 from .output import Sink, output_options
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dissensus import Store
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
@@ -95,6 +98,18 @@ def accurate(store: Store, least: float, split: str | None, where: str | None) -
             f"--min-accuracy {least}: {len(chosen)} models reach it, pairs need 2 (best {best:.4f})"
         )
     return chosen
+
+
+def first_of_each(table: pa.Table, column: str, n: int) -> pa.Table:
+    """Give the first n rows of each value of a column, for the screen."""
+    import pyarrow as pa
+
+    seen: Counter[str] = Counter()
+    keep = []
+    for value in table[column].to_pylist():
+        seen[value] += 1
+        keep.append(seen[value] <= n)
+    return table.filter(pa.array(keep, pa.bool_()))
 
 
 @click.command()

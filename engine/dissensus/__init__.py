@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from .ensemble import duo as duo
     from .ensemble import greedy as greedy
     from .errors import DissensusError as DissensusError
+    from .explain.churn import Churn as Churn
+    from .explain.churn import churn as churn
+    from .explain.churn import replacements as replacements
+    from .explain.profiles import profiles as profiles
+    from .explain.why import Why as Why
+    from .explain.why import why as why
     from .ingest import ImportReport as ImportReport
     from .ingest import create_from as create_from
     from .ingest import import_predictions as import_predictions
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Churn": "explain.churn",
     "DissensusError": "errors",
     "Duo": "ensemble",
     "Ensemble": "ensemble",
@@ -47,7 +54,9 @@ _HOME = {
     "Pairs": "pairs",
     "PairsBy": "pairs",
     "Store": "store.catalog",
+    "Why": "explain.why",
     "calibrate": "ensemble",
+    "churn": "explain.churn",
     "create": "store.create",
     "create_from": "ingest",
     "duo": "ensemble",
@@ -63,9 +72,12 @@ _HOME = {
     "pairwise": "pairs",
     "pairwise_by": "pairs",
     "partners": "pairs",
+    "profiles": "explain.profiles",
+    "replacements": "explain.churn",
     "run_demo": "demo",
     "save_matrix": "pairs",
     "save_stream": "pairs",
+    "why": "explain.why",
 }
 _NAMES = {"open": "Store"}  # ds.open(path) is the store itself
 

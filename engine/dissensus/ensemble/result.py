@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 
 from .metrics import METRICS
 from .mixture import Certificate
+
+if TYPE_CHECKING:
+    from dissensus.explain.why import Why
+    from dissensus.store.catalog import Store
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -162,6 +167,19 @@ class Ensemble:
                 front.append(step)
                 least = sign * loss[step]
         return self.curve.take(front)
+
+    def why(
+        self,
+        store: Store,
+        *,
+        where: str | None = None,
+        by: Sequence[str] | None = None,
+        cost: str | None = None,
+    ) -> Why:
+        """Explain it, on the report split of the store that it was chosen from; see `dissensus.why`."""
+        from dissensus.explain.why import why
+
+        return why(store, self, where=where, by=by, cost=cost)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain record for JSON."""

@@ -1,4 +1,4 @@
-"""Tails of the normal distribution, which NumPy does not have."""
+"""Tails of the normal and the binomial distribution, which NumPy does not have."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .jit import kernel
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 def two_sided(z: Floats) -> Floats:
@@ -24,3 +25,33 @@ def _two_sided(z: Floats, out: Floats) -> None:
     """(P,) -> (P,): erfc, since 1 - erf loses what is below 1e-16."""
     for i in range(len(z)):
         out[i] = math.erfc(abs(z[i]) / math.sqrt(2.0))
+
+
+def mcnemar(gained: Counts, lost: Counts) -> Floats:
+    """Two-sided exact p-value of McNemar's test for each pair of counts, (P,), (P,) int64 -> (P,) float64.
+
+    Twice the binomial tail of the smaller count among gained + lost fair coins, at most 1; NaN where both are
+    0: nothing changed, so there is nothing to test.
+    """
+    out = np.empty(gained.size)
+    _mcnemar(np.ascontiguousarray(gained, np.int64), np.ascontiguousarray(lost, np.int64), out)
+    return out
+
+
+@kernel
+def _mcnemar(gained: Counts, lost: Counts, out: Floats) -> None:
+    """(P,), (P,) -> (P,): terms from the largest down, each from the one before: no power underflows."""
+    for i in range(len(out)):
+        n, k = gained[i] + lost[i], min(gained[i], lost[i])
+        if n == 0:
+            out[i] = math.nan
+            continue
+        term = math.exp(
+            math.lgamma(n + 1.0) - math.lgamma(k + 1.0) - math.lgamma(n - k + 1.0) - n * math.log(2.0)
+        )
+        tail = 0.0
+        while k >= 0 and term > tail * 1e-18:
+            tail += term
+            term *= k / (n - k + 1.0)
+            k -= 1
+        out[i] = min(2.0 * tail, 1.0)
