@@ -1,0 +1,1 @@
+"""Why: what a zoo says about its models, as figures, tested claims and ledgers. Knows no scheduler."""
