@@ -216,7 +216,9 @@ def _told(
     ]
     ordered = np.bincount(outcome, minlength=4).tolist()
     names = ("both_right", "only_a", "only_b", "both_wrong")
-    grouped = None
+    grouped = points = None
+    if theta is not None and confidence is not None:
+        points = _points(store, rows, outcome, confidence, theta)
     if groups is not None:
         values = list(dict.fromkeys(groups[1]))
         of_class = np.array([values.index(value) for value in groups[1]])

@@ -1,4 +1,4 @@
-"""The models of a study, checked once: categories, accuracy band, examples, what the base is compared with."""
+"""The models of a study, checked once: categories, accuracy band, examples, and their right answers."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def _band(
     others = [i for i in range(len(ids)) if i != base]
     nearest = min(others, key=lambda i: max(low - accuracy[i], accuracy[i] - high))
     raise ArgumentError(
-        f"accuracy_band {low:.4f} {high:.4f} holds no model but the base (accuracy {own:.4f}); the nearest is "
+        f"accuracy_band {low:.4f} {high:.4f} holds no model but the base (accuracy {own:.4f}); nearest is "
         f"{ids[nearest]!r} with {accuracy[nearest]:.4f}: widen it (--accuracy-band LO HI)"
     )
 
