@@ -94,7 +94,7 @@ class _Calibrated:
 
 def _first_of_sum(a: Q, b: Q) -> NDArray[np.intp]:
     """Lowest class of the largest sum, (n,)."""
-    first = a.argmax(axis=1)
+    first: NDArray[np.intp] = a.argmax(axis=1)
     rows = np.flatnonzero(first != b.argmax(axis=1))
     first[rows] = (a[rows].astype(np.uint64) + b[rows]).argmax(axis=1)
     return first

@@ -1,4 +1,4 @@
-"""What a study measures of a zoo: ensembles with the base and with other seeds, confidences, greedy curves."""
+"""What a study measures of a zoo: ensembles of two with some seeds, confidences, greedy curves."""
 
 from __future__ import annotations
 
@@ -125,12 +125,12 @@ def measure(zoo: Zoo, progress: bool = False) -> Measured:
             fitted |= temperatures(zoo.store, [one], zoo.fit)
             bar.advance(1, "temperatures")
         anchors = [ids.index(zoo.model_ids[s]) for s in seeds]
-        found = [
+        fit, report = (
             against(zoo.store, ids, anchors, rows, fitted, _parts(bar, "pairs with the seeds"))
             for rows in (zoo.fit, zoo.rows)
-        ]
+        )
         curves = [_curve(zoo, ids, seed, bar) for seed in seeds]
-    return Measured(zoo, fitted, seeds, *found, pa.concat_tables(curves))
+    return Measured(zoo, fitted, seeds, fit, report, pa.concat_tables(curves))
 
 
 def _parts(bar: Progress, status: str) -> Callable[[float], None]:

@@ -236,9 +236,7 @@ def _told(
         part=part,
         classes=differences(classes, right_a, right_b, "class", store.classes, ids=True),
         groups=grouped,
-        points=None
-        if theta is None or confidence is None
-        else _points(store, rows, outcome, confidence, theta),
+        points=points,
         splits=splits,
     )
 

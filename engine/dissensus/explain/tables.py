@@ -179,7 +179,7 @@ def profile_table(found: Measured, theta: pa.Table, group: str | None) -> pa.Tab
             here = values[(models == model) & one_right & (of_class[classes] == place)]
             reach = 1.96 * here.std(ddof=1) / np.sqrt(len(here)) if len(here) > 1 else np.nan
             mean = here.mean() if len(here) else np.nan
-            numbers = {"theta": mean, "low": mean - reach, "high": mean + reach}
+            bounds = {"theta": mean, "low": mean - reach, "high": mean + reach}
             rows.append(
                 {
                     "model": model,
@@ -188,7 +188,7 @@ def profile_table(found: Measured, theta: pa.Table, group: str | None) -> pa.Tab
                     "last_class": last[place],
                     "n": len(here),
                 }
-                | {key: None if v != v else float(v) for key, v in numbers.items()}
+                | {key: None if v != v else float(v) for key, v in bounds.items()}
             )
     kinds = {"model": pa.string(), "group": pa.string()}
     kinds |= dict.fromkeys(("first_class", "last_class", "n"), pa.int64())
