@@ -61,15 +61,16 @@ def against(
     calibrated = _Calibrated(store, model_ids, rows, temperatures)
     for block in read_blocks([store.logits(m) for m in model_ids], rows):
         span = slice(block.start, block.stop)
-        fixed = [calibrated.rows(a, span, block.centred[a]) for a in anchors]
+        truth = calibrated.truth.take(np.arange(span.start, span.stop))
+        fixed = {a: calibrated.rows(a, span, block.centred[a]) for a in anchors}
+        first = {a: fixed[a].argmax(axis=1) for a in anchors}
         for m, stored in enumerate(block.centred):
-            q = fixed[anchors.index(m)] if m in anchors else calibrated.rows(m, span, stored)
-            found.confidence[m, span] = q.max(axis=1) / np.float64(kernel.ONE)
-            for place, anchor in enumerate(anchors):
-                together = calibrated.truth.take(np.arange(span.start, span.stop)).correct(
-                    _first_of_sum(fixed[place], q)
-                )
-                _count(found, place, m, together, correct[anchor, span], correct[m, span])
+            q = fixed[m] if m in fixed else calibrated.rows(m, span, stored)
+            top = first[m] if m in fixed else q.argmax(axis=1)
+            found.confidence[m, span] = q[np.arange(len(q)), top] / np.float64(kernel.ONE)
+            for place, a in enumerate(anchors):
+                together = truth.correct(_first_of_sum(fixed[a], q, first[a], top))
+                _count(found, place, m, together, correct[a, span], correct[m, span])
         advance((block.stop - block.start) / len(rows))
     return found
 
@@ -92,10 +93,10 @@ class _Calibrated:
         return q
 
 
-def _first_of_sum(a: Q, b: Q) -> NDArray[np.intp]:
-    """Lowest class of the largest sum, (n,)."""
-    first: NDArray[np.intp] = a.argmax(axis=1)
-    rows = np.flatnonzero(first != b.argmax(axis=1))
+def _first_of_sum(a: Q, b: Q, first_a: NDArray[np.intp], first_b: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Lowest class of the largest sum, (n,); the summands' own are given."""
+    first = first_a.copy()
+    rows = np.flatnonzero(first_a != first_b)
     first[rows] = (a[rows].astype(np.uint64) + b[rows]).argmax(axis=1)
     return first
 

@@ -127,12 +127,12 @@ def _with_inconsistency(columns: dict[str, Floats], measure: str) -> Claim:
     told = {
         "improvement": "The more inconsistent a model, the more its ensemble with the base gains over their "
         "mean, at equal accuracy",
-        "conversion_rate": "The more inconsistent a model, the larger the share of inconsistent examples that "
-        "its ensemble with the base gets right, at equal accuracy",
+        "conversion_rate": "The more inconsistent a model, the larger the share of inconsistent examples "
+        "that its ensemble with the base gets right, at equal accuracy",
     }
     why = {
-        "improvement": "improvement = EI (conversion - 1/2) + a share of both-wrong examples, exactly: with a "
-        "constant conversion above 1/2 it grows by itself",
+        "improvement": "improvement = EI (conversion - 1/2) + a share of both-wrong examples, exactly: with "
+        "a constant conversion above 1/2 it grows by itself",
         "conversion_rate": "few inconsistent examples make a noisy conversion rate",
     }
     return Claim(
@@ -234,8 +234,8 @@ def _first_pick(found: Measured) -> Claim:
         "The first greedy pick is trained differently than the seed (of another category)",
         "share above chance; mean kappa of the candidates minus that of the pick",
         "chance: the share of the candidates in another category; a pick can be of another category for its "
-        f"accuracy alone, so picks inside the band and kappa are looked at; {len(found.seeds)} seeds are few, "
-        "and one model may be the pick of several of them",
+        "accuracy alone, so picks inside the band and kappa are looked at; one model may be the pick of "
+        "several seeds, which the interval over seeds does not know",
         (
             View("all candidates", True, excess),
             View("candidates inside the band", False, banded),
@@ -245,7 +245,7 @@ def _first_pick(found: Measured) -> Claim:
 
 
 def _picks(found: Measured, allowed: NDArray[np.bool_]) -> list[tuple[int, int, NDArray[np.intp]]]:
-    """(seed, pick, candidates) as places among all models, by accuracy with the seed on the selection split."""
+    """(seed, pick, candidates) as places among all models; the pick is best on the selection split."""
     assert found.fit is not None
     picks = []
     for place, seed in enumerate(found.seeds):
@@ -267,13 +267,9 @@ def _excess(found: Measured, picks: Sequence[tuple[int, int, NDArray[np.intp]]])
 def _closer(found: Measured, picks: Sequence[tuple[int, int, NDArray[np.intp]]]) -> Floats:
     """Of each seed, mean kappa of the candidates minus that of the pick: above 0 for a different pick."""
     kappa = found.zoo.measured("error_consistency")
-    values = np.array(
-        [
-            np.nanmean(kappa[s, c]) - kappa[s, p] if not np.isnan(kappa[s, p]) else math.nan
-            for s, p, c in picks
-        ]
-    )
-    return values[~np.isnan(values)]
+    values = np.array([np.nanmean(kappa[s, c]) - kappa[s, p] for s, p, c in picks], np.float64)
+    known: Floats = values[~np.isnan(values)]
+    return known
 
 
 def _mean(values: Floats) -> Estimate:

@@ -21,7 +21,8 @@ from .zoo import Zoo
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
-MOST_SEEDS = 5  # models that greedy curves start from
+MOST_SEEDS = 24  # models whose best partner is looked for
+MOST_CURVES = 5  # of them, the first are the starts of greedy curves
 STEPS = 5  # members of a greedy curve
 UNITS = 100  # of progress, a pass over the logits
 
@@ -37,8 +38,9 @@ class Measured:
     temperatures : dict of str to float
         Of the models with confidences; fitted on the selection split.
     seeds : list of int
-        Places (among all models) of the models that curves start from; the base is among them if it has
-        confidences, and so is the most accurate model on the selection split.
+        Places (among all models) of the models that partners are looked for; the first are those that
+        curves start from. The base is among them if it has confidences, and so is the model most accurate
+        on the selection split.
     fit, report : Against or None
         Each seed with each model with confidences, on both splits; None where no model has any.
     curves : pyarrow.Table or None
@@ -119,7 +121,7 @@ def measure(zoo: Zoo, progress: bool = False) -> Measured:
     if not ids:
         return Measured(zoo, {}, [], None, None, None)
     seeds = _seeds(zoo)
-    with Progress(len(ids) + (2 + len(seeds)) * UNITS, "study", enabled=progress) as bar:
+    with Progress(len(ids) + (2 + len(seeds[:MOST_CURVES])) * UNITS, "study", enabled=progress) as bar:
         fitted: dict[str, float] = {}
         for one in ids:
             fitted |= temperatures(zoo.store, [one], zoo.fit)
@@ -129,7 +131,7 @@ def measure(zoo: Zoo, progress: bool = False) -> Measured:
             against(zoo.store, ids, anchors, rows, fitted, _parts(bar, "pairs with the seeds"))
             for rows in (zoo.fit, zoo.rows)
         )
-        curves = [_curve(zoo, ids, seed, bar) for seed in seeds]
+        curves = [_curve(zoo, ids, seed, bar) for seed in seeds[:MOST_CURVES]]
     return Measured(zoo, fitted, seeds, fit, report, pa.concat_tables(curves))
 
 
@@ -145,16 +147,17 @@ def _parts(bar: Progress, status: str) -> Callable[[float], None]:
 
 
 def _seeds(zoo: Zoo) -> list[int]:
-    """The base, the best model, and the best of further categories, by accuracy on the selection split."""
+    """The base, the best model, the best of further categories, then others, by accuracy on the fit split."""
     accuracy = zoo.store.correct(zoo.model_ids)[:, zoo.fit].mean(axis=1)
     accuracy[~zoo.scored] = -1
     best_first = [int(i) for i in np.argsort(-accuracy, kind="stable") if zoo.scored[i]]
     seeds = [zoo.base] if zoo.scored[zoo.base] else []
     seeds += [i for i in best_first[:1] if i not in seeds]
     for model in best_first:
-        if len(seeds) < MOST_SEEDS and zoo.category[model] not in {zoo.category[s] for s in seeds}:
+        if zoo.category[model] not in {zoo.category[s] for s in seeds}:
             seeds.append(model)
-    return seeds
+    seeds += [i for i in best_first if i not in seeds]
+    return seeds[:MOST_SEEDS]
 
 
 def _curve(zoo: Zoo, ids: Sequence[str], seed: int, bar: Progress) -> pa.Table:
