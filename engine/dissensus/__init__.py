@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .ensemble import Ensemble as Ensemble
     from .ensemble import greedy as greedy
     from .errors import DissensusError as DissensusError
+    from .explain.specialisation import Specialisation as Specialisation
+    from .explain.specialisation import specialisation as specialisation
+    from .explain.study import Study as Study
+    from .explain.study import study as study
     from .ingest import ImportReport as ImportReport
     from .ingest import create_from as create_from
     from .ingest import import_predictions as import_predictions
@@ -42,7 +46,9 @@ _HOME = {
     "ImportReport": "ingest",
     "Pairs": "pairs",
     "PairsBy": "pairs",
+    "Specialisation": "explain.specialisation",
     "Store": "store.catalog",
+    "Study": "explain.study",
     "create": "store.create",
     "create_from": "ingest",
     "greedy": "ensemble",
@@ -60,6 +66,8 @@ _HOME = {
     "run_demo": "demo",
     "save_matrix": "pairs",
     "save_stream": "pairs",
+    "specialisation": "explain.specialisation",
+    "study": "explain.study",
 }
 _NAMES = {"open": "Store"}  # ds.open(path) is the store itself
 

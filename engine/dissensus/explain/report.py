@@ -31,9 +31,8 @@ def markdown(study: Study) -> str:
         "",
     ]
     for claim in study.claims:
-        lines += [
-            f"- **{claim.name}**: {claim.statement}. *{claim.verdict}*. Unit: {claim.unit}. Caution: {claim.confound}."
-        ]
+        said = f"- **{claim.name}**: {claim.statement}. *{claim.verdict}*."
+        lines.append(f"{said} Unit: {claim.unit}. Caution: {claim.confound}.")
     lines += ["", "## Figures", ""]
     for name, (title, note) in study.titles.items():
         lines += [f"![{name}]({name}.png)", "", f"**{title}.** {note}", ""]

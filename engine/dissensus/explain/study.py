@@ -23,6 +23,7 @@ from . import tables, words
 from .claims import Claim, claims, claims_table
 from .measuring import Measured, measure
 from .report import markdown
+from .specialisation import class_groups
 from .zoo import Zoo
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def study(
         allow_same_split=allow_same_split,
         labels=labels,
     )
-    tables.class_groups(zoo.store, group)
+    class_groups(zoo.store, group)  # refuses a column that is not there before any work
     told = _told(measure(zoo, progress), group)
     if out is not None:
         told.save(out, force=force)
@@ -275,7 +276,7 @@ def _told(found: Measured, group: str | None) -> Study:
         titles[CURVES] = words.curves(found, made[CURVES])
     made["claims"] = claims_table(claimed)
     zoo = found.zoo
-    return Study(zoo.model_ids[zoo.base], claimed, made, titles, left_out, zoo.notes, _record(found))
+    return Study(zoo.model_ids[zoo.base], claimed, made, titles, left_out, zoo.notes, _record(found, group))
 
 
 def _left_out(found: Measured) -> dict[str, str]:
@@ -296,7 +297,7 @@ def _left_out(found: Measured) -> dict[str, str]:
     return left
 
 
-def _record(found: Measured) -> dict[str, Any]:
+def _record(found: Measured, group: str | None) -> dict[str, Any]:
     from dissensus import __version__
 
     zoo = found.zoo
@@ -318,5 +319,9 @@ def _record(found: Measured) -> dict[str, Any]:
         "same_examples": bool(np.isin(zoo.fit, zoo.rows).any()),
         "labels_only": hard,
         "temperatures": found.temperatures,
+        "base_category": zoo.category[zoo.base],
+        "n_classes": zoo.store.n_classes,
+        "class_groups": tables.groups_of_classes(zoo.store, group)[1].tolist(),
         "sample": words.sample(found),
+        "sample_of_curves": words.sample_of_curves(found),
     }

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dissensus.store.catalog import Store
+
 from .measuring import Measured
 from .specialisation import class_groups
 from .theta import entropy_bits, share_of_classes
@@ -170,7 +172,7 @@ def histogram_table(theta: pa.Table) -> pa.Table:
 
 def profile_table(found: Measured, theta: pa.Table, group: str | None) -> pa.Table:
     """Mean theta of the inconsistent examples by group of classes, with its 95 % interval (normal)."""
-    title, first, last, of_class = _grouped(found, group)
+    title, of_class = groups_of_classes(found.zoo.store, group)
     classes, models = numbers(theta, "class_id").astype(int), np.array(theta["model"].to_pylist(), object)
     one_right = np.isin(np.array(theta["outcome"].to_pylist(), object), OUTCOMES[1:3])
     values, rows = numbers(theta, "theta"), []
@@ -184,37 +186,30 @@ def profile_table(found: Measured, theta: pa.Table, group: str | None) -> pa.Tab
                 {
                     "model": model,
                     "group": name,
-                    "first_class": first[place],
-                    "last_class": last[place],
                     "n": len(here),
                 }
                 | {key: None if v != v else float(v) for key, v in bounds.items()}
             )
     kinds = {"model": pa.string(), "group": pa.string()}
-    kinds |= dict.fromkeys(("first_class", "last_class", "n"), pa.int64())
+    kinds |= dict.fromkeys(("n",), pa.int64())
     schema = pa.schema([(key, kinds.get(key, pa.float64())) for key in rows[0]])
     return pa.Table.from_pylist(rows, schema)
 
 
-def _grouped(found: Measured, column: str | None) -> tuple[list[str], list[int], list[int], NDArray[np.intp]]:
-    """Groups of classes by name, their first and last class, and the group of each class.
+def groups_of_classes(store: Store, column: str | None) -> tuple[list[str], NDArray[np.intp]]:
+    """Groups of classes by name, and the group of each class, (C,).
 
     Recorded groups where a column has them; else the classes themselves, or runs of consecutive ones.
     """
-    store = found.zoo.store
     groups = class_groups(store, column)
     if groups is not None:
         names = list(dict.fromkeys(map(str, groups[1])))
-        of = np.array([names.index(str(value)) for value in groups[1]], np.intp)
-    elif store.n_classes <= MOST_BINS:
-        names, of = store.classes, np.arange(store.n_classes)
-    else:
-        of = np.arange(store.n_classes) * MOST_BINS // store.n_classes
-        names = [
-            f"classes {np.flatnonzero(of == g)[0]}-{np.flatnonzero(of == g)[-1]}" for g in range(MOST_BINS)
-        ]
-    members = [np.flatnonzero(of == g) for g in range(len(names))]
-    return names, [int(m[0]) for m in members], [int(m[-1]) for m in members], of
+        return names, np.array([names.index(str(value)) for value in groups[1]], np.intp)
+    if store.n_classes <= MOST_BINS:
+        return store.classes, np.arange(store.n_classes)
+    of = np.arange(store.n_classes) * MOST_BINS // store.n_classes
+    ends = [np.flatnonzero(of == g)[[0, -1]] for g in range(MOST_BINS)]
+    return [f"classes {low}-{high}" for low, high in ends], of
 
 
 def curves_table(found: Measured) -> pa.Table:

@@ -1,4 +1,4 @@
-"""What the figures of a study say above and below them: the finding, computed; the sample, units and methods."""
+"""What the figures of a study say above and below them: the finding, computed; sample, units and methods."""
 
 from __future__ import annotations
 
@@ -20,9 +20,19 @@ def sample(found: Measured) -> str:
     low, high = zoo.band
     inside, n = int(zoo.in_band[zoo.others].sum()), len(zoo.rows)
     on = "" if zoo.report == "all" else f" of split {zoo.report!r}"
+    own = 100 * zoo.accuracy[zoo.base]
     return (
-        f"Base: {zoo.model_ids[zoo.base]}, accuracy {100 * zoo.accuracy[zoo.base]:.1f} %, n = {n:,} examples{on}. "
-        f"Shown: the {inside} of {len(zoo.others)} other models with {100 * low:.1f} to {100 * high:.1f} % accuracy."
+        f"Base: {zoo.model_ids[zoo.base]}, accuracy {own:.1f} %, n = {n:,} examples{on}. Shown: the {inside} "
+        f"of {len(zoo.others)} other models with {100 * low:.1f} to {100 * high:.1f} % accuracy."
+    )
+
+
+def sample_of_curves(found: Measured) -> str:
+    """Which models and examples the greedy curves are of."""
+    zoo = found.zoo
+    return (
+        f"Candidates: all {int(zoo.scored.sum())} models with confidences, at any accuracy; "
+        f"n = {len(zoo.rows):,} examples of split {zoo.report!r}."
     )
 
 
@@ -78,8 +88,8 @@ def thetas(found: Measured, chosen: Sequence[int]) -> tuple[str, str]:
         title += f", {first.value:.2f} for {names[chosen[0]]}"
     note = (
         "theta = arctan2(confidence of the base, confidence of the other model), temperature-scaled: above "
-        "45° the base is more confident. Examples where at least one of these pairs is inconsistent. AUROC of "
-        "theta for only-base-right against only-other-right, with its 95 % interval (DeLong): 0.5 tells "
+        "45° the base is more confident. Examples where at least one of these pairs is inconsistent. AUROC "
+        "of theta for only-base-right against only-other-right, with its 95 % interval (DeLong): 0.5 tells "
         "nothing, 1 all."
     )
     return title, note
