@@ -268,9 +268,10 @@ def _told(found: Measured, group: str | None) -> Study:
         chosen = tables.representatives(found, SHOWN)
         theta = tables.theta_table(found, chosen)
         profile = tables.profile_table(found, theta, group)
+        kind = tables.groups_of_classes(found.zoo.store, group)[0]
         made |= {f"{THETA}-examples": theta, THETA: tables.histogram_table(theta), PROFILE: profile}
         titles[THETA] = words.thetas(found, chosen)
-        titles[PROFILE] = words.profile(found, profile, found.zoo.model_ids[chosen[-1]])
+        titles[PROFILE] = words.profile(profile, found.zoo.model_ids[chosen[-1]], kind)
     if CURVES not in left_out:
         made[CURVES] = tables.curves_table(found)
         titles[CURVES] = words.curves(found, made[CURVES])
@@ -301,6 +302,7 @@ def _record(found: Measured, group: str | None) -> dict[str, Any]:
     from dissensus import __version__
 
     zoo = found.zoo
+    kind, _, of_class = tables.groups_of_classes(zoo.store, group)
     hard = [m for m, scored in zip(zoo.model_ids, zoo.scored, strict=True) if not scored]
     return {
         "store": str(zoo.store.path),
@@ -321,7 +323,8 @@ def _record(found: Measured, group: str | None) -> dict[str, Any]:
         "temperatures": found.temperatures,
         "base_category": zoo.category[zoo.base],
         "n_classes": zoo.store.n_classes,
-        "class_groups": tables.groups_of_classes(zoo.store, group)[1].tolist(),
+        "group_kind": kind,
+        "class_groups": of_class.tolist(),
         "sample": words.sample(found),
         "sample_of_curves": words.sample_of_curves(found),
     }

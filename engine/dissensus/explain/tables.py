@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from .specialisation import class_groups
 from .theta import entropy_bits, share_of_classes
 from .trends import line, line_band, mean_interval
 
-BINS = 30  # of a histogram of theta
+BINS, FINE_BINS, MANY = 18, 36, 300  # of a histogram of theta: 5 degrees, or 2.5 from so many examples on
+LEAST_OF_GROUP = 5  # inconsistent examples of a group of classes from which their mean gets an interval
 MOST_BINS = 20  # groups of consecutive classes where none are recorded
 FITTED = ("improvement", "pair_accuracy", "conversion_rate")
 AT = 60  # points of a fitted line
@@ -149,8 +151,9 @@ def theta_table(found: Measured, chosen: list[int]) -> pa.Table:
 
 def histogram_table(theta: pa.Table) -> pa.Table:
     """Counts of theta by model and outcome in equal bins of 0..pi/2."""
-    edges = np.linspace(0, np.pi / 2, BINS + 1)
     models, outcomes = (np.array(theta[name].to_pylist(), object) for name in ("model", "outcome"))
+    many = len(models) / len({*models}) >= MANY
+    edges = np.linspace(0, np.pi / 2, (FINE_BINS if many else BINS) + 1)
     values, rows = numbers(theta, "theta"), []
     category = dict(zip(theta["model"].to_pylist(), theta["category"].to_pylist(), strict=True))
     for model in dict.fromkeys(models.tolist()):
@@ -171,17 +174,18 @@ def histogram_table(theta: pa.Table) -> pa.Table:
 
 
 def profile_table(found: Measured, theta: pa.Table, group: str | None) -> pa.Table:
-    """Mean theta of the inconsistent examples by group of classes, with its 95 % interval (normal)."""
-    title, of_class = groups_of_classes(found.zoo.store, group)
+    """Mean theta of the inconsistent examples by group of classes, with an interval: 95 % for all groups."""
+    _, title, of_class = groups_of_classes(found.zoo.store, group)
+    z = NormalDist().inv_cdf(1 - 0.025 / len(title))
     classes, models = numbers(theta, "class_id").astype(int), np.array(theta["model"].to_pylist(), object)
     one_right = np.isin(np.array(theta["outcome"].to_pylist(), object), OUTCOMES[1:3])
     values, rows = numbers(theta, "theta"), []
     for model in dict.fromkeys(models.tolist()):
         for place, name in enumerate(title):
             here = values[(models == model) & one_right & (of_class[classes] == place)]
-            reach = 1.96 * here.std(ddof=1) / np.sqrt(len(here)) if len(here) > 1 else np.nan
+            reach = z * here.std(ddof=1) / np.sqrt(len(here)) if len(here) >= LEAST_OF_GROUP else np.nan
             mean = here.mean() if len(here) else np.nan
-            bounds = {"theta": mean, "low": mean - reach, "high": mean + reach}
+            bounds = {"theta": mean, "low": max(mean - reach, 0.0), "high": min(mean + reach, np.pi / 2)}
             rows.append(
                 {
                     "model": model,
@@ -196,20 +200,20 @@ def profile_table(found: Measured, theta: pa.Table, group: str | None) -> pa.Tab
     return pa.Table.from_pylist(rows, schema)
 
 
-def groups_of_classes(store: Store, column: str | None) -> tuple[list[str], NDArray[np.intp]]:
-    """Groups of classes by name, and the group of each class, (C,).
+def groups_of_classes(store: Store, column: str | None) -> tuple[str, list[str], NDArray[np.intp]]:
+    """What groups of classes are called, their names, and the group of each class, (C,).
 
     Recorded groups where a column has them; else the classes themselves, or runs of consecutive ones.
     """
     groups = class_groups(store, column)
     if groups is not None:
         names = list(dict.fromkeys(map(str, groups[1])))
-        return names, np.array([names.index(str(value)) for value in groups[1]], np.intp)
+        return groups[0], names, np.array([names.index(str(value)) for value in groups[1]], np.intp)
     if store.n_classes <= MOST_BINS:
-        return store.classes, np.arange(store.n_classes)
+        return "class", store.classes, np.arange(store.n_classes)
     of = np.arange(store.n_classes) * MOST_BINS // store.n_classes
     ends = [np.flatnonzero(of == g)[[0, -1]] for g in range(MOST_BINS)]
-    return [f"classes {low}-{high}" for low, high in ends], of
+    return "classes", [f"{low}-{high}" for low, high in ends], of
 
 
 def curves_table(found: Measured) -> pa.Table:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from .claims import HOLDS, NOT, Claim
 from .measuring import Measured
-from .tables import numbers
+from .tables import LEAST_OF_GROUP, numbers
 from .trends import Estimate
 
 
@@ -41,16 +41,12 @@ def inconsistency(found: Measured, categories: pa.Table) -> tuple[str, str]:
     rows = [row for row in categories.to_pylist() if row["n_in_band"]]
     rows.sort(key=lambda row: row["error_inconsistency"])
     least, most = rows[0], rows[-1]
-    title = f"{_share(most['error_inconsistency'])} of examples have exactly one right: {most['category']}"
+    title = f"Error inconsistency with the base: {_share(least['error_inconsistency'])} ({least['category']})"
     if least is not most:
-        title = (
-            f"Mistakes differ most from the base's by {most['category']} "
-            f"({_share(most['error_inconsistency'])}), least by {least['category']} "
-            f"({_share(least['error_inconsistency'])})"
-        )
+        title += f" to {_share(most['error_inconsistency'])} ({most['category']})"
     note = (
         "Error inconsistency: share of examples that exactly one of model and base gets right. "
-        "Lines: means; bars: 95 % intervals, bootstrap over models (3 or more)."
+        "Thick lines: means; thin ones: 95 % intervals, bootstrap over models (3 or more)."
     )
     return title, note
 
@@ -95,21 +91,21 @@ def thetas(found: Measured, chosen: Sequence[int]) -> tuple[str, str]:
     return title, note
 
 
-def profile(found: Measured, table: pa.Table, model: str) -> tuple[str, str]:
+def profile(table: pa.Table, model: str, kind: str) -> tuple[str, str]:
     """Title and note of the fourth figure."""
     rows = [row for row in table.to_pylist() if row["model"] == model and row["low"] is not None]
     rows.sort(key=lambda row: row["theta"])
-    title = f"No group of classes has two inconsistent examples of {model}"
+    kind = kind.replace("_", " ")
+    title = f"No {kind} has enough inconsistent examples of {model} to tell"
     if rows:
         other, base = rows[0], rows[-1]
-        title = f"{model} is surest on {other['group']}, the base on {base['group']}"
+        title = f"{model} is surest on {kind} {other['group']}, the base on {base['group']}"
         if other["high"] >= base["low"]:
-            title = (
-                f"No group of classes stands apart: intervals of {other['group']} and {base['group']} meet"
-            )
+            title = f"No {kind} stands apart from another: the intervals of the furthest two meet"
     note = (
-        "Points: examples that exactly one of the two gets right. Steps: mean theta of a group of classes, "
-        "with its 95 % interval (normal). Above 45° the base is more confident."
+        "Points: examples that exactly one of the two gets right. Black: their mean theta; grey: its interval "
+        f"from {LEAST_OF_GROUP} examples on (normal), 95 % for all together (Bonferroni). Above 45° the base is "
+        "more confident."
     )
     return title, note
 

@@ -1,4 +1,4 @@
-"""The frame of a figure of a study: title that says the finding, sample, note; colours and marks of categories.
+"""The frame of a figure of a study: its texts, and the colours and marks of categories.
 
 Sizes are in inches. Nothing here draws data.
 """
@@ -24,6 +24,8 @@ GREY = "#8C8C8C"
 OTHER = "other categories"
 WIDTH = 10.0
 MARGIN = 0.15
+LEGEND_COLUMNS = 6
+LEGEND_LINE = 0.24
 SMALL, TEXT, TITLE = 8.0, 9.0, 13.0  # points
 
 
@@ -83,19 +85,19 @@ class Frame:
         Units and methods; below.
     height : float
         Room for data, labels of axes included.
-    legend : float
-        Room for a legend below the data.
+    legend : int
+        Entries of the legend below the data.
     """
 
-    def __init__(self, title: str, sample: str, note: str, height: float, legend: float = 0.0) -> None:
+    def __init__(self, title: str, sample: str, note: str, height: float, legend: int) -> None:
         from matplotlib.figure import Figure
 
         head = [(line, TITLE, "bold", "black") for line in _wrapped(title, TITLE)]
         head += [(line, TEXT, "normal", "0.25") for line in _wrapped(sample, TEXT)]
+        room = 0.12 + LEGEND_LINE * -(-legend // LEGEND_COLUMNS)
         foot = _wrapped(note, SMALL)
         self._top = MARGIN + sum(1.35 * size * POINT for _, size, _, _ in head)
-        self._bottom = MARGIN + 1.35 * SMALL * POINT * len(foot) + legend
-        self._legend = self._bottom
+        self._bottom = MARGIN + 1.35 * SMALL * POINT * len(foot) + room
         self.height = self._top + height + self._bottom
         self.figure: Figure = Figure(figsize=(WIDTH, self.height), dpi=DPI)
         above = self.height - MARGIN
@@ -107,7 +109,7 @@ class Frame:
     def _text(self, text: str, y: float, size: float, align: str, **style: Any) -> None:
         self.figure.text(MARGIN / WIDTH, y / self.height, text, size=size, va=align, **style)
 
-    def axes(self, left: float, width: float, bottom: float = 0.55, top: float = 0.3, **options: Any) -> Any:
+    def axes(self, left: float, width: float, bottom: float = 0.55, top: float = 0.2, **options: Any) -> Any:
         """Add axes between the texts: from `left` on, `bottom` and `top` inches are left for its labels."""
         low, high = self._bottom + bottom, self.height - self._top - top
         box = (left / WIDTH, low / self.height, width / WIDTH, (high - low) / self.height)
@@ -115,13 +117,13 @@ class Frame:
         tidy(axes)
         return axes
 
-    def legend(self, handles: Sequence[Any], columns: int | None = None) -> None:
+    def legend(self, handles: Sequence[Any]) -> None:
         """Put a legend between data and note, where it covers nothing."""
         self.figure.legend(
             handles=list(handles),
             loc="upper center",
-            bbox_to_anchor=(0.5, (self._legend + 0.02) / self.height),
-            ncols=columns or min(len(handles), 5),
+            bbox_to_anchor=(0.5, (self._bottom + 0.02) / self.height),
+            ncols=min(len(handles), LEGEND_COLUMNS),
             frameon=False,
             fontsize=TEXT,
             handletextpad=0.5,
@@ -144,4 +146,5 @@ def shortened(text: str, most: int = 28) -> str:
 
 
 def _wrapped(text: str, size: float) -> list[str]:
-    return textwrap.wrap(text, int((WIDTH - 2 * MARGIN) / (0.52 * size * POINT)))
+    each = 0.62 if size == TITLE else 0.52  # of a character, in sizes; titles are bold
+    return textwrap.wrap(text, int((WIDTH - 2 * MARGIN) / (each * size * POINT)))

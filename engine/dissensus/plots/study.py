@@ -22,8 +22,7 @@ PANELS = (
     ("pair_accuracy", "accuracy of the ensemble (%)"),
     ("conversion_rate", "conversion rate (% of inconsistent)"),
 )
-COMPOSITION = (
-    ("both_right", "both right", "#BFD7EA"),
+COMPOSITION = (  # what is left to 100 % is both right
     ("only_base_right", "only the base right", SKY),
     ("only_model_right", "only the model right", "#E69F00"),
     ("both_wrong", "both wrong", "0.55"),
@@ -82,7 +81,7 @@ def inconsistency(tables: Mapping[str, pa.Table], title: str, note: str, record:
     """Error inconsistency by category, and who is right how often, side by side."""
     means = [row for row in tables["figure1-inconsistency-categories"].to_pylist() if row["n_in_band"]]
     models, categories = tables["figure1-inconsistency"], Categories.of(record["categories"])
-    frame = Frame(title, record["sample"], note, 1.15 + 0.42 * len(means), legend=0.3)
+    frame = Frame(title, record["sample"], note, 0.85 + 0.42 * len(means), legend=3)
     left = 0.35 + 0.075 * max(len(shortened(row["category"])) + 8 for row in means)
     strip = frame.axes(left, 5.6 - left, bottom=0.5)
     bars = frame.axes(5.85, 3.9, bottom=0.5)
@@ -98,8 +97,8 @@ def inconsistency(tables: Mapping[str, pa.Table], title: str, note: str, record:
         axes.set_ylim(len(means) - 0.45, -0.55)
         axes.grid(visible=False, axis="y")
     strip.set_xlabel("error inconsistency with the base (%)", size=TEXT)
-    bars.set_xlim(0, 100)
-    bars.set_xlabel("examples (%), mean over the models", size=TEXT)
+    bars.set_xlim(0, 118 * max(1 - row["both_right"] for row in means) + 0.5)
+    bars.set_xlabel("examples not right by both (%), means over the models", size=TEXT)
     from matplotlib.patches import Patch
 
     frame.legend([Patch(color=colour, label=label) for _, label, colour in COMPOSITION])
@@ -122,9 +121,16 @@ def _bar(axes: Any, place: int, row: Mapping[str, Any]) -> None:
     for name, _, colour in COMPOSITION:
         share = 100 * row[name]
         axes.barh(place, share, left=start, height=0.6, color=colour, linewidth=0)
-        if share >= 4.5:
-            axes.text(start + share / 2, place, f"{share:.1f}", ha="center", va="center", size=7.5)
+        axes.text(start + share / 2, place, f"{share:.1f}", ha="center", va="center", size=7.5)
         start += share
+    axes.annotate(
+        f"both right\n{100 * row['both_right']:.1f}",
+        (start, place),
+        (4, 0),
+        textcoords="offset points",
+        va="center",
+        size=7.5,
+    )
 
 
 def gains(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapping[str, Any]) -> Figure:
@@ -135,7 +141,7 @@ def gains(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapping
     shown = models.filter(pa.array(inside))
     groups = np.array([categories.group(c) for c in texts(shown, "category")], object)
     present = [name for name in (*categories.names, "other categories") if (groups == name).any()]
-    frame = Frame(title, record["sample"], note, 3.7, legend=0.3 * -(-(len(present) + 1) // 5) + 0.05)
+    frame = Frame(title, record["sample"], note, 3.7, legend=len(present) + 1)
     for place, (name, label) in enumerate(PANELS):
         axes = frame.axes(0.65 + 3.2 * place, 2.6, bottom=0.5, top=0.2)
         fitted = lines.filter(pa.array(texts(lines, "measure") == name))

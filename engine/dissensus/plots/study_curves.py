@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from .frame import BLACK, SMALL, TEXT, Categories, Frame, shortened
@@ -26,7 +25,7 @@ def greedy_curves(tables: Mapping[str, pa.Table], title: str, note: str, record:
     present = [name for name in (*categories.names, "other categories") if name in map(categories.group, own)]
     steps = max(len(curve) for curve in curves.values())
     height = max(3.9, 0.7 + len(curves) * (0.2 + 0.17 * steps))
-    frame = Frame(title, record["sample_of_curves"], note, height, legend=0.3 * -(-len(present) // 5))
+    frame = Frame(title, record["sample_of_curves"], note, height, legend=len(present) + 1)
     axes = frame.axes(0.7, 4.9, top=0.15)
     for (start, curve), dash in zip(curves.items(), DASHES * len(curves), strict=False):
         x, y = [row["step"] for row in curve], [100 * row["report_accuracy"] for row in curve]
@@ -93,6 +92,6 @@ def _members(
                 linewidth=0,
             )
             axes.text(0.15, y, name, size=SMALL, va="center")
-            axes.text(1.0, y, f"{100 * row['report_accuracy']:.1f} %", size=SMALL, va="center", ha="right")
+            axes.text(0.8, y, f"{100 * row['report_accuracy']:.1f} %", size=SMALL, va="center", ha="right")
             y += 1
         y += 0.9

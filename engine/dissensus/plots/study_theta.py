@@ -32,7 +32,7 @@ def theta_histograms(
     bins = tables["figure3-theta"].to_pylist()
     aurocs = {row["model"]: row for row in tables["figure1-inconsistency"].to_pylist()}
     models = list(dict.fromkeys(row["model"] for row in bins))
-    frame = Frame(title, record["sample"], note, 4.9, legend=0.35)
+    frame = Frame(title, record["sample"], note, 4.9, legend=len(LOOKS))
     width = 8.9 / len(models) - 0.35
     for place, model in enumerate(models):
         of_model = [row for row in bins if row["model"] == model]
@@ -74,18 +74,18 @@ def _histograms(axes: Any, outcomes: list[list[dict[str, Any]]]) -> None:
 
 
 def theta_classes(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapping[str, Any]) -> Figure:
-    """Theta of inconsistent examples against the class, a panel for the nearest and for the furthest model."""
+    """Theta of inconsistent examples against the class, for the nearest and the furthest model."""
     profile, points = tables["figure4-classes"], tables["figure3-theta-examples"]
     models = list(dict.fromkeys(profile["model"].to_pylist()))
     models = list(dict.fromkeys([models[0], models[-1]]))
     groups = [row for row in profile.to_pylist() if row["model"] == models[0]]
-    names = [row["group"] for row in groups]
+    names, kind = [row["group"] for row in groups], record["group_kind"]
     named = len(names) <= MOST_NAMED
     below = 0.45 + (0.055 * min(max(map(len, names)), 24) if named else 0.15)
-    frame = Frame(title, record["sample"], note, 0.3 + 2.1 * len(models) + below, legend=0.35)
+    frame = Frame(title, record["sample"], note, 0.3 + 2.1 * len(models) + below, legend=4)
     for place, model in enumerate(models):
         last = place == len(models) - 1
-        bottom = below + 2.1 * (len(models) - 1 - place)
+        bottom = below + 2.1 * (len(models) - 1 - place) + (0.0 if last else 0.25)
         axes = frame.axes(0.75, 9.0, bottom=bottom, top=0.3 + 2.1 * place)
         _classes(axes, points, model, _places(groups, record))
         _profile(axes, [row for row in profile.to_pylist() if row["model"] == model])
@@ -98,7 +98,7 @@ def theta_classes(tables: Mapping[str, pa.Table], title: str, note: str, record:
         turned = named and max(map(len, names)) > 60 // len(names)
         axes.set_xticks(list(ticks), shown, rotation=90 if turned else 0, size=SMALL)
         if last:
-            axes.set_xlabel("class" if len(names) == record["n_classes"] else "group of classes", size=TEXT)
+            axes.set_xlabel(kind.replace("_", " "), size=TEXT)
     frame.legend(_handles())
     return frame.figure
 
