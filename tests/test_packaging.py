@@ -27,6 +27,7 @@ LAYERS = {
     "pairs": {"run", "store", "kernels"},
     "ensemble": {"run", "store", "kernels"},
     "plots": {"pairs"},
+    "explain": {"plots", "ensemble", "pairs", "run", "store", "kernels"},
     "demo": {"ingest", "pairs", "ensemble", "run", "store"},
 }
 # Who may import what heavy thing anywhere, even inside a function.

@@ -26,6 +26,11 @@ COMMANDS = {
     "heatmap": ("heatmap", "One measure for all pairs, as a clustered picture."),
     "duplicates": ("duplicates", "Models that give nearly the same classes."),
     "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
+    "specialisation": (
+        "specialisation",
+        "What each of two models is better at, and whether confidence tells.",
+    ),
+    "study": ("study", "The paper's figures and claims on these models, written to a folder."),
     "verify": ("care", "Check every file of a store against what was committed."),
     "repair": ("care", "Mend or set aside what is damaged, tidy up after killed writers."),
     "copy": ("care", "Copy models into a store of their own, or pack them."),

@@ -103,9 +103,9 @@ def profile(table: pa.Table, model: str, kind: str) -> tuple[str, str]:
         if other["high"] >= base["low"]:
             title = f"No {kind} stands apart from another: the intervals of the furthest two meet"
     note = (
-        "Points: examples that exactly one of the two gets right. Black: their mean theta; grey: its interval "
-        f"from {LEAST_OF_GROUP} examples on (normal), 95 % for all together (Bonferroni). Above 45° the base is "
-        "more confident."
+        "Points: examples that exactly one of the two gets right. Black: their mean theta; grey: its "
+        f"interval from {LEAST_OF_GROUP} examples on (normal), 95 % for all together (Bonferroni). Above 45° "
+        "the base is more confident."
     )
     return title, note
 
