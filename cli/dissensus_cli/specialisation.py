@@ -81,11 +81,12 @@ def specialisation(
 def _text(found: Specialisation, to_file: bool) -> str:
     counts = found.counts
     n = counts["n"]
+    only = ", ".join(f"only {m} right {counts[f'only_{m}']:,} ({counts[f'only_{m}'] / n:.1%})" for m in "ab")
     lines = [
-        f"a = {found.model_a} (accuracy {found.accuracy_a:.4f}), b = {found.model_b} ({found.accuracy_b:.4f}), "
-        f"{n:,} examples of {found.splits['report']!r}",
-        f"  only a right {counts['only_a']:,} ({counts['only_a'] / n:.1%}), only b right {counts['only_b']:,} "
-        f"({counts['only_b'] / n:.1%})",
+        f"a = {found.model_a}, accuracy {found.accuracy_a:.4f}",
+        f"b = {found.model_b}, accuracy {found.accuracy_b:.4f}",
+        f"On {n:,} examples of split {found.splits['report']!r}:",
+        f"  {only}",
         _separation(found),
         _knowledge("a", found.knowledge_a, found.part),
         _knowledge("b", found.knowledge_b, found.part),

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +25,6 @@ from .measuring import Measured, measure
 from .report import markdown
 from .specialisation import class_groups
 from .zoo import Zoo
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SHOWN = 3  # models in the figure of theta
 RECORD = "study.json"
@@ -70,8 +67,8 @@ class Study:
     notes: list[str]
     record: dict[str, Any]
 
-    def figures(self) -> Iterator[tuple[str, Figure]]:
-        """Draw the figures, one after the other, with their names.
+    def figures(self) -> Iterator[tuple[str, Any]]:
+        """Draw the figures one after the other: name and matplotlib.figure.Figure.
 
         Raises
         ------

@@ -146,5 +146,5 @@ def shortened(text: str, most: int = 28) -> str:
 
 
 def _wrapped(text: str, size: float) -> list[str]:
-    each = 0.62 if size == TITLE else 0.52  # of a character, in sizes; titles are bold
+    each = 0.6 if size == TITLE else 0.52  # of a character, in sizes; titles are bold
     return textwrap.wrap(text, int((WIDTH - 2 * MARGIN) / (each * size * POINT)))
