@@ -19,13 +19,17 @@ from dissensus_cli.main import cli
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """`nature` is good at classes 0 to 2, `things` at 3 to 5, `twin` is `nature` with other noise."""
-    import pyarrow as pa
-
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 6, 1200)
-    classes = pa.table({"name": [f"c{i}" for i in range(6)], "realm": ["alive"] * 3 + ["made"] * 3})
+    names, realm = [f"c{i}" for i in range(6)], ["alive"] * 3 + ["made"] * 3
     splits = np.where(np.arange(1200) % 2 == 0, "fit", "report").tolist()
-    made = ds.create(tmp_path_factory.mktemp("s") / "s.zoo", labels, classes=classes, splits=splits)
+    made = ds.create(
+        tmp_path_factory.mktemp("s") / "s.zoo",
+        labels,
+        classes=names,
+        splits=splits,
+        class_metadata={"realm": realm},
+    )
     truth = np.eye(6)[labels]
     good, bad = np.where(labels < 3, 6.0, 1.0)[:, None], np.where(labels < 3, 1.0, 6.0)[:, None]
     for name, strength in (("nature", good), ("things", bad), ("twin", good)):

@@ -194,14 +194,14 @@ def _weak_partner(found: Measured) -> Claim:
             gain = paired_gain(int(found.report.gained[seed, pick]), int(found.report.lost[seed, pick]), n)
             different = -found.zoo.measured("error_consistency")[strong, places[weak]]
             gains = (found.report.gained - found.report.lost)[seed, weak] / n
-            there = ~np.isnan(different)
-            kappa = bootstrap(rank_correlation, different[there], gains[there])
+            columns = [c[~np.isnan(different)] for c in (different, gains, found.zoo.accuracy[places[weak]])]
+            kappa = bootstrap(slope_beside, *columns, least=LEAST_BESIDE)
     return Claim(
         "weak partner",
         statement,
-        "gain in accuracy over the strongest; rank correlation of gain and difference",
-        "the gain can come from any second model; the second look asks whether weak models gain more the "
-        "lower their kappa; the first interval is over examples",
+        "gain in accuracy over the strongest; slope of that gain on minus kappa beside the accuracy",
+        "the gain can come from any second model; the second look asks whether weak models bring more the "
+        "lower their kappa, at equal accuracy; the first interval is over examples",
         (
             View("weaker models, best on the selection split", True, gain),
             View("weaker models, gain by kappa", False, kappa),

@@ -323,7 +323,7 @@ def class_groups(store: Store, column: str | None) -> tuple[str, list[Any]] | No
     known = [name for name in table.column_names if name not in ("class_id", "name")]
     if column is not None and column not in known:
         raise UnknownName.of(
-            "group column", column, known, "(columns of the class table: create(…, classes=table))"
+            "group column", column, known, "(columns of the class table: create(…, class_metadata=))"
         )
     for name in known if column is None else [column]:
         values = table[name].to_pylist()

@@ -94,14 +94,13 @@ def thetas(found: Measured, chosen: Sequence[int]) -> tuple[str, str]:
 def profile(table: pa.Table, model: str, kind: str) -> tuple[str, str]:
     """Title and note of the fourth figure."""
     rows = [row for row in table.to_pylist() if row["model"] == model and row["low"] is not None]
-    rows.sort(key=lambda row: row["theta"])
     kind = kind.replace("_", " ")
     title = f"No {kind} has enough inconsistent examples of {model} to tell"
     if rows:
-        other, base = rows[0], rows[-1]
-        title = f"{model} is surest on {kind} {other['group']}, the base on {base['group']}"
+        other, base = min(rows, key=lambda row: row["high"]), max(rows, key=lambda row: row["low"])
+        title = f"{model} is surest, beside the base, on {kind} {other['group']}, least on {base['group']}"
         if other["high"] >= base["low"]:
-            title = f"No {kind} stands apart from another: the intervals of the furthest two meet"
+            title = f"No {kind} stands apart from another: all intervals of mean theta meet"
     note = (
         "Points: examples that exactly one of the two gets right. Black: their mean theta; grey: its "
         f"interval from {LEAST_OF_GROUP} examples on (normal), 95 % for all together (Bonferroni). Above 45° "

@@ -26,7 +26,7 @@ def greedy_curves(tables: Mapping[str, pa.Table], title: str, note: str, record:
     steps = max(len(curve) for curve in curves.values())
     height = max(3.9, 0.7 + len(curves) * (0.2 + 0.17 * steps))
     frame = Frame(title, record["sample_of_curves"], note, height, legend=len(present) + 1)
-    axes = frame.axes(0.7, 4.9, top=0.15)
+    axes = frame.axes(0.8, 4.8, top=0.15)
     for (start, curve), dash in zip(curves.items(), DASHES * len(curves), strict=False):
         x, y = [row["step"] for row in curve], [100 * row["report_accuracy"] for row in curve]
         axes.plot(x, y, color="0.35", linewidth=1.2, linestyle=dash, zorder=2, label=start)

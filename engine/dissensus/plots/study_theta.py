@@ -21,6 +21,7 @@ LOOKS = {
     "both right": ("#009E73", "both right"),
     "both wrong": ("0.45", "both wrong"),
 }
+MOST_CHARACTERS = 125  # side by side below the axis
 MOST_NAMED = 24  # groups of classes whose names fit below an axis
 LIMITS, TICKS = (0, 90), (0, 45, 90)
 
@@ -80,8 +81,9 @@ def theta_classes(tables: Mapping[str, pa.Table], title: str, note: str, record:
     models = list(dict.fromkeys([models[0], models[-1]]))
     groups = [row for row in profile.to_pylist() if row["model"] == models[0]]
     names, kind = [row["group"] for row in groups], record["group_kind"]
-    named = len(names) <= MOST_NAMED
-    below = 0.45 + (0.055 * min(max(map(len, names)), 24) if named else 0.15)
+    named, longest = len(names) <= MOST_NAMED, min(max(map(len, names)), 24)
+    turned = named and longest * len(names) > MOST_CHARACTERS
+    below = 0.5 + (0.065 * longest if turned else 0.0)
     frame = Frame(title, record["sample"], note, 0.3 + 2.1 * len(models) + below, legend=4)
     for place, model in enumerate(models):
         last = place == len(models) - 1
@@ -95,7 +97,6 @@ def theta_classes(tables: Mapping[str, pa.Table], title: str, note: str, record:
         axes.grid(visible=False, axis="x")
         ticks = range(len(names)) if named else range(0, len(names), -(-len(names) // MOST_NAMED))
         shown = [shortened(names[i], 24) if last else "" for i in ticks]
-        turned = named and max(map(len, names)) > 60 // len(names)
         axes.set_xticks(list(ticks), shown, rotation=90 if turned else 0, size=SMALL)
         if last:
             axes.set_xlabel(kind.replace("_", " "), size=TEXT)
