@@ -22,7 +22,7 @@ from .zoo import Zoo
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 MOST_SEEDS = 24  # models whose best partner is looked for
-MOST_CURVES = 5  # of them, the first are the starts of greedy curves
+MOST_CURVES = 4  # of them, the first are the starts of greedy curves
 STEPS = 5  # members of a greedy curve
 UNITS = 100  # of progress, a pass over the logits
 

@@ -122,6 +122,10 @@ class Zoo:
         notes: list[str] = []
         column, categories = _categories(store, ids, category, notes)
         scored = np.array([store.model(m).kind != "labels" for m in ids])
+        hard = [m for m, has in zip(ids, scored, strict=True) if not has]
+        if hard:
+            some = ", ".join(hard[:8]) + (", …" if len(hard) > 8 else "")
+            notes.append(f"Hard labels only, no confidences, left out where these are needed: {some}.")
         fit, rows = np.empty(0, np.intp), np.empty(0, np.intp)
         if scored.any():
             report = report or "report"
