@@ -1,4 +1,4 @@
-"""The study: its tables against pair queries and loops, its claims on planted zoos, its folder whole or absent."""
+"""The study: tables against pair queries and loops, claims on a planted zoo, a folder whole or absent."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from dissensus_cli.main import cli
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
 from dissensus.plots import rendered
 
 ORDER = ("reinitialisation", "hyper-parameters", "architecture", "framework", "data set")
-N, C = 1000, 5
+N, C = 1000, 3
 
 
-def planted(path, far, models=4, seed=0, **options):
+def planted(path, far, models=3, seed=0):
     """Store of a base and `models` models a category; the errors of a category share `far` less with it.
 
     All have about one accuracy: the noise of a model is a mixture of the base's and its own of one size.
@@ -36,12 +38,12 @@ def planted(path, far, models=4, seed=0, **options):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, C, N)
     splits = np.where(np.arange(N) % 2 == 0, "fit", "report").tolist()
-    store = ds.create(path, labels, splits=splits, **options)
+    store = ds.create(path, labels, splits=splits, dtype="float32")
     truth, noise = 2.2 * np.eye(C)[labels], rng.normal(size=(N, C))
     store.add("base", logits=truth + noise, metadata={"category": "base"})
     for category, own in zip(ORDER, far, strict=True):
         for k in range(models):
-            share = own + 0.03 * k
+            share = own + 0.04 * k
             mixed = math.sqrt(1 - share) * noise + math.sqrt(share) * rng.normal(size=(N, C))
             store.add(f"{category}-{k}", logits=truth + mixed, metadata={"category": category})
     return store
@@ -54,7 +56,7 @@ def zoo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(zoo):
-    return ds.study(zoo, "base", accuracy_band=(0.6, 0.95))
+    return ds.study(zoo, "base", accuracy_band=(0.5, 0.95))
 
 
 def verdicts(study):
@@ -89,7 +91,7 @@ def test_ensembles_with_the_base_equal_loops(zoo, found):
 
     of = {row["model"]: row for row in found.tables["figure2-gains"].to_pylist()}
     base_right = zoo.correct(["base"])[0, rows]
-    for model in ("architecture-1", "data set-3"):
+    for model in ("architecture-1", "data set-2"):
         right = zoo.correct([model])[0, rows]
         told = np.array(naive.pair_of_models(centred("base"), centred(model), labels, (t["base"], t[model])))
         row, one = of[model], base_right != right
@@ -106,7 +108,7 @@ def test_planted_claims_hold(found):
     assert said["categories"] == said["improvement"] == said["specialisation"] == HOLDS
     categories, low, high = found.claims[0].views[0].estimate.value, *found.record["band"]
     assert categories > 0.9
-    assert (low, high) == (0.6, 0.95)
+    assert (low, high) == (0.5, 0.95)
     means = [
         row["error_inconsistency"] for row in found.tables["figure1-inconsistency-categories"].to_pylist()
     ]
@@ -114,14 +116,11 @@ def test_planted_claims_hold(found):
     assert found.record["categories"] == list(ORDER)
 
 
-def test_the_contrary_does_not_hold(tmp_path):
-    """A zoo whose reinitialised models differ most: the first claim is refuted, not left open."""
-    store = planted(tmp_path / "r.zoo", (0.8, 0.6, 0.4, 0.25, 0.1))
-    study = ds.study(store, "base", accuracy_band=(0.6, 0.95))
+def test_the_contrary_does_not_hold(zoo):
+    """Under the opposite order the first claim is refuted, not left open; the others do not change."""
+    study = ds.study(zoo, "base", accuracy_band=(0.5, 0.95), order=ORDER[::-1])
     assert verdicts(study)["categories"] == NOT
-    given = ds.study(store, "base", accuracy_band=(0.6, 0.95), order=ORDER[::-1])
-    assert verdicts(given)["categories"] == HOLDS
-    assert given.record["categories"] == list(ORDER[::-1])
+    assert study.record["categories"] == list(ORDER[::-1])
 
 
 def test_verdicts():
@@ -211,7 +210,7 @@ def test_the_folder(found, folder):
 
 def test_texts_stay_inside_and_legends_cover_nothing(found):
     for name, figure in found.figures():
-        renderer = figure.canvas.get_renderer()
+        renderer = FigureCanvasAgg(figure).get_renderer()
         frame = figure.bbox
         for text in [*figure.texts, *(t for axes in figure.axes for t in axes.texts)]:
             box = text.get_window_extent(renderer)
@@ -253,11 +252,11 @@ def test_a_folder_is_whole_or_absent(found, folder, tmp_path, monkeypatch):
     assert [p.name for p in folder.parent.iterdir()] == ["study"]
 
 
-def test_force_replaces_an_earlier_study(zoo, folder, tmp_path, monkeypatch):
+def test_force_replaces_an_earlier_study(found, tmp_path, monkeypatch):
     monkeypatch.setattr("dissensus.plots.study.draw", lambda *_: _blank())
-    study = ds.study(zoo, "base", accuracy_band=(0.6, 0.95), out=tmp_path / "s")
+    found.save(tmp_path / "s")
     (tmp_path / "s" / "old.txt").write_text("from before")
-    study.save(tmp_path / "s", force=True)
+    found.save(tmp_path / "s", force=True)
     assert not (tmp_path / "s" / "old.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 
@@ -285,7 +284,7 @@ def test_bad_input_is_one_clear_line(zoo, tmp_path):
         ({"out": tmp_path}, ArgumentError, "exists already"),
     ):
         with pytest.raises(error, match=message):
-            ds.study(zoo, **({"base": "base", "accuracy_band": (0.6, 0.95)} | options))
+            ds.study(zoo, **({"base": "base", "accuracy_band": (0.5, 0.95)} | options))
 
 
 def test_what_is_not_recorded_is_said(tmp_path):
@@ -326,7 +325,10 @@ def test_many_categories_and_long_names_are_drawn(tmp_path):
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 40, 400)
     store = ds.create(
-        tmp_path / "many.zoo", labels, classes=[f"a class with a long name {i}" for i in range(40)]
+        tmp_path / "many.zoo",
+        labels,
+        classes=[f"a class with a long name {i}" for i in range(40)],
+        dtype="float32",
     )
     for i in range(24):
         z = 3 * np.eye(40)[labels] + rng.normal(size=(400, 40))
@@ -342,18 +344,14 @@ def test_many_categories_and_long_names_are_drawn(tmp_path):
 
 def test_command(zoo, tmp_path):
     run, out = CliRunner().invoke, tmp_path / "s"
-    band = ["--accuracy-band", "0.6", "0.95"]
-    done = run(cli, ["study", str(zoo.path), "--base", "base", *band, "--out", str(out)])
+    asked = ["study", str(zoo.path), "--base", "base", "--accuracy-band", "0.5", "0.95", "--out", str(out)]
+    done = run(cli, asked)
     assert done.exit_code == 0, done.output
     assert "categories" in done.stdout
     assert "holds" in done.stdout
     assert (out / "claims.md").is_file()
-    told = run(
-        cli,
-        ["study", str(zoo.path), "--base", "base", *band, "--out", str(out), "--force", "--format", "json"],
-    )
-    assert json.loads(told.stdout)["base"] == "base"
-    again = run(cli, ["study", str(zoo.path), "--base", "base", "--out", str(out)])
+    assert json.loads((out / "study.json").read_text())["base"] == "base"
+    again = run(cli, asked)
     assert again.exit_code == 1
     assert "exists already" in str(again.exception)
 
