@@ -426,6 +426,93 @@ def conversion_rate(logits_i, logits_j, labels, **options):
     return sum(apart) / len(apart) if apart else math.nan
 
 
+# What a study tells of models: theta, where examples lie, trends over models
+
+
+def theta(first, second):
+    """Angle of (confidence of the second, confidence of the first), in radians."""
+    return math.atan2(first, second)
+
+
+def auroc(first, second):
+    """Share of pairs in which the first group's score is larger, equal ones counted half."""
+    won = 0
+    for a in first:
+        for b in second:
+            won += Fraction(1) if a > b else Fraction(1, 2) if a == b else Fraction(0)
+    return float(won / (len(first) * len(second))) if first and second else NAN
+
+
+def auroc_deviation(first, second):
+    """Standard error of the AUROC by its placements (DeLong et al. 1988)."""
+    of_first = [auroc([a], second) for a in first]
+    of_second = [auroc(first, [b]) for b in second]
+    return math.sqrt(
+        statistics.variance(of_first) / len(first) + statistics.variance(of_second) / len(second)
+    )
+
+
+def entropy_bits(counts):
+    total = sum(counts)
+    return -sum(k / total * math.log2(k / total) for k in counts if k) if total else NAN
+
+
+def share_of_classes(counts, part):
+    """Fewest classes that hold a part (a Fraction) of all, as a share of the classes."""
+    left, taken = sorted(counts, reverse=True), 0
+    if not sum(counts):
+        return NAN
+    while sum(left[:taken]) < part * sum(counts):
+        taken += 1
+    return taken / len(counts)
+
+
+def mean_ranks(values):
+    """Rank from 1 of each value; equal values share their mean."""
+    return [
+        sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2
+        for value in values
+    ]
+
+
+def correlation(x, y):
+    mean_x, mean_y = statistics.fmean(x), statistics.fmean(y)
+    products = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    spread = math.sqrt(sum((a - mean_x) ** 2 for a in x) * sum((b - mean_y) ** 2 for b in y))
+    return products / spread if spread else NAN
+
+
+def line(x, y):
+    """(intercept, slope) of least squares, in fractions."""
+    x, y = [Fraction(a) for a in x], [Fraction(b) for b in y]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum(
+        (a - mean_x) ** 2 for a in x
+    )
+    return mean_y - slope * mean_x, slope
+
+
+def slope_beside(x, y, beside):
+    """Slope on x of least squares on x and another number: that of what a line over it leaves of both."""
+    a, b = line(beside, x)
+    left_x = [Fraction(v) - a - b * Fraction(w) for v, w in zip(x, beside, strict=True)]
+    a, b = line(beside, y)
+    left_y = [Fraction(v) - a - b * Fraction(w) for v, w in zip(y, beside, strict=True)]
+    return float(line(left_x, left_y)[1])
+
+
+def pair_of_models(logits_a, logits_b, right, temperatures):
+    """Whether the mean of two models' calibrated probabilities is right on each example, by lowest class."""
+    told = []
+    for a, b, classes in zip(logits_a, logits_b, right, strict=True):
+        q = [
+            fixed_point(softmax(row, temperature))
+            for row, temperature in zip((a, b), temperatures, strict=True)
+        ]
+        told.append(argmax([one + other for one, other in zip(*q, strict=True)]) in classes)
+    return told
+
+
 # Single models
 
 
@@ -791,7 +878,7 @@ def balanced_weights(labels, each):
     return [round(w * (share / max(of_class[y], 1))) for w, y in zip(each, labels, strict=True)]
 
 
-def brier(q, members, labels):
+def brier_if_added(q, members, labels):
     """Minus the sum of squared distances of the mean from the truth, times 2**52, rounded down to an integer.
 
     Of q[model][example], probabilities times 2**31, rounded to 20 bits.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dissensus.ensemble.search import forward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from dissensus.ensemble.gram import Gram
 from dissensus.ensemble.members import LogitScores, MemberScores, VoteScores
 from dissensus.ensemble.metrics import METRICS, best_candidate
 from dissensus.ensemble.running import Block
-from dissensus.ensemble.search import forward
 from dissensus.ensemble.selection import Selection
 from dissensus.ensemble.weights import Weights
 from dissensus.store.truth import Truth
@@ -108,7 +108,7 @@ def test_metrics_equal_the_loops(tmp_path_factory, zoo, data, metric):
         def score(m):
             members = [*state.chosen, m]
             if metric == "brier":
-                return naive.brier(q, members, labels)
+                return naive.brier_if_added(q, members, labels)
             return naive.weighted_hits(q, members, labels, each)
 
         everybody = np.arange(len(logits))

@@ -26,8 +26,8 @@ LAYERS = {
     "ingest": {"run", "store"},
     "pairs": {"run", "store", "kernels"},
     "ensemble": {"run", "store", "kernels"},
-    "explain": {"ensemble", "pairs", "run", "store", "kernels"},
     "plots": {"pairs"},
+    "explain": {"plots", "ensemble", "pairs", "run", "store", "kernels"},
     "bench": {"ingest", "pairs", "ensemble", "run", "store", "kernels"},
     "demo": {"ingest", "pairs", "ensemble", "run", "store"},
 }

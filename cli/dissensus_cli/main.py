@@ -31,6 +31,11 @@ COMMANDS = {
     "why": ("why", "Why an ensemble gains or does not: ledger, members, classes, and what to conclude."),
     "profiles": ("profiles", "Examples by who gets them right: hard, missed by strong models, odd."),
     "churn": ("churn", "What a new model breaks that an old one got right; the best replacement."),
+    "specialisation": (
+        "specialisation",
+        "What each of two models is better at, and whether confidence tells.",
+    ),
+    "study": ("study", "The paper's figures and claims on these models, written to a folder."),
     "plan": ("forecast", "Time, memory and disk a job will take on this machine."),
     "bench": ("bench", "Measure the engine itself on synthetic zoos of any size."),
     "verify": ("care", "Check every file of a store against what was committed."),

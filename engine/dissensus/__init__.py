@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from .explain.churn import churn as churn
     from .explain.churn import replacements as replacements
     from .explain.profiles import profiles as profiles
+    from .explain.specialisation import Specialisation as Specialisation
+    from .explain.specialisation import specialisation as specialisation
+    from .explain.study import Study as Study
+    from .explain.study import study as study
     from .explain.why import Why as Why
     from .explain.why import why as why
     from .ingest import ImportReport as ImportReport
@@ -53,7 +57,9 @@ _HOME = {
     "ImportReport": "ingest",
     "Pairs": "pairs",
     "PairsBy": "pairs",
+    "Specialisation": "explain.specialisation",
     "Store": "store.catalog",
+    "Study": "explain.study",
     "Why": "explain.why",
     "calibrate": "ensemble",
     "churn": "explain.churn",
@@ -77,6 +83,8 @@ _HOME = {
     "run_demo": "demo",
     "save_matrix": "pairs",
     "save_stream": "pairs",
+    "specialisation": "explain.specialisation",
+    "study": "explain.study",
     "why": "explain.why",
 }
 _NAMES = {"open": "Store"}  # ds.open(path) is the store itself

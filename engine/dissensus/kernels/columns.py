@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .counts import WORD, Packed
+from .bits import WORD, Packed
 from .jit import PARALLEL, parallel_kernel
 
 NOBODY = -1

@@ -1,0 +1,304 @@
+"""The paper's claims as statements tested on a zoo: estimate, interval, verdict, and what confounds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from .measuring import Measured
+from .tables import numbers
+from .trends import Estimate, bootstrap, rank_correlation, slope_beside
+
+Floats = NDArray[np.float64]
+HOLDS, NOT, UNSURE = "holds", "does not hold", "cannot tell"
+WEAK = 0.02  # of accuracy below the strong model on the selection split
+LEAST_BESIDE = 7  # models below which nothing is said of a slope beside accuracy
+ROUNDING = 0.5  # added examples of either kind: Agresti and Min 2005, for paired shares
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at a claim.
+
+    Attributes
+    ----------
+    sample : str
+        Which models, and by which measure.
+    main : bool
+        Whether the verdict of the claim rests on it; other views are told only.
+    estimate : Estimate
+        The number, with its 95 % interval, and from how many models or examples.
+    verdict : str
+        "holds" where the interval lies above 0, "does not hold" where it lies below, else "cannot tell".
+    """
+
+    sample: str
+    main: bool
+    estimate: Estimate
+
+    @property
+    def verdict(self) -> str:
+        """By the interval."""
+        return HOLDS if self.estimate.low > 0 else NOT if self.estimate.high < 0 else UNSURE
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with all looks at it.
+
+    Attributes
+    ----------
+    name : str
+        Short name.
+    statement : str
+        What the paper says, as it is tested here.
+    unit : str
+        Of the estimates.
+    confound : str
+        What else could make it so, or hide it.
+    views : tuple of View
+        The first is the plainest.
+    """
+
+    name: str
+    statement: str
+    unit: str
+    confound: str
+    views: tuple[View, ...]
+
+    @property
+    def verdict(self) -> str:
+        """ "holds" or "does not hold" where all main views say so, else "cannot tell"."""
+        said = {view.verdict for view in self.views if view.main}
+        return said.pop() if len(said) == 1 else UNSURE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain record for JSON."""
+        views = [
+            {"sample": view.sample, "main": view.main, **asdict(view.estimate), "verdict": view.verdict}
+            for view in self.views
+        ]
+        record = {"claim": self.name, "statement": self.statement, "verdict": self.verdict}
+        return record | {"unit": self.unit, "confound": self.confound, "views": views}
+
+
+BAND, ALL, KAPPA = "inside the band", "all models", "inside the band, by kappa"
+TIED = (
+    "error inconsistency moves with accuracy (|a - b| <= EI), so the band and kappa are looked at as well; "
+    "intervals resample models, not examples"
+)
+
+
+def claims(found: Measured, models: pa.Table) -> list[Claim]:
+    """All claims on this zoo; `models` is the table of the first two figures."""
+    columns = {
+        name: numbers(models, name) for name in models.column_names if name not in ("model", "category")
+    }
+    columns["different"] = -columns["error_consistency"]
+    ranked = found.zoo.ranked
+    columns["rank"] = np.array([ranked.get(c, math.nan) for c in models["category"].to_pylist()], np.float64)
+    return [
+        _by_category(columns),
+        _with_inconsistency(columns, "improvement"),
+        _with_inconsistency(columns, "conversion_rate"),
+        _separation(columns),
+        _weak_partner(found),
+        _first_pick(found),
+    ]
+
+
+def _by_category(columns: dict[str, Floats]) -> Claim:
+    return Claim(
+        "categories",
+        "Error inconsistency with the base grows with how different the training is (order of categories)",
+        "rank correlation",
+        TIED,
+        _views(columns, lambda x: ("rank", x), rank_correlation),
+    )
+
+
+def _with_inconsistency(columns: dict[str, Floats], measure: str) -> Claim:
+    told = {
+        "improvement": "The more inconsistent a model, the more its ensemble with the base gains over their "
+        "mean, at equal accuracy",
+        "conversion_rate": "The more inconsistent a model, the larger the share of inconsistent examples "
+        "that its ensemble with the base gets right, at equal accuracy",
+    }
+    why = {
+        "improvement": "improvement = EI (conversion - 1/2) + a share of both-wrong examples, exactly: with "
+        "a constant conversion above 1/2 it grows by itself",
+        "conversion_rate": "few inconsistent examples make a noisy conversion rate",
+    }
+    return Claim(
+        measure.replace("_rate", ""),
+        told[measure],
+        "slope beside the model's accuracy",
+        f"{why[measure]}; {TIED}",
+        _views(columns, lambda x: (x, measure, "accuracy"), slope_beside, LEAST_BESIDE),
+    )
+
+
+def _separation(columns: dict[str, Floats]) -> Claim:
+    return Claim(
+        "specialisation",
+        "The more differently a model is trained (inconsistent with the base), the better theta tells which "
+        "of the two is right",
+        "rank correlation with the AUROC of theta",
+        "an AUROC over few inconsistent examples is noisy, and those models are the similar ones; " + TIED,
+        _views(columns, lambda x: (x, "theta_auroc"), rank_correlation),
+    )
+
+
+def _views(
+    columns: dict[str, Floats],
+    names: Callable[[str], tuple[str, ...]],
+    statistic: Callable[..., float],
+    least: int = 5,
+) -> tuple[View, ...]:
+    """The statistic inside the band, by kappa, and for all models."""
+    inside = columns["in_band"] > 0
+    looks = (
+        (BAND, True, "error_inconsistency", inside),
+        (KAPPA, True, "different", inside),
+        (ALL, False, "error_inconsistency", np.ones(len(inside), np.bool_)),
+    )
+    views = []
+    for sample, main, x, chosen in looks:
+        used = [columns[name] for name in names(x)]
+        there = chosen & ~np.isnan(used).any(axis=0)
+        views.append(View(sample, main, bootstrap(statistic, *(c[there] for c in used), least=least)))
+    return tuple(views)
+
+
+def _weak_partner(found: Measured) -> Claim:
+    """The strongest model with the best of the much weaker ones, both chosen on the selection split."""
+    nothing = Estimate(math.nan, math.nan, math.nan, 0)
+    statement = f"A model at least {100 * WEAK:.0f} points weaker raises the strongest one"
+    gain = kappa = nothing
+    if found.fit is not None and found.report is not None:
+        places, accuracy = found.places, found.fit_accuracy
+        seed = max(range(len(found.seeds)), key=lambda s: accuracy[found.seeds[s]])
+        strong = found.seeds[seed]
+        weak = np.flatnonzero(accuracy[places] <= accuracy[strong] - WEAK)
+        if len(weak):
+            pick = weak[found.fit.right[seed, weak].argmax()]
+            names = found.zoo.model_ids[strong], found.zoo.model_ids[places[pick]]
+            statement += f" ({names[0]} with {names[1]}, chosen on {found.zoo.select!r})"
+            n = len(found.zoo.rows)
+            gain = paired_gain(int(found.report.gained[seed, pick]), int(found.report.lost[seed, pick]), n)
+            different = -found.zoo.measured("error_consistency")[strong, places[weak]]
+            gains = (found.report.gained - found.report.lost)[seed, weak] / n
+            columns = [c[~np.isnan(different)] for c in (different, gains, found.zoo.accuracy[places[weak]])]
+            kappa = bootstrap(slope_beside, *columns, least=LEAST_BESIDE)
+    return Claim(
+        "weak partner",
+        statement,
+        "gain in accuracy over the strongest; slope of that gain on minus kappa beside the accuracy",
+        "the gain can come from any second model; the second look asks whether weak models bring more the "
+        "lower their kappa, at equal accuracy; the first interval is over examples",
+        (
+            View("weaker models, best on the selection split", True, gain),
+            View("weaker models, gain by kappa", False, kappa),
+        ),
+    )
+
+
+def paired_gain(gained: int, lost: int, n: int) -> Estimate:
+    """Difference of two accuracies on the same n examples with its 95 % interval.
+
+    Agresti, Min 2005: half an example is added to either kind of change, so that no change has an interval.
+    """
+    g, lo, total = gained + ROUNDING, lost + ROUNDING, n + 2 * ROUNDING
+    centre = (g - lo) / total
+    reach = 1.96 * math.sqrt(max(g + lo - (g - lo) ** 2 / total, 0)) / total
+    return Estimate((gained - lost) / n, centre - reach, centre + reach, n)
+
+
+def _first_pick(found: Measured) -> Claim:
+    """Whether the best partner of each seed is of another category, more often than chance would have it."""
+    excess = different = banded = Estimate(math.nan, math.nan, math.nan, 0)
+    if found.fit is not None:
+        every = np.ones(len(found.places), np.bool_)
+        picks = _picks(found, every)
+        excess = _mean(_excess(found, picks))
+        banded = _mean(_excess(found, _picks(found, found.zoo.in_band[found.places])))
+        different = _mean(_closer(found, picks))
+    return Claim(
+        "first pick",
+        "The first greedy pick is trained differently than the seed (of another category)",
+        "share above chance; mean kappa of the candidates minus that of the pick",
+        "chance: the share of the candidates in another category; a pick can be of another category for its "
+        "accuracy alone, so picks inside the band and kappa are looked at; one model may be the pick of "
+        "several seeds, which the interval over seeds does not know",
+        (
+            View("all candidates", True, excess),
+            View("candidates inside the band", False, banded),
+            View("all candidates, by kappa", True, different),
+        ),
+    )
+
+
+def _picks(found: Measured, allowed: NDArray[np.bool_]) -> list[tuple[int, int, NDArray[np.intp]]]:
+    """(seed, pick, candidates) as places among all models; the pick is best on the selection split."""
+    assert found.fit is not None
+    picks = []
+    for place, seed in enumerate(found.seeds):
+        candidates = np.flatnonzero(allowed & (found.places != seed))
+        if len(candidates):
+            pick = candidates[found.fit.right[place, candidates].argmax()]
+            picks.append((seed, int(found.places[pick]), found.places[candidates]))
+    return picks
+
+
+def _excess(found: Measured, picks: Sequence[tuple[int, int, NDArray[np.intp]]]) -> Floats:
+    """Of each seed, 1 for a pick of another category minus the share of such candidates."""
+    category = np.array(found.zoo.category, object)
+    return np.array(
+        [float(category[p] != category[s]) - float((category[c] != category[s]).mean()) for s, p, c in picks]
+    )
+
+
+def _closer(found: Measured, picks: Sequence[tuple[int, int, NDArray[np.intp]]]) -> Floats:
+    """Of each seed, mean kappa of the candidates minus that of the pick: above 0 for a different pick."""
+    kappa = found.zoo.measured("error_consistency")
+    values = np.array([np.nanmean(kappa[s, c]) - kappa[s, p] for s, p, c in picks], np.float64)
+    known: Floats = values[~np.isnan(values)]
+    return known
+
+
+def _mean(values: Floats) -> Estimate:
+    return bootstrap(lambda v: float(v.mean()), values)
+
+
+def claims_table(found: list[Claim]) -> pa.Table:
+    """One row a view of a claim."""
+    rows = [
+        {
+            "claim": claim.name,
+            "verdict": claim.verdict,
+            "sample": view.sample,
+            "estimate": _null(view.estimate.value),
+            "low": _null(view.estimate.low),
+            "high": _null(view.estimate.high),
+            "n": view.estimate.n,
+            "says": view.verdict,
+            "main": view.main,
+            "unit": claim.unit,
+            "statement": claim.statement,
+            "confound": claim.confound,
+        }
+        for claim in found
+        for view in claim.views
+    ]
+    kinds = dict.fromkeys(("estimate", "low", "high"), pa.float64()) | {"n": pa.int64(), "main": pa.bool_()}
+    return pa.Table.from_pylist(rows, pa.schema([(key, kinds.get(key, pa.string())) for key in rows[0]]))
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value

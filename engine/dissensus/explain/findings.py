@@ -1,0 +1,142 @@
+"""What the figures of a study say above and below them: the finding, computed; sample, units and methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from .claims import HOLDS, NOT, Claim
+from .measuring import Measured
+from .tables import LEAST_OF_GROUP, numbers
+from .trends import Estimate
+
+
+def sample(found: Measured) -> str:
+    """Which models and examples."""
+    zoo = found.zoo
+    low, high = zoo.band
+    inside, n = int(zoo.in_band[zoo.others].sum()), len(zoo.rows)
+    on = "" if zoo.report == "all" else f" of split {zoo.report!r}"
+    own = 100 * zoo.accuracy[zoo.base]
+    return (
+        f"Base: {zoo.model_ids[zoo.base]}, accuracy {own:.1f} %, n = {n:,} examples{on}. Shown: the {inside} "
+        f"of {len(zoo.others)} other models with {100 * low:.1f} to {100 * high:.1f} % accuracy."
+    )
+
+
+def sample_of_curves(found: Measured) -> str:
+    """Which models and examples the greedy curves are of."""
+    zoo = found.zoo
+    return (
+        f"Candidates: all {int(zoo.scored.sum())} models with confidences, at any accuracy; "
+        f"n = {len(zoo.rows):,} examples of split {zoo.report!r}."
+    )
+
+
+def inconsistency(found: Measured, categories: pa.Table) -> tuple[str, str]:
+    """Title and note of the first figure."""
+    rows = [row for row in categories.to_pylist() if row["n_in_band"]]
+    rows.sort(key=lambda row: row["error_inconsistency"])
+    least, most = rows[0], rows[-1]
+    title = f"Error inconsistency with the base: {_share(least['error_inconsistency'])} ({least['category']})"
+    if least is not most:
+        title += f" to {_share(most['error_inconsistency'])} ({most['category']})"
+    note = (
+        "Error inconsistency: share of examples that exactly one of model and base gets right. "
+        "Thick lines: means; thin ones: 95 % intervals, bootstrap over models (3 or more)."
+    )
+    return title, note
+
+
+def gains(found: Measured, claims: Sequence[Claim], models: pa.Table) -> tuple[str, str]:
+    """Title and note of the second figure."""
+    claim = next(c for c in claims if c.name == "improvement")
+    view = claim.views[0].estimate
+    inside = numbers(models, "in_band") > 0
+    values = 100 * numbers(models, "improvement")[inside]
+    mean = f"Pairs with the base gain {np.nanmean(values):+.1f} points over their mean"
+    if math.isnan(view.value):
+        title = f"{mean}; too few models for a trend"
+    else:
+        said = {HOLDS: "more", NOT: "less"}.get(claim.views[0].verdict)
+        # a slope is points of improvement a point of inconsistency
+        grows = f"{view.value:+.2f} for each point of inconsistency {_interval(view)}"
+        title = f"{mean}, {grows}" if said else f"{mean}; no clear trend with inconsistency {_interval(view)}"
+    note = (
+        "Ensemble: mean of the two calibrated probabilities. Stars: means of categories. Line: least squares "
+        "over the models shown; band: 95 %, bootstrap over models. The slope in the title holds the models' "
+        "accuracy fixed."
+    )
+    return title, note
+
+
+def thetas(found: Measured, chosen: Sequence[int]) -> tuple[str, str]:
+    """Title and note of the third figure."""
+    first, last = (found.aurocs[i] for i in (chosen[0], chosen[-1]))
+    assert first is not None, "chosen models have confidences"
+    assert last is not None, "chosen models have confidences"
+    names = found.zoo.model_ids
+    title = f"Confidence tells who is right with AUROC {last.value:.2f} for {names[chosen[-1]]}"
+    if chosen[0] != chosen[-1]:
+        title += f", {first.value:.2f} for {names[chosen[0]]}"
+    note = (
+        "theta = arctan2(confidence of the base, confidence of the other model), temperature-scaled: above "
+        "45° the base is more confident. Examples where at least one of these pairs is inconsistent. AUROC "
+        "of theta for only-base-right against only-other-right, with its 95 % interval (DeLong): 0.5 tells "
+        "nothing, 1 all."
+    )
+    return title, note
+
+
+def profile(table: pa.Table, model: str, kind: str) -> tuple[str, str]:
+    """Title and note of the fourth figure."""
+    rows = [row for row in table.to_pylist() if row["model"] == model and row["low"] is not None]
+    kind = kind.replace("_", " ")
+    title = f"No {kind} has enough inconsistent examples of {model} to tell"
+    if rows:
+        other, base = min(rows, key=lambda row: row["high"]), max(rows, key=lambda row: row["low"])
+        title = f"{model} is surest, beside the base, on {kind} {other['group']}, least on {base['group']}"
+        if other["high"] >= base["low"]:
+            title = f"No {kind} stands apart from another: all intervals of mean theta meet"
+    note = (
+        "Points: examples that exactly one of the two gets right. Black: their mean theta; grey: its "
+        f"interval from {LEAST_OF_GROUP} examples on (normal), 95 % for all together (Bonferroni). Above 45° "
+        "the base is more confident."
+    )
+    return title, note
+
+
+def curves(found: Measured, table: pa.Table) -> tuple[str, str]:
+    """Title and note of the fifth figure."""
+    starts: dict[str, list[dict[str, object]]] = {}
+    for row in table.to_pylist():
+        starts.setdefault(str(row["start"]), []).append(row)
+    second = [rows[1] for rows in starts.values() if len(rows) > 1]
+    differ = sum(row["member_category"] != row["start_category"] for row in second)
+    gains = [
+        100 * (float(str(r[1]["report_accuracy"])) - float(str(r[0]["report_accuracy"])))
+        for r in starts.values()
+        if len(r) > 1
+    ]
+    title = "No second model to add"
+    if second:
+        title = (
+            f"The first model added is of another category for {differ} of {len(second)} starts "
+            f"and brings {min(gains):+.1f} to {max(gains):+.1f} points"
+        )
+    note = (
+        f"Greedy forward selection by accuracy on split {found.zoo.select!r}, each model once; accuracy on "
+        f"split {found.zoo.report!r} is shown, which took no part. Marker: category of the model added."
+    )
+    return title, note
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"[{estimate.low:+.2f}, {estimate.high:+.2f}]"
