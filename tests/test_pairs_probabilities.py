@@ -355,7 +355,7 @@ def test_several_right_classes_are_refused_where_one_is_needed(zoo):
 def test_sums_that_do_not_fit_are_refused(zoo, monkeypatch):
     monkeypatch.setattr(sums, "available_bytes", lambda: 1000)
     with pytest.raises(
-        ArgumentError, match=r"probabilities of 6 models need .* B for .*, 1.0 kB are available: name fewer"
+        ArgumentError, match=r"probabilities of 6 models need .*B for .*, 1.0 kB are available: name fewer"
     ):
         ds.pairwise(zoo, "capa")
     ds.pairwise(zoo, "label_kappa")
