@@ -27,9 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.ensemble.pair_hits import PairHits
-from dissensus.ensemble.views import Views
 from dissensus.kernels.probabilities import Table, codes_of, exponentials
+from dissensus.pairs.pair_hits import PairHits, view_of
 from dissensus.store.truth import Truth
 from machine import machine_name, versions, write_result
 from measuring import timed
@@ -114,24 +113,18 @@ class Zoo:
         return truth, codes, alone
 
 
-def views_of(zoo: Zoo, truth: Truth, codes: list[NDArray[Any]], tables: list[Table]) -> Views:
-    views = Views.empty(truth, zoo.n_classes, len(codes))
-    for m, (rows, table) in enumerate(zip(codes, tables, strict=True)):
-        views.fill(m, 0, len(truth), rows, table)
-    return views
-
-
 def compare(zoo: Zoo, n: int) -> dict[str, float]:
     """Seconds an answer by full rows, ours and numpy's, on a few models; ends the run where counts differ."""
     some = min(zoo.n_models, 24)
     truth, codes, alone = zoo.block(-1 % 2**31, n)
     codes, alone, tables = codes[:some], alone[:some], zoo.tables[:some]
-    views = views_of(zoo, truth, codes, tables)
+    right = truth.offsets, truth.classes
+    view = view_of(codes, tables, *right)
     fast, brute = (PairHits(some, zoo.n_classes, certify=certify) for certify in (True, False))
     for hits in (fast, brute):  # compiled and counted once before it is timed
-        hits.add(views, codes, tables, alone)
+        hits.add(view, right, codes, tables, alone)
     again = PairHits(some, zoo.n_classes, certify=False)
-    seconds = timed(lambda: again.add(views, codes, tables, alone))
+    seconds = timed(lambda: again.add(view, right, codes, tables, alone))
     for name, counts in fast.finish().items():
         if not np.array_equal(counts, brute.finish()[name]):
             raise SystemExit(f"{name} from views differ from those of full rows")
@@ -164,9 +157,10 @@ def count(zoo: Zoo, n_examples: int, budget_s: float) -> dict[str, Any]:
     while done < n_examples and (done == 0 or time.perf_counter() - begun < budget_s):
         truth, codes, alone = zoo.block(done, min(ROWS, n_examples - done))
         start = time.perf_counter()
-        views = views_of(zoo, truth, codes, zoo.tables)
+        right = truth.offsets, truth.classes
+        view = view_of(codes, zoo.tables, *right)
         middle = time.perf_counter()
-        hits.add(views, codes, zoo.tables, alone)
+        hits.add(view, right, codes, zoo.tables, alone)
         views_s, pairs_s = views_s + middle - start, pairs_s + time.perf_counter() - middle
         done += len(truth)
     work = {name: getattr(hits.work, name) for name in ("margins", "views", "rows")}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import dissensus as ds
 import naive
-from dissensus.ensemble import pair_hits as ours
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
 from dissensus.pairs import MEASURES
+from dissensus.pairs import pair_hits as ours
 from dissensus_cli.main import cli
 from test_ensemble import TIES, make_store
 
@@ -168,7 +168,7 @@ def test_permuting_models_permutes_the_result(real_like):
         np.testing.assert_array_equal(some[name], whole[name][np.ix_(order, order)])
 
 
-@pytest.mark.filterwarnings("ignore::dissensus.ensemble.calibration.CalibrationWarning")
+@pytest.mark.filterwarnings("ignore::dissensus.errors.CalibrationWarning")
 def test_calibrated_as_greedy_calibrates(real_like):
     """Temperatures of the split, loops with them, and the accuracy of greedy's own two-member ensemble."""
     from dissensus.ensemble.calibration import temperatures
@@ -187,7 +187,7 @@ def test_calibrated_as_greedy_calibrates(real_like):
     assert not np.array_equal(shared["pair_accuracy"], ds.pairwise(real_like, NAMES)["pair_accuracy"])
 
 
-@pytest.mark.filterwarnings("ignore::dissensus.ensemble.calibration.CalibrationWarning")
+@pytest.mark.filterwarnings("ignore::dissensus.errors.CalibrationWarning")
 def test_groups_are_the_masked_query(real_like):
     by = ds.pairwise_by(real_like, NAMES, "label", where="label in (3, 8)", calibrate="fit")
     assert list(by) == [3, 8]
@@ -231,7 +231,7 @@ def test_declared(real_like):
         assert MEASURES[name].symmetric
 
 
-@pytest.mark.filterwarnings("ignore::dissensus.ensemble.calibration.CalibrationWarning")
+@pytest.mark.filterwarnings("ignore::dissensus.errors.CalibrationWarning")
 def test_command(real_like):
     path = str(real_like.path)
     report = ["--split", "report", "--calibrate", "fit"]

@@ -134,3 +134,15 @@ class ModelLoadError(DissensusError, RuntimeError):
 
 class WrongClassCount(DissensusError, ValueError):
     """A model has another number of classes than the store."""
+
+
+class CalibrationWarning(UserWarning):
+    """A model has no finite best temperature."""
+
+    @classmethod
+    def of(cls, model_id: str, n_examples: int) -> CalibrationWarning:
+        """Name the model, why there is none, and what is used."""
+        return cls(
+            f"model {model_id!r} has no best temperature between 0.001 and 1000 on these {n_examples} examples "
+            "(always right, or no better than chance); 1 is used"
+        )

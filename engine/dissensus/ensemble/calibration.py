@@ -8,18 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.errors import CalibrationWarning
 from dissensus.kernels import probabilities as kernel
+from dissensus.kernels.temperatures import best_temperature
 from dissensus.store.catalog import Store
 from dissensus.store.logits import Logits
 from dissensus.store.truth import Truth
 
-COLDEST, HOTTEST = 1e-3, 1e3  # temperatures beyond are no optimum but a divergence
-TOLERANCE = 1e-9
-MAX_STEPS = 60
-
-
-class CalibrationWarning(UserWarning):
-    """A model has no finite best temperature."""
+__all__ = ["CalibrationWarning", "temperatures"]
 
 
 def temperatures(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp]) -> dict[str, float]:
@@ -51,27 +47,7 @@ def temperatures(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp])
 
 def _fit(model_id: str, logits: Logits, rows: NDArray[np.intp], truth: Truth) -> float:
     codes = kernel.codes_of(logits.take(rows))
-
-    def slopes(inverse: float) -> tuple[float, float]:
-        first, second = kernel.nll_slopes(codes, 1 / inverse, truth.offsets, truth.classes)
-        return float(first.sum()), float(second.sum())
-
-    low, high = 1 / HOTTEST, 1 / COLDEST
-    if slopes(low)[0] >= 0 or slopes(high)[0] <= 0:
-        warnings.warn(
-            f"model {model_id!r} has no best temperature between {COLDEST:g} and {HOTTEST:g} on these "
-            f"{len(rows)} examples (always right, or no better than chance); 1 is used",
-            CalibrationWarning,
-            stacklevel=4,
-        )
-        return 1.0
-    inverse = 1.0
-    for _ in range(MAX_STEPS):  # Newton inside a bracket that shrinks onto a change of the slope's sign
-        slope, curvature = slopes(inverse)
-        low, high = (inverse, high) if slope < 0 else (low, inverse)
-        step = inverse - slope / curvature if curvature > 0 else low
-        new = step if low < step < high else (low * high) ** 0.5
-        if abs(new - inverse) <= TOLERANCE * inverse:
-            break
-        inverse = new
-    return 1 / inverse
+    found = best_temperature(codes, truth.offsets, truth.classes)
+    if found is None:
+        warnings.warn(CalibrationWarning.of(model_id, len(rows)), stacklevel=4)
+    return 1.0 if found is None else found

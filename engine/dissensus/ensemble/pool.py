@@ -18,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError, LabelsOnly
+from dissensus.errors import ArgumentError, CalibrationWarning, LabelsOnly
 from dissensus.kernels import pools
 from dissensus.kernels import probabilities as kernel
+from dissensus.kernels.temperatures import COLDEST
 from dissensus.store.models import again
 
-from .calibration import COLDEST, CalibrationWarning, temperatures
+from .calibration import temperatures
 from .evaluate import Values, means
 from .result import Interval, gain_interval
 from .splits import select_and_report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError
+from dissensus.errors import ArgumentError, CalibrationWarning
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -72,9 +73,20 @@ def ensemble_counts(
     """Count `ENSEMBLES` for all pairs if one of them is wanted; arguments as in `ensemble.pair_hits`."""
     if {*ENSEMBLES}.isdisjoint(wanted):
         return {}
-    from dissensus.ensemble.calibration import temperatures
-    from dissensus.ensemble.pair_hits import pair_hits
+    from .pair_hits import pair_hits
 
-    ids = [model.model_id for model in models]
-    fitted = dict.fromkeys(ids, 1.0) if calibration is None else temperatures(store, ids, calibration.rows)
+    fitted = {m.model_id: 1.0 if calibration is None else _fitted(store, m, calibration) for m in models}
     return pair_hits(store, models, rows, fitted, correct, progress=progress)[0]
+
+
+def _fitted(store: Store, model: StoredModel, calibration: Calibration) -> float:
+    """Best temperature of a model; 1, with a warning, where there is none."""
+    from dissensus.kernels.probabilities import codes_of
+    from dissensus.kernels.temperatures import best_temperature
+
+    truth = store.truth.take(calibration.rows)
+    codes = codes_of(model.logits().take(calibration.rows))
+    found = best_temperature(codes, truth.offsets, truth.classes)
+    if found is None:
+        warnings.warn(CalibrationWarning.of(model.model_id, len(calibration.rows)), stacklevel=2)
+    return 1.0 if found is None else found

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError
 from dissensus.kernels import pair_ensembles as kernel
 from dissensus.kernels import probabilities
+from dissensus.kernels import views as view_kernel
 from dissensus.run.memory import available_bytes
 from dissensus.run.progress import Progress
 from dissensus.run.threads import available_threads
 from dissensus.store.blocks import read_blocks
-
-from .views import Views
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -36,6 +35,7 @@ MOST_ROWS = 1024
 
 Counts = NDArray[np.int64]
 Codes = NDArray[Any]
+View = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,23 @@ class _Tile:
     hits: Counts
     converted: Counts
     open_bits: NDArray[np.uint64] = field(init=False)
+
+
+def view_of(
+    codes: Sequence[Codes],
+    tables: Sequence[probabilities.Table],
+    offsets: NDArray[np.int64],
+    classes: NDArray[np.int32],
+) -> View:
+    """Classes (n, K, M), q (n, K, M), tail (n, M) and right (R, M) of a block; see `views.fill_view`."""
+    (n, n_classes), m = codes[0].shape, len(codes)
+    ranks = n, view_kernel.ranks_of(n_classes), m
+    top, q = np.empty(ranks, view_kernel.class_dtype(n_classes)), np.empty(ranks, np.uint32)
+    tail, right = np.empty((n, m), np.uint32), np.empty((len(classes), m), np.uint32)
+    p_truth = np.empty((n, m))  # not needed here
+    for place, (rows, table) in enumerate(zip(codes, tables, strict=True)):
+        view_kernel.fill_view(rows, table, offsets, classes, place, top, q, tail, right, p_truth)
+    return top, q, tail, right
 
 
 class PairHits:
@@ -109,7 +126,8 @@ class PairHits:
 
     def add(
         self,
-        views: Views,
+        view: View,
+        truth: tuple[NDArray[np.int64], NDArray[np.int32]],
         codes: Sequence[Codes],
         tables: Sequence[probabilities.Table],
         alone: NDArray[np.bool_],
@@ -118,17 +136,18 @@ class PairHits:
 
         Parameters
         ----------
-        views : Views
-            Of all models on these examples.
+        view
+            From `view_of`, of all models on these examples.
+        truth
+            Offsets and classes of the right ones.
         codes, tables
-            The rows that they were made from, (n, C) each, and the models' exponentials.
+            The rows that it was made from, (n, C) each, and the models' exponentials.
         alone : (M, n) bool
             What each model alone gets right.
         """
-        truth, n = (views.truth.offsets, views.truth.classes), len(views.truth)
+        n = len(truth[0]) - 1
         margin: Any = tuple(np.empty((4, n, len(codes)), np.int64))
-        kernel.margins(views.classes, views.q, views.right, *truth, *margin)
-        view = (views.classes, views.q, views.tail, views.right)
+        kernel.margins(view[0], view[1], view[3], *truth, *margin)
         ones = np.ascontiguousarray(alone.T).view(np.uint8)
         needed = np.zeros((n, len(codes)), np.uint8)
 
@@ -241,10 +260,10 @@ def pair_hits(
                 stop = min(start + step, block.stop)
                 here = slice(start - block.start, stop - block.start)
                 codes = [probabilities.codes_of(stored[here]) for stored in block.centred]
-                views = Views.empty(store.truth.take(rows[start:stop]), store.n_classes, len(models))
-                for m, (one, table) in enumerate(zip(codes, tables, strict=True)):
-                    views.fill(m, 0, stop - start, one, table)
-                hits.add(views, codes, tables, correct[:, rows[start:stop]])
+                truth = store.truth.take(rows[start:stop])
+                right = truth.offsets, truth.classes
+                view = view_of(codes, tables, *right)
+                hits.add(view, right, codes, tables, correct[:, rows[start:stop]])
                 bar.advance(stop - start)
     return hits.finish(), hits.work
 
