@@ -334,7 +334,7 @@ def test_what_does_not_fit_is_refused_with_both_numbers(tmp_path, monkeypatch, r
             ds.partners(correct)
     usage = type("Usage", (), {"free": 100_000})
     monkeypatch.setattr(scale.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(StoreFull, match=r"m\.npy would take 360 kB, 100 kB are free"):
+    with pytest.raises(StoreFull, match=r"m\.npy would take 360\.0 kB, 100\.0 kB are free"):
         ds.save_matrix(correct, KAPPA, tmp_path / "m.npy")
     assert list(tmp_path.iterdir()) == []
 
