@@ -57,8 +57,8 @@ def greedy(
         What each step improves on the selection split; nll and brier need the mean of probabilities.
     combine : {"probabilities", "logits", "votes"}
         How members are combined: the mean of their calibrated probabilities or logits, or the plurality of
-        their top-1 classes, for which hard labels are enough. Classes that tie go to the lowest, as in scikit-learn's
-        VotingClassifier with ``voting="hard"``.
+        their top-1 classes, for which hard labels are enough. Classes that tie go to the lowest, as in
+        scikit-learn's VotingClassifier with ``voting="hard"``.
     candidates : sequence of str, optional
         Models to choose from; by default all that can be combined so. Their order breaks ties.
     start : sequence of str, optional
