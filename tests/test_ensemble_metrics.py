@@ -12,8 +12,10 @@ import dissensus as ds
 import naive
 from dissensus import errors
 from dissensus.ensemble.gram import Gram
+from dissensus.ensemble.limits import Limits
 from dissensus.ensemble.members import LogitScores, MemberScores, VoteScores
 from dissensus.ensemble.metrics import METRICS, best_candidate
+from dissensus.ensemble.path import Steps, forward
 from dissensus.ensemble.running import Block
 from dissensus.ensemble.selection import Selection
 from dissensus.ensemble.weights import Weights
@@ -51,16 +53,8 @@ def opened(folder, logits, labels, temperatures, kind, dtype="float16", budget=N
 
 
 def chosen(scores, metric, size, weights=None):
-    state = Selection(scores, weights, [metric])
-    forward(
-        state,
-        size=size,
-        metric=metric,
-        candidates=np.arange(len(scores.p_truth)),
-        start=(),
-        replacement=True,
-        advance=lambda: None,
-    )
+    everybody = Limits(np.arange(len(scores.p_truth)))
+    state, _ = forward(Selection(scores, weights, [metric]), Steps(size, metric), everybody)
     return list(zip(state.chosen, state.history[metric], strict=True)), state
 
 

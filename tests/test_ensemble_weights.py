@@ -79,7 +79,7 @@ def test_expectation_maximisation_comes_to_the_same(rng):
 def test_optimal_weights_by_brier(small_zoo):
     plain = ds.greedy(small_zoo, 4, "brier")
     best = ds.greedy(small_zoo, 4, "brier", weights="optimal")
-    assert best.fit["brier"] <= plain.fit["brier"]
+    assert best.fit["brier"] <= plain.fit["brier"] + 1e-8
     assert best.certificate.loss == pytest.approx(best.fit["brier"], abs=1e-7)
     assert best.certificate.gap < 1e-6
 
