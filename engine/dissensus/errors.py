@@ -143,6 +143,6 @@ class CalibrationWarning(UserWarning):
     def of(cls, model_id: str, n_examples: int) -> CalibrationWarning:
         """Name the model, why there is none, and what is used."""
         return cls(
-            f"model {model_id!r} has no best temperature between 0.001 and 1000 on these {n_examples} examples "
-            "(always right, or no better than chance); 1 is used"
+            f"model {model_id!r} has no best temperature between 0.001 and 1000 on these {n_examples} "
+            "examples (always right, or no better than chance); 1 is used"
         )
