@@ -213,7 +213,7 @@ def groups_of_classes(store: Store, column: str | None) -> tuple[str, list[str],
         return "class", store.classes, np.arange(store.n_classes)
     of = np.arange(store.n_classes) * MOST_BINS // store.n_classes
     ends = [np.flatnonzero(of == g)[[0, -1]] for g in range(MOST_BINS)]
-    return "classes", [f"{low}-{high}" for low, high in ends], of
+    return "class range", [f"{low}-{high}" for low, high in ends], of
 
 
 def curves_table(found: Measured) -> pa.Table:
