@@ -35,7 +35,7 @@ LAYERS = {
 LAZILY = {"ensemble": {"explain"}}
 # Who may import what heavy thing anywhere, even inside a function.
 HEAVY = {
-    "torch": {"ingest", "demo"},
+    "torch": {"ingest", "demo", "run", "kernels"},
     "timm": {"ingest", "demo"},
     "datasets": {"ingest"},
     "sklearn": {"demo", "ingest"},
