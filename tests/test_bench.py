@@ -191,6 +191,17 @@ def test_the_command_plans_without_doing(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+def test_a_folder_of_the_users_stays_and_both_tables_are_written(tmp_path):
+    own, out = tmp_path / "stores" / "own.zoo", tmp_path / "told.txt"
+    own.mkdir(parents=True)
+    asked = ["bench", "sweep", "--models", "2", "--examples", "64", "--classes", "3", "--jobs", "pairs"]
+    run = CliRunner().invoke(cli, [*asked, "--folder", str(tmp_path), "--out", str(out)])
+    assert run.exit_code == 0, run.output
+    assert own.is_dir()
+    assert "Results" in out.read_text()
+    assert "Exponents of growth" in out.read_text()
+
+
 def test_plan_measures_once_and_foretells(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(JOBS, "pairs", replace(JOBS["pairs"], calibration=((3, 64, 2),)))

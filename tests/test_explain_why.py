@@ -428,6 +428,9 @@ def test_sentences_say_no_more_than_the_intervals():
         ("record", {"weights": [1]}, errors.ArgumentError, "weights cannot be given with an ensemble"),
         ("folds", {}, errors.ArgumentError, "cross-fitted has no split that it is reported on"),
         ("damaged", {}, errors.ArgumentError, "must have splits with the names of select and report"),
+        ("endless", {}, errors.ArgumentError, "positive temperatures"),
+        ("costs", {}, errors.ArgumentError, "costs by name"),
+        ("weights", {}, errors.ArgumentError, "one positive number for each of the"),
         ("no temperature", {}, errors.ArgumentError, "has no temperature for"),
     ],
 )
@@ -438,6 +441,9 @@ def test_bad_input(zoo, arguments, options, error, message):
             "no temperature": {"temperatures": {}},
             "folds": {"splits": record["splits"] | {"folds": 5}},
             "damaged": {"splits": {"select": "fit"}},
+            "endless": {"temperatures": dict.fromkeys(record["members"], float("inf"))},
+            "costs": {"costs": "gmacs"},
+            "weights": {"weights": ["half"] * len(record["members"])},
         }
         arguments = record | changed.get(arguments, {})
     with pytest.raises(error, match=message):

@@ -16,7 +16,7 @@ import dissensus as ds
 import naive
 import real_data
 from dissensus.errors import ArgumentError, MissingDependency, UnknownName
-from dissensus.explain.claims import HOLDS, NOT, UNSURE, Claim, View, paired_gain
+from dissensus.explain.claims import HOLDS, NOT, UNSURE, Claim, View, by_pick, paired_gain, share_above
 from dissensus.explain.trends import Estimate
 from dissensus_cli.main import cli
 
@@ -148,6 +148,44 @@ def test_gain_of_paired_accuracies():
     for _ in range(3):
         a, b = paired_gain(12, 7, 500), paired_gain(7, 12, 500)
         assert (a.value, a.low) == pytest.approx((-b.value, -b.high))
+
+
+def test_first_picks_are_counted_once():
+    """Five picks of another category are no evidence where four in five candidates are, nor is one pick."""
+    common = share_above(1.0, 0.8, 5)
+    assert common.low < 0 < common.value
+    assert share_above(1.0, 0.5, 24).low > 0
+    assert share_above(0.2, 0.8, 24).high < 0
+    assert math.isnan(share_above(1.0, 0.5, 1).low)
+    gains = np.full(24, 0.1) + 0.01 * np.arange(24)
+    assert math.isnan(by_pick(gains, [3] * 24).low)
+    clustered, apart = by_pick(gains, np.arange(24) // 4), by_pick(gains, range(24))
+    assert clustered.value == pytest.approx(apart.value)
+    assert clustered.n == 6
+    assert clustered.high - clustered.low > apart.high - apart.low
+    assert math.isnan(by_pick(np.full(3, np.nan), [1, 2, 3]).value)
+
+
+@pytest.mark.parametrize("wrong", [0, 9])
+def test_models_that_are_never_right_alone(tmp_path, wrong):
+    """Copies of the base have no theta to show; of models that only err more its AUROC is undefined."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, C, 200)
+    splits = np.where(np.arange(200) % 2 == 0, "fit", "report").tolist()
+    store = ds.create(tmp_path / "s.zoo", labels, splits=splits, dtype="float32")
+    logits = 2.0 * np.eye(C)[labels] + rng.normal(size=(200, C))
+    right = np.flatnonzero(logits.argmax(axis=1) == labels)
+    store.add("base", logits=logits)
+    for m in range(3):
+        worse = logits.copy()
+        worse[right[: m * wrong]] = np.roll(worse[right[: m * wrong]], 1, axis=1)
+        store.add(f"m{m}", logits=worse)
+    study = ds.study(store, "base", accuracy_band=(0.5, 1.0), out=tmp_path / "out")
+    if wrong:
+        assert "only one of the two is ever right alone" in study.titles["figure3-theta"][0]
+    else:
+        assert "right on the same examples" in study.left_out["figure3-theta"]
+    assert not any("nan" in title for title, _ in study.titles.values())
 
 
 def test_theta_tables_add_up(zoo, found):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .output import Sink, output_options
+from .output import Sink, output_options, render
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
@@ -117,8 +117,8 @@ def sweep(
         "read_bytes",
         "write_bytes",
     ]
-    sink.table(table.select(shown), f"Results, also in {one.results}")
-    sink.table(one.growth(), "Exponents of growth")
+    parts = ((table.select(shown), f"Results, also in {one.results}"), (one.growth(), "Exponents of growth"))
+    sink.send("\n".join(render(part, name, to_file=out is not None) for part, name in parts))
 
 
 def _gib(n_bytes: float) -> str:

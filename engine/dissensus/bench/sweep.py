@@ -22,7 +22,7 @@ from .growth import SIZES, exponents
 from .jobs import JOBS, empty_store, fill, job_of, store_bytes
 from .results import DONE, FAILED, SCHEMA, SKIPPED, Row, key, read_rows, row_of, write_rows
 
-RESULTS, STORES = "sweep.parquet", "stores"
+RESULTS, STORES = "sweep.parquet", ".sweep-stores"  # taken away again: no name of a user's own folder
 
 
 @dataclass(frozen=True)

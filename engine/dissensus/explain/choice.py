@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -185,12 +186,14 @@ def _check_record(record: Mapping[str, Any]) -> None:
         and all(isinstance(splits.get(k), Mapping) and "name" in splits[k] for k in ("select", "report"))
         and "same_examples" in splits
         and isinstance(temperatures, Mapping)
-        and all(isinstance(t, int | float) and t > 0 for t in temperatures.values())
+        and all(isinstance(t, int | float) and 0 < t < math.inf for t in temperatures.values())
+        and isinstance(record.get("costs") or {}, Mapping)
     )
     if not sound:
         raise ArgumentError(
-            "the record of an ensemble must have splits with the names of select and report, and positive "
-            "temperatures: pass what `dissensus ensemble --format json` wrote, unchanged"
+            "the record of an ensemble must have splits with the names of select and report, positive "
+            "temperatures, and costs by name if any: pass what `dissensus ensemble --format json` wrote, "
+            "unchanged"
         )
 
 
@@ -231,7 +234,10 @@ def whole_weights(weights: Sequence[float], members: Sequence[str]) -> NDArray[n
     ArgumentError
         Another number of them than of members, or one that is not positive and finite.
     """
-    values = np.asarray(weights, np.float64)
+    try:
+        values = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):  # texts, or lists of several lengths
+        values = np.empty(0)
     if values.shape != (len(members),) or not np.isfinite(values).all() or (values <= 0).any():
         raise ArgumentError(
             f"weights must be one positive number for each of the {len(members)} members; got {weights!r:.80}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from .measuring import Measured
 from .tables import numbers
-from .trends import Estimate, bootstrap, rank_correlation, slope_beside
+from .trends import LEAST, LEVEL, Estimate, bootstrap, rank_correlation, slope_beside
 
 Floats = NDArray[np.float64]
 HOLDS, NOT, UNSURE = "holds", "does not hold", "cannot tell"
@@ -226,16 +227,16 @@ def _first_pick(found: Measured) -> Claim:
     if found.fit is not None:
         every = np.ones(len(found.places), np.bool_)
         picks = _picks(found, every)
-        excess = _mean(_excess(found, picks))
-        banded = _mean(_excess(found, _picks(found, found.zoo.in_band[found.places])))
-        different = _mean(_closer(found, picks))
+        inside = _picks(found, found.zoo.in_band[found.places])
+        excess, banded = (_share_above(_other(found, some), some) for some in (picks, inside))
+        different = by_pick(_closer(found, picks), [p for _, p, _ in picks])
     return Claim(
         "first pick",
         "The first greedy pick is trained differently than the seed (of another category)",
         "share above chance; mean kappa of the candidates minus that of the pick",
         "chance: the share of the candidates in another category; a pick can be of another category for its "
-        "accuracy alone, so picks inside the band and kappa are looked at; one model may be the pick of "
-        "several seeds, which the interval over seeds does not know",
+        "accuracy alone, so picks inside the band and kappa are looked at; one model is often the pick of "
+        "many seeds, so intervals go by the number of different picks, which n is",
         (
             View("all candidates", True, excess),
             View("candidates inside the band", False, banded),
@@ -256,24 +257,49 @@ def _picks(found: Measured, allowed: NDArray[np.bool_]) -> list[tuple[int, int, 
     return picks
 
 
-def _excess(found: Measured, picks: Sequence[tuple[int, int, NDArray[np.intp]]]) -> Floats:
-    """Of each seed, 1 for a pick of another category minus the share of such candidates."""
+def _other(found: Measured, picks: Sequence[tuple[int, int, NDArray[np.intp]]]) -> Floats:
+    """Of each seed, whether the pick is of another category, and the share of such candidates, (S, 2)."""
     category = np.array(found.zoo.category, object)
-    return np.array(
-        [float(category[p] != category[s]) - float((category[c] != category[s]).mean()) for s, p, c in picks]
-    )
+    rows = [(category[p] != category[s], (category[c] != category[s]).mean()) for s, p, c in picks]
+    return np.array(rows, np.float64).reshape(-1, 2)
+
+
+def _share_above(other: Floats, picks: Sequence[tuple[int, int, NDArray[np.intp]]]) -> Estimate:
+    """Share of picks of another category above that of the candidates."""
+    share, chance = other.mean(axis=0) if len(other) else (math.nan, math.nan)
+    return share_above(float(share), float(chance), len({p for _, p, _ in picks}))
+
+
+def share_above(share: float, chance: float, n: int) -> Estimate:
+    """A share above chance, with the interval of Wilson 1927 for n trials; undefined for few of them.
+
+    Not a bootstrap: where all of them agree it would have no width, whatever chance is.
+    """
+    if n < LEAST:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Estimate(share - chance, centre - reach - chance, centre + reach - chance, n)
 
 
 def _closer(found: Measured, picks: Sequence[tuple[int, int, NDArray[np.intp]]]) -> Floats:
     """Of each seed, mean kappa of the candidates minus that of the pick: above 0 for a different pick."""
     kappa = found.zoo.measured("error_consistency")
-    values = np.array([np.nanmean(kappa[s, c]) - kappa[s, p] for s, p, c in picks], np.float64)
-    known: Floats = values[~np.isnan(values)]
-    return known
+    return np.array([_mean_of(kappa[s, c]) - kappa[s, p] for s, p, c in picks], np.float64)
 
 
-def _mean(values: Floats) -> Estimate:
-    return bootstrap(lambda v: float(v.mean()), values)
+def _mean_of(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def by_pick(values: Floats, picks: Sequence[int]) -> Estimate:
+    """Mean over seeds; its bootstrap draws picks, with all of their seeds, since one may serve many."""
+    known = np.flatnonzero(~np.isnan(values))
+    _, of = np.unique(np.asarray(picks, np.intp)[known], return_inverse=True)
+    sums, counts = (np.bincount(of, w) for w in (values[known], np.ones(len(known))))
+    return bootstrap(lambda total, n: float(total.sum() / n.sum()), sums, counts)
 
 
 def claims_table(found: list[Claim]) -> pa.Table:

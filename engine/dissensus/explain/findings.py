@@ -79,9 +79,11 @@ def thetas(found: Measured, chosen: Sequence[int]) -> tuple[str, str]:
     assert first is not None, "chosen models have confidences"
     assert last is not None, "chosen models have confidences"
     names = found.zoo.model_ids
-    title = f"Confidence tells who is right with AUROC {last.value:.2f} for {names[chosen[-1]]}"
-    if chosen[0] != chosen[-1]:
-        title += f", {first.value:.2f} for {names[chosen[0]]}"
+    told = {chosen[-1]: last.value, chosen[0]: first.value}
+    parts = [f"{value:.2f} for {names[i]}" for i, value in told.items() if not math.isnan(value)]
+    title = f"Confidence tells who is right with AUROC {', '.join(parts)}"
+    if not parts:
+        title = "Whether confidence tells who is right is open: only one of the two is ever right alone"
     note = (
         "theta = arctan2(confidence of the base, confidence of the other model), temperature-scaled: above "
         "45° the base is more confident. Examples where at least one of these pairs is inconsistent. AUROC "
@@ -98,7 +100,7 @@ def profile(table: pa.Table, model: str, kind: str) -> tuple[str, str]:
     title = f"No {kind} has enough inconsistent examples of {model} to tell"
     if rows:
         other, base = min(rows, key=lambda row: row["high"]), max(rows, key=lambda row: row["low"])
-        title = f"{model} is surest, beside the base, on {kind} {other['group']}, least on {base['group']}"
+        title = f"{model} is surer, beside the base, on {kind} {other['group']} than on {base['group']}"
         if other["high"] >= base["low"]:
             title = f"No {kind} stands apart from another: all intervals of mean theta meet"
     note = (

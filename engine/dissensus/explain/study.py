@@ -290,6 +290,9 @@ def _left_out(found: Measured) -> dict[str, str]:
     elif not compared:
         why = "no model inside the band has confidences"
         left = dict.fromkeys((GAINS, THETA, PROFILE), why)
+    elif not tables.representatives(found, SHOWN):
+        why = "the base and the models inside the band are right on the same examples"
+        left = dict.fromkeys((THETA, PROFILE), why)
     if zoo.scored.sum() == 1:
         left[CURVES] = "one model alone has confidences"
     return left

@@ -98,16 +98,20 @@ def lines_table(models: pa.Table) -> pa.Table:
 
 
 def representatives(found: Measured, most: int) -> list[int]:
-    """Models that stand for their category: nearest its mean inconsistency inside the band, by that mean."""
+    """Models that stand for their category: nearest its mean inconsistency inside the band, by that mean.
+
+    Of those that are inconsistent with the base at all.
+    """
     zoo, chosen = found.zoo, []
     inconsistency = zoo.measured("error_inconsistency")[zoo.base]
+    able = [i for i in zoo.others if zoo.scored[i] and zoo.in_band[i] and inconsistency[i] > 0]
     for name in zoo.order:
-        members = [i for i in zoo.others if zoo.category[i] == name and zoo.scored[i] and zoo.in_band[i]]
+        members = [i for i in able if zoo.category[i] == name]
         if members:
             mean = inconsistency[members].mean()
             chosen.append((mean, min(members, key=lambda i: (abs(inconsistency[i] - mean), i))))
     if len(chosen) < most:  # few categories: the least and the most different models of the band beside them
-        rest = [i for i in zoo.others if zoo.scored[i] and zoo.in_band[i] and i not in {m for _, m in chosen}]
+        rest = [i for i in able if i not in {m for _, m in chosen}]
         rest.sort(key=lambda i: (inconsistency[i], i))
         spread = (
             [rest[k] for k in dict.fromkeys(np.linspace(0, len(rest) - 1, most).astype(int))] if rest else []

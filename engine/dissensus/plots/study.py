@@ -153,6 +153,8 @@ def gains(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapping
             axes.scatter(x[of], y[of], s=34, marker=categories.marker(group), alpha=0.8, zorder=3, **look)
         for group in present:
             of = (groups == group) & ~np.isnan(y)
+            if not of.any():  # no rate of conversion without an inconsistent example
+                continue
             look = {"color": categories.colour(group), "edgecolor": "black", "linewidth": 0.9}
             axes.scatter(x[of].mean(), y[of].mean(), s=230, marker="*", zorder=4, **look)
         axes.set_xlabel("error inconsistency with the base (%)", size=TEXT)

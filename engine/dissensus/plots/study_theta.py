@@ -55,7 +55,9 @@ def theta_histograms(
 
 
 def _named(row: Mapping[str, Any]) -> str:
-    text = f"{shortened(row['model'], 24)} ({shortened(row['category'], 20)})\nAUROC {row['theta_auroc']:.2f}"
+    value = row["theta_auroc"]  # null where only one of the two is ever right alone
+    told = "undefined" if value is None else f"{value:.2f}"
+    text = f"{shortened(row['model'], 24)} ({shortened(row['category'], 20)})\nAUROC {told}"
     ends = row["theta_auroc_low"], row["theta_auroc_high"]
     return text if None in ends else f"{text} [{ends[0]:.2f}, {ends[1]:.2f}]"
 
