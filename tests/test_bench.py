@@ -14,7 +14,8 @@ from dissensus.bench import Budget, Statistics, SyntheticZoo, sweep
 from dissensus.bench.costs import ANSWERS, COUNTS, LOGITS, ONCE, CostModel
 from dissensus.bench.growth import exponents
 from dissensus.bench.jobs import JOBS, empty_store, fill, store_bytes
-from dissensus.errors import ArgumentError, UnknownName
+from dissensus.errors import ArgumentError, UnknownName, WriterBusy
+from dissensus.store.locks import FileLock
 from dissensus_cli.main import cli
 
 
@@ -200,6 +201,16 @@ def test_a_folder_of_the_users_stays_and_both_tables_are_written(tmp_path):
     assert own.is_dir()
     assert "Results" in out.read_text()
     assert "Exponents of growth" in out.read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["stores", "sweep.parquet", "told.txt"]
+
+
+def test_two_sweeps_do_not_share_a_folder(tmp_path):
+    one = sweep(tmp_path, models=[2], examples=[9], classes=[2], jobs=["pairs"])
+    lock = FileLock(tmp_path / ".sweep-lock", "busy")
+    with pytest.raises(WriterBusy, match="another process measures into"):
+        one.run()
+    lock.release()
+    assert not one.results.exists()
 
 
 def test_plan_measures_once_and_foretells(tmp_path, monkeypatch):

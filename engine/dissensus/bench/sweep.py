@@ -14,6 +14,7 @@ import pyarrow as pa
 from dissensus.errors import ArgumentError
 from dissensus.run.progress import Progress
 from dissensus.store.catalog import Store
+from dissensus.store.locks import FileLock
 
 from .budget import Budget
 from .cell import Cell, measure
@@ -22,6 +23,7 @@ from .growth import SIZES, exponents
 from .jobs import JOBS, empty_store, fill, job_of, store_bytes
 from .results import DONE, FAILED, SCHEMA, SKIPPED, Row, key, read_rows, row_of, write_rows
 
+LOCK = ".sweep-lock"
 RESULTS, STORES = "sweep.parquet", ".sweep-stores"  # taken away again: no name of a user's own folder
 
 
@@ -81,13 +83,23 @@ class Sweep:
         -------
         pyarrow.Table
             All results of these cells, as `table`.
+
+        Raises
+        ------
+        WriterBusy
+            Another process measures into this folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + self.budget.seconds
-        left = self.left()
-        with Progress(len(left), "measurements", enabled=progress) as bar:
-            for _, group in groupby(left, lambda cell: (cell.examples, cell.classes, cell.seed)):
-                self._group(list(group), end, lambda cell: bar.advance(1, str(cell)))
+        busy = f"another process measures into {self.folder}: wait for it, or choose another folder"
+        lock = FileLock(self.folder / LOCK, busy)  # each takes the stores away that it finds
+        try:
+            left = self.left()
+            with Progress(len(left), "measurements", enabled=progress) as bar:
+                for _, group in groupby(left, lambda cell: (cell.examples, cell.classes, cell.seed)):
+                    self._group(list(group), end, lambda cell: bar.advance(1, str(cell)))
+        finally:
+            lock.release()
         return self.table()
 
     def table(self) -> pa.Table:

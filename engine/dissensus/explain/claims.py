@@ -298,7 +298,7 @@ def by_pick(values: Floats, picks: Sequence[int]) -> Estimate:
     """Mean over seeds; its bootstrap draws picks, with all of their seeds, since one may serve many."""
     known = np.flatnonzero(~np.isnan(values))
     _, of = np.unique(np.asarray(picks, np.intp)[known], return_inverse=True)
-    sums, counts = (np.bincount(of, w) for w in (values[known], np.ones(len(known))))
+    sums, counts = (np.bincount(of, w).astype(np.float64) for w in (values[known], np.ones(len(known))))
     return bootstrap(lambda total, n: float(total.sum() / n.sum()), sums, counts)
 
 
