@@ -157,6 +157,7 @@ def test_first_picks_are_counted_once():
     assert share_above(1.0, 0.5, 24).low > 0
     assert share_above(0.2, 0.8, 24).high < 0
     assert math.isnan(share_above(1.0, 0.5, 1).low)
+    assert share_above(1.0, 0.5, 1).value == 0.5
     gains = np.full(24, 0.1) + 0.01 * np.arange(24)
     assert math.isnan(by_pick(gains, [3] * 24).low)
     clustered, apart = by_pick(gains, np.arange(24) // 4), by_pick(gains, range(24))

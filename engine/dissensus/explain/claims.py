@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -271,12 +271,12 @@ def _share_above(other: Floats, picks: Sequence[tuple[int, int, NDArray[np.intp]
 
 
 def share_above(share: float, chance: float, n: int) -> Estimate:
-    """A share above chance, with the interval of Wilson 1927 for n trials; undefined for few of them.
+    """A share above chance, with the interval of Wilson 1927 for n trials; no interval for few of them.
 
     Not a bootstrap: where all of them agree it would have no width, whatever chance is.
     """
     if n < LEAST:
-        return Estimate(math.nan, math.nan, math.nan, n)
+        return Estimate(share - chance, math.nan, math.nan, n)
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -299,7 +299,8 @@ def by_pick(values: Floats, picks: Sequence[int]) -> Estimate:
     known = np.flatnonzero(~np.isnan(values))
     _, of = np.unique(np.asarray(picks, np.intp)[known], return_inverse=True)
     sums, counts = (np.bincount(of, w).astype(np.float64) for w in (values[known], np.ones(len(known))))
-    return bootstrap(lambda total, n: float(total.sum() / n.sum()), sums, counts)
+    found = bootstrap(lambda total, n: float(total.sum() / n.sum()), sums, counts)
+    return replace(found, value=_mean_of(values))
 
 
 def claims_table(found: list[Claim]) -> pa.Table:
