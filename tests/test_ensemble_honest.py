@@ -201,6 +201,26 @@ def test_the_minimum_of_a_quadratic_and_one_not_reached(monkeypatch, zoo):
         ds.calibrate(zoo, ["m0"], method="vector")
 
 
+def test_crossfitted_balanced_accuracy_is_over_all_examples(tmp_path):
+    """Of a class with one example, in one fold alone: that fold must not decide how much it counts."""
+    rng, labels = np.random.default_rng(0), np.array([0] * 20 + [1] * 9 + [2])
+    store = ds.create(tmp_path / "rare.zoo", labels, classes=list("abc"))
+    z = np.eye(3)[labels] + rng.normal(size=(30, 3))
+    z[-1] = [0, 0, 9]
+    store.add("only", logits=z)
+    best = ds.greedy(store, 1, "balanced_accuracy", folds=3, calibrate=False)
+    right = store.top1(["only"])[0] == labels
+    expected = np.mean([right[labels == c].mean() for c in range(3)])
+    assert best.report["balanced_accuracy"] == pytest.approx(expected)
+    assert best.curve["report_balanced_accuracy"][0].as_py() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("options", [{"folds": f} for f in (1, 0, -1, "5", 2.5)] + [{"folds": 2, "seed": -1}])
+def test_folds_and_seed_of_calibrate_are_checked(zoo, options):
+    with pytest.raises(errors.ArgumentError, match="must be a whole number, at least"):
+        ds.calibrate(zoo, **options)
+
+
 def test_bad_input_of_calibrate(zoo, tmp_path):
     for options, kind, message in (
         ({"method": "platt"}, errors.ArgumentError, "method must be 'temperature' or 'vector', got 'platt'"),

@@ -215,7 +215,19 @@ def test_options_that_differ_from_the_defaults_are_recorded(small_zoo):
     assert best.to_dict()["search"] == {"beam": 2, "patience": 3}
 
 
+@pytest.mark.parametrize(
+    ("switches", "steps"),
+    [({}, [1, 2, 3, 4]), ({"include": ["model-1", "model-2"]}, [3, 4]), ({"sorted_start": 2}, [1, 2, 3, 4])],
+)
+def test_work_is_told_of_the_step_that_it_was_done_for(small_zoo, switches, steps):
+    work = ds.greedy(small_zoo, 4, **switches).work
+    assert work["step"].to_pylist() == steps
+    assert work["pairs"][-1].as_py() == max(work["pairs"].to_pylist())  # all candidates
+
+
 BAD = [
+    ({"replacement": "no"}, "replacement must be True, False or None, got 'no'"),
+    ({"calibrate": "no"}, "calibrate must be True, False or None, got 'no'"),
     ({"beam": 0}, "beam must be a whole number, at least 1; got 0"),
     ({"beam": True}, "beam must be a whole number, at least 1; got True"),
     ({"patience": 0}, "patience must be a whole number, at least 1"),

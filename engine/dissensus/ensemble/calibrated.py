@@ -20,6 +20,7 @@ from . import splits
 from .calibration import CalibrationWarning, temperatures
 from .reliability import Forecasts
 from .scaling import Scaled, fit_vector
+from .switches import whole
 
 METHODS = ("temperature", "vector")
 SCORES = ("accuracy", "ece", "nll", "brier")
@@ -122,6 +123,7 @@ def calibrate(
     """
     if method not in METHODS:
         raise ArgumentError(f"method must be {' or '.join(map(repr, METHODS))}, got {method!r}")
+    folds, seed = None if folds is None else whole("folds", folds, 2), whole("seed", seed, 0)
     store = store.under(labels)
     names, left_out = _scored(store, models)
     every, parts, used = _parts(store, select, report, folds, allow_same_split, seed)

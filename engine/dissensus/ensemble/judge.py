@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dissensus.store.splits import Rows
+from dissensus.store.truth import Truth
 
 from . import evaluate
 from .evaluate import Values
 from .found import Found, Task
+from .metrics import BALANCED_ACCURACY
 from .mixture import mixed
+from .weights import Weights
 
 
 @dataclass(frozen=True)
@@ -50,23 +53,32 @@ def judge(task: Task, found: Found, rows: Rows) -> Judged:
     )
 
 
-def together(parts: Sequence[Judged]) -> Judged:
-    """Folds as one: each example under the ensemble that was chosen without it.
+def together(parts: Sequence[Judged], truth: Truth) -> Judged:
+    """Folds as one: each example, of which `truth` is in their order, under the ensemble chosen without it.
 
     Where trajectories are not equally long, those that ended stay as they are.
     """
     longest = max(len(part.curve) for part in parts)
     curve = [
-        evaluate.joined([part.curve[min(step, len(part.curve) - 1)] for part in parts])
+        _joined([part.curve[min(step, len(part.curve) - 1)] for part in parts], truth)
         for step in range(longest)
     ]
     equal = [part.equal_cost for part in parts if part.equal_cost is not None]
     return Judged(
         curve,
-        evaluate.joined([part.ensemble for part in parts]),
-        evaluate.joined([part.single for part in parts]),
-        evaluate.joined(equal) if len(equal) == len(parts) else None,
+        _joined([part.ensemble for part in parts], truth),
+        _joined([part.single for part in parts], truth),
+        _joined(equal, truth) if len(equal) == len(parts) else None,
     )
+
+
+def _joined(parts: Sequence[Values], truth: Truth) -> Values:
+    """Values of all folds; classes are balanced over all examples, since a fold may lack some."""
+    values, name = evaluate.joined(parts), BALANCED_ACCURACY.name
+    if name in values:
+        weights = Weights.equal(len(truth)).balanced(truth)
+        values[name] = values["accuracy"] * (weights.each * (len(truth) / weights.total))
+    return values
 
 
 def equal_cost(task: Task, found: Found) -> int | None:

@@ -25,7 +25,7 @@ from .metrics import METRICS
 from .mixture import check_convex, mixed, shares
 from .path import Steps
 from .result import Costs, Ensemble, Interval, gain_interval
-from .switches import Search, Switches
+from .switches import Search, Switches, flag
 
 
 def greedy(
@@ -106,6 +106,7 @@ def greedy(
     >>> best = ds.greedy(store, cost="gmacs", max_cost=20, prune=True)   # doctest: +SKIP
     """
     search = Search.of(switches)
+    replacement, calibrate = flag("replacement", replacement), flag("calibrate", calibrate)
     way, store = combine_of(combine, metric, calibrate), store.under(labels)
     check_convex(search.weights, metric, combine)
     pool = pool_of(store, way, search, candidates, start)
@@ -164,7 +165,8 @@ def _crossfitted(task: Task, select: str, n_folds: int, advance: Callable[[], No
     """Select on all examples; report on each fold what was selected on the others."""
     rows, parts = splits.folds(task.store, select, n_folds, task.search.seed)
     searches = [(find(task, others, advance), fold) for others, fold in parts]
-    judged = together([judge(task, found, fold) for found, fold in searches])
+    reported = task.store.truth.take(np.concatenate([fold for _, fold in parts]))
+    judged = together([judge(task, found, fold) for found, fold in searches], reported)
     used = {
         "select": {"name": select, "n_examples": len(rows)},
         "report": {"name": f"{n_folds} folds of {select}", "n_examples": len(rows)},
@@ -232,8 +234,9 @@ def _costs(task: Task, found: Found) -> Costs | None:
 
 def _work(task: Task, found: Found) -> pa.Table:
     counts = ("step", "pairs", "pruned", "certified", "open", "resolved")
-    first = len(task.steps.first) + 1  # given members are compared with nothing
-    rows = [{"step": first + k, **row} for k, row in enumerate(found.state.work)]
+    given = len(task.steps.first)  # members that were compared with nothing
+    works = found.state.work[-len(found.state.chosen) :]  # one a step, after that of a sorted start
+    rows = [{"step": given + k, **row} for k, row in enumerate(works[given:], 1)]
     return pa.Table.from_pylist(rows, pa.schema({name: pa.int64() for name in counts}))
 
 

@@ -163,6 +163,13 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
+def flag(name: str, value: Any) -> bool | None:
+    """Check a switch; None where it was not given."""
+    if value is not None and not isinstance(value, bool):
+        raise ArgumentError(f"{name} must be True, False or None, got {value!r}")
+    return value
+
+
 def whole(name: str, value: Any, least: int, what: str = "") -> int:
     """Check a whole number, at least `least`."""
     try:
