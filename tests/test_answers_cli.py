@@ -121,7 +121,7 @@ def test_groups(zoo, tmp_path):
     assert sorted(map(repr, pq.read_table(out).to_pylist())) == sorted(map(repr, per_class.to_pylist()))
     undefined = run("pairs", zoo.path, "--by-group", "example_id", "-m", KAPPA, "--top", 1)
     total = sum(pairs.undefined[KAPPA] for pairs in ds.pairwise_by(zoo, KAPPA, "example_id").values())
-    assert undefined.stderr == f"{KAPPA} is undefined for {total} pairs\n"
+    assert undefined.stderr == f"Note: {KAPPA} is undefined for {total:,} pairs\n"
 
 
 def test_matrix_to_numpy_with_its_order_beside_it(zoo, tmp_path):

@@ -83,6 +83,7 @@ def sweep(
     """
     from dissensus.bench import Budget
     from dissensus.bench import sweep as laid_out
+    from dissensus.run.memory import told
 
     sink = Sink(fmt, out, force)
     limit = Budget.of(budget) if budget else Budget()
@@ -92,7 +93,7 @@ def sweep(
     )
     left = one.left()
     title = (
-        f"{len(left)} of {len(one.cells)} measurements left; at most {_gib(one.disk_bytes)} of stores at once"
+        f"{len(left)} of {len(one.cells)} measurements left; at most {told(one.disk_bytes)} of stores at once"
     )
     if plan:
         sink.table(one.plan(), title)
@@ -117,9 +118,6 @@ def sweep(
         "read_bytes",
         "write_bytes",
     ]
-    parts = ((table.select(shown), f"Results, also in {one.results}"), (one.growth(), "Exponents of growth"))
+    growth = "Exponents of growth: twice the size takes 2 to this power as much"
+    parts = ((table.select(shown), f"Results, also in {one.results}"), (one.growth(), growth))
     sink.send("\n".join(render(part, name, to_file=out is not None) for part, name in parts))
-
-
-def _gib(n_bytes: float) -> str:
-    return f"{n_bytes / 2**30:.2f} GiB"

@@ -97,7 +97,9 @@ def churn(
             if max_negative_flips is None
             else f", {allowed:,} with negative flips <= {max_negative_flips:g}"
         )
-        sink.table(table.slice(0, top or TOP), f"Replacements of {old} on {examples}{limit}")
+        shown = table.slice(0, top or TOP)
+        part = f"; {shown.num_rows:,} of {table.num_rows:,} are shown" * (shown.num_rows < table.num_rows)
+        sink.table(shown, f"Replacements of {old} on {examples}{limit}{part}")
         return
     found = ds.churn(opened, old, new, split=split, where=where, by=by or None, level=level)
     if sink.fmt == "table":

@@ -103,4 +103,7 @@ def _next(result: DemoResult) -> str:
         f"  dissensus pairs {store} --top 10 --split report --min-accuracy {low:.2f}\n"
         f"  dissensus matrix {store} --measure error_consistency --split report\n"
         f"  dissensus ensemble {store} --size 5 --metric nll --no-replacement\n"
+        f"  dissensus why {store} --size 5\n"
+        f"  dissensus study {store} --base {result.findings.band.base} --out {result.data}-study"
+        "    (needs matplotlib)\n"
     )

@@ -69,12 +69,12 @@ def _summary(found: Duo, where: str, *, to_file: bool) -> str:
         f"{m}: temperature {found.temperatures[m]:.4g}, its calibrated logits count {found.weights[m]:.3f}"
         for m in found.models
     ]
-    for metric, unit, scale in (
-        ("accuracy", "points of accuracy", 100),
-        ("nll", "nats of log-likelihood", 1),
+    for metric, unit, scale, digits in (
+        ("accuracy", "points of accuracy", 100, 2),
+        ("nll", "nats of log-likelihood", 1, 4),
     ):
         gain = found.intervals[metric]
-        value, low, high = (f"{scale * x:+.4g}" for x in (gain.gain, gain.low, gain.high))
+        value, low, high = (f"{scale * x:+.{digits}f}" for x in (gain.gain, gain.low, gain.high))
         lines.append(f"Gain over {gain.versus}: {value} {unit}, {gain.level:.0%} interval [{low}, {high}]")
     if found.splits["same_examples"]:
         lines.append("Caution: fitted and reported on shared examples; these numbers are too good.")

@@ -34,7 +34,7 @@ def _found(best: Ensemble, where: str, to_file: bool) -> str:
     table = best.curve
     if "bags" in best.search and best.stability is not None:
         table, title = best.stability, f"{title}, {best.search['bags']} bags: how often each model is chosen"
-    elif len(best.members) < table.num_rows:
+    elif best.combine != "votes" and best.certificate is None and len(best.members) < table.num_rows:
         title += "; a member chosen again gets more weight"
     return render(table, title, to_file=to_file)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .output import Sink, output_options
+
+if TYPE_CHECKING:
+    from dissensus.bench.planner import Prediction
 
 
 @click.command()
@@ -19,7 +23,9 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
 
     The first time a job is asked for, it is measured on this machine at a few small sizes, in about half a
     minute; the measurements are kept in the user's cache folder. Predicted is the time of a warm process
-    whose files are in memory. Ingest is the loop around the models, without what they compute.
+    whose files are in memory. Ingest is the loop around the models, without what they compute. The store is
+    counted as if every model had its logits; the last column of the table is the number of logits over that
+    of the largest measurement: a forecast far above 1 is a guess.
 
     \b
     Examples:
@@ -28,19 +34,38 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
     """
     import pyarrow as pa
 
-    from dissensus.bench.planner import Prediction, predict
     from dissensus.bench.planner import calibrate as measured
+    from dissensus.bench.planner import predict
 
     sink = Sink(fmt, out, force)
     m, n, c = _size(size)
-    found: Prediction = predict(job, m, n, c, measured(job, again=calibrate, progress=True))
+    found = predict(job, m, n, c, measured(job, again=calibrate, progress=True))
     if found.beyond > 100:
         click.echo(
             f"Note: {found.beyond:,.0f} times as many logits as the largest measurement had: a guess; "
             "measure a larger size with dissensus bench sweep",
             err=True,
         )
-    sink.table(pa.Table.from_pylist([vars(found)]), "Expected on this machine", record=vars(found))
+    if sink.fmt == "table":
+        sink.table(pa.Table.from_pylist([_readable(found)]), "Expected on this machine")
+    else:
+        sink.table(pa.Table.from_pylist([vars(found)]), record=vars(found))
+
+
+def _readable(found: Prediction) -> dict[str, Any]:
+    """The forecast in units for people."""
+    from dissensus.ingest.streaming.plan_text import duration, told
+
+    return {
+        "job": found.job,
+        "models": found.models,
+        "examples": found.examples,
+        "classes": found.classes,
+        "time": f"{found.seconds:.2f} s" if found.seconds < 10 else duration(found.seconds),
+        "memory": told(found.memory_bytes),
+        "store_with_logits": told(found.store_bytes),
+        "against_measured": f"x {found.beyond:.2f}" if found.beyond < 10 else f"x {found.beyond:,.0f}",
+    }
 
 
 def _size(text: str) -> tuple[int, int, int]:

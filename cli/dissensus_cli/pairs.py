@@ -197,7 +197,7 @@ def pairs(
     title += f" on {on_examples(opened, n, split, where)}, {listing.order(result)}"
     for name, count in undefined.items():
         if count:
-            click.echo(f"{name} is undefined for {count} pairs", err=True)
+            click.echo(f"Note: {name} is undefined for {count:,} pairs", err=True)
     sink.table(readable(table) if sink.fmt == "table" else table, title)
 
 

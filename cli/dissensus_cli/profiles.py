@@ -100,9 +100,10 @@ def profiles(
         if shown.num_rows < found.num_rows
         else f"{found.num_rows:,}"
     )
+    noun = "example" if found.num_rows == 1 else "examples"
     what = f" that {ONLY[only]}" if only else ""
     of = on_examples(opened, table.num_rows, split, where)
-    title = f"{part} examples{what}, by {by}; of all {of}\n{summary(table)}"
+    title = f"{part} {noun}{what}, by {by}; of all {of}\n{summary(table)}"
     sink.table(shown, title)
 
 

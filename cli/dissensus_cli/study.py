@@ -109,7 +109,8 @@ def _text(found: Study) -> str:
     lines = [f"  {name}: {title}" for name, (title, _) in found.titles.items()]
     lines += [f"  {name} is left out: {why}" for name, why in found.left_out.items()]
     below = (
-        "A claim gets the verdict that its main views (*) share; confounds are in claims.md.\n\nFigures:\n"
+        "A claim gets the verdict that its main views (*) share; what each claim says, the units of the\n"
+        "estimates and what confounds them are in claims.md.\n\nFigures:\n"
     )
     return render(_claims(found), title, to_file=False) + below + "\n".join(lines) + "\n"
 

@@ -33,7 +33,7 @@ class Progress:
 
     def __init__(self, total: int, label: str, enabled: bool = True, lines: bool = False) -> None:
         self._total, self._label = total, label
-        self._done, self._status = 0, ""
+        self._done, self._told, self._status = 0, 0, ""
         self._bar: Any = None
         self._enabled, self._lines = enabled, lines
         self._start = self._shown = time.monotonic()
@@ -60,14 +60,14 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif self._enabled and self._shown != self._start:  # end a job that was long enough to be reported
+        elif self._enabled and 0 < self._told < self._done:  # end a job that was long enough to be reported
             self._line()
 
     def _rate(self) -> float:
         return self._done / max(time.monotonic() - self._start, 1e-9)
 
     def _line(self) -> None:
-        self._shown = time.monotonic()
+        self._shown, self._told = time.monotonic(), self._done
         rate = self._rate()
         left = (
             f", {_duration((self._total - self._done) / rate)} left"
