@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dissensus.bench.machine import machine_name as machine_name
-from dissensus.bench.machine import versions as versions
+from dissensus.run.machine import machine_name as machine_name
+from dissensus.run.machine import versions as versions
 
 
 def write_result(folder: Path, name: str, report: Mapping[str, Any]) -> Path:

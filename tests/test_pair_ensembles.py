@@ -205,7 +205,7 @@ def test_refusals(real_like, monkeypatch):
         ds.pairwise(real_like, "improvement", calibrate=1)
     with pytest.raises(UnknownName, match="unknown split 'fitt'; did you mean fit"):
         ds.pairwise(real_like, "improvement", calibrate="fitt")
-    with pytest.raises(ArgumentError, match="improvement need probabilities, which are read on this machine"):
+    with pytest.raises(ArgumentError, match="improvement need probabilities, which are read and summed"):
         ds.pairwise(real_like, "improvement", scheduler="tcp://nowhere:1")
     monkeypatch.setattr(ours, "available_bytes", lambda: 1000)
     with pytest.raises(ArgumentError, match=r"^ensembles of all pairs of 8 models need .* name fewer models"):

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dissensus.errors import DissensusError
+from dissensus.run.machine import machine_name
 
 from .cell import Cell
 from .costs import CostModel
 from .jobs import Job, job_of, store_bytes
-from .machine import machine_name
 from .results import DONE, Row, read_rows
 from .sweep import Sweep
 

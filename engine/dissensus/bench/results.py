@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dissensus.errors import ArgumentError
+from dissensus.run.machine import machine_name, versions
 from dissensus.store.files import write_file
 from dissensus.store.times import now
 
 from .cell import Cell, Taken
-from .machine import machine_name, versions
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 SCHEMA = pa.schema(
