@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .output import render, to_json
+from .output import to_json
 from .queries import LABELS, STORE
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from dissensus.explain.study import Study
-
-SHOWN = ("claim", "verdict", "sample", "estimate", "interval", "n", "says")
 
 
 @click.command()
@@ -105,27 +102,26 @@ def study(
 
 def _text(found: Study) -> str:
     """Claims, what is to be known of them, and what each figure finds."""
-    title = "\n".join([found.record["sample"], *found.notes])
-    lines = [f"  {name}: {title}" for name, (title, _) in found.titles.items()]
-    lines += [f"  {name} is left out: {why}" for name, why in found.left_out.items()]
+    notes = [found.record["sample"], *found.notes]
+    figures = [f"  {name}: {title}" for name, (title, _) in found.titles.items()]
+    figures += [f"  {name} is left out: {why}" for name, why in found.left_out.items()]
     below = (
-        "A claim gets the verdict that its main views (*) share; what each claim says, the units of the\n"
-        "estimates and what confounds them are in claims.md.\n\nFigures:\n"
+        "A claim gets the verdict that its main views (*) share; what confounds it is in claims.md.\n"
+        "Intervals are of 95 %."
     )
-    return render(_claims(found), title, to_file=False) + below + "\n".join(lines) + "\n"
+    return "\n".join([*notes, *_claims(found), "", below, "", "Figures:", *figures]) + "\n"
 
 
-def _claims(found: Study) -> pa.Table:
-    """The table of claims as people read it."""
-    import pyarrow as pa
-
-    rows, last = [], ""
-    for row in found.tables["claims"].to_pylist():
-        again, last = row["claim"] == last, row["claim"]
-        bounds = "–" if row["low"] is None else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-        rows.append(
-            row
-            | {"interval": bounds, "sample": row["sample"] + ("*" if row["main"] else "")}
-            | ({"claim": "", "verdict": ""} if again else {})
-        )
-    return pa.Table.from_pylist(rows).select(SHOWN)
+def _claims(found: Study) -> list[str]:
+    """Each claim with its verdict, and below it the views that decide."""
+    lines: list[str] = []
+    for claim, views in groupby(found.tables["claims"].to_pylist(), key=lambda row: row["claim"]):
+        rows = list(views)
+        lines += [f"\n{rows[0]['verdict'].upper()}  {claim}: {rows[0]['statement']}"]
+        named = [row["sample"] + ("*" if row["main"] else "") for row in rows]
+        wide = max(map(len, named))
+        for row, name in zip(rows, named, strict=True):
+            value = "–" if row["estimate"] is None else f"{row['estimate']:+.3f}"
+            bounds = "no interval" if row["low"] is None else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+            lines.append(f"  {name:<{wide}}  {value} {bounds:<16}  {row['unit']}, n = {row['n']:,}")
+    return lines
