@@ -20,7 +20,7 @@ from .certified import CertifiedRunning
 from .gram import Gram
 from .running import Block, FullRunning, Running, VoteRunning
 from .views import ROWS as VIEW_ROWS
-from .views import Views, codes_dtype, views_bytes
+from .views import Views, views_bytes
 
 BLOCK_BYTES = 64 << 20  # probabilities of all candidates on one block of rows
 
@@ -96,7 +96,7 @@ class MemberScores:
         self.n_classes = store.n_classes
         self._rows = rows
         self._logits = [store.logits(m) for m in model_ids]
-        self._tables = [self._table(codes_dtype(store), temperatures[m]) for m in model_ids]
+        self._tables = [self._table(kernel.dtype_of_codes(store.dtype), temperatures[m]) for m in model_ids]
         budget = available_bytes() // 2 if budget_bytes is None else budget_bytes
         needed = views_bytes(len(model_ids), self.truth, self.n_classes, self._of_logits)
         needed += len(rows) * self.n_classes * 8

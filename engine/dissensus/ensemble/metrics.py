@@ -19,6 +19,7 @@ from .gram import BRIER_ONE, Gram
 
 if TYPE_CHECKING:
     from .selection import Selection
+    from .weights import Weights
 
 Indices = NDArray[np.intp]
 Integers = NDArray[Any]  # int64, or Python integers
@@ -108,25 +109,31 @@ def _brier_values(state: Selection) -> NDArray[np.float64]:
     return out
 
 
-ACCURACY = Metric(
-    name="accuracy",
-    summary="share of examples right",
-    rises=True,
-    if_added=_hits_if_added,
-    leaders=lambda state, candidates: state.running.leaders(candidates, state.weights.each),
-    now=lambda state: int(state.weights.each[state.right].sum()),
-    value=lambda state, score: score / state.weights.total,
-    values=lambda state: state.right * (state.weights.each * (len(state.right) / state.weights.total)),
-)
-BALANCED_ACCURACY = Metric(
-    name="balanced_accuracy",
-    summary="mean over classes of the share right",
-    rises=True,
-    if_added=_balanced_if_added,
-    leaders=lambda state, candidates: state.running.leaders(candidates, state.balanced.each),
-    now=lambda state: int(state.balanced.each[state.right].sum()),
-    value=lambda state, score: score / state.balanced.total,
-    values=lambda state: state.right * (state.balanced.each * (len(state.right) / state.balanced.total)),
+def _share_right(
+    name: str,
+    summary: str,
+    if_added: Callable[[Selection, Indices], Integers],
+    weights: Callable[[Selection], Weights],
+) -> Metric:
+    """Share of the examples right, each counted by a whole-number weight."""
+    return Metric(
+        name=name,
+        summary=summary,
+        rises=True,
+        if_added=if_added,
+        leaders=lambda state, candidates: state.running.leaders(candidates, weights(state).each),
+        now=lambda state: int(weights(state).each[state.right].sum()),
+        value=lambda state, score: score / weights(state).total,
+        values=lambda state: state.right * (weights(state).each * (len(state.right) / weights(state).total)),
+    )
+
+
+ACCURACY = _share_right("accuracy", "share of examples right", _hits_if_added, lambda state: state.weights)
+BALANCED_ACCURACY = _share_right(
+    "balanced_accuracy",
+    "mean over classes of the share right",
+    _balanced_if_added,
+    lambda state: state.balanced,
 )
 NLL = Metric(
     name="nll",

@@ -87,7 +87,7 @@ class Views:
         """
         views = cls.empty(store.truth.take(rows), store.n_classes, len(model_ids))
         logits = [store.logits(m) for m in model_ids]
-        tables = [kernel.exponentials(codes_dtype(store), temperatures[m]) for m in model_ids]
+        tables = [kernel.exponentials(kernel.dtype_of_codes(store.dtype), temperatures[m]) for m in model_ids]
         for block in read_blocks(logits, rows, ROWS):
             for m, centred in enumerate(block.centred):
                 views.fill(m, block.start, block.stop, kernel.codes_of(centred), tables[m])
@@ -141,8 +141,3 @@ def views_bytes(n_models: int, truth: Truth, n_classes: int, logits: bool = Fals
     size = 8 if logits else 4
     each = view_kernel.ranks_of(n_classes) * (size + view_kernel.class_dtype(n_classes).itemsize) + size
     return n_models * ((each + 8 * (not logits)) * len(truth) + size * len(truth.classes))
-
-
-def codes_dtype(store: Store) -> np.dtype[Any]:
-    """Dtype of a store's rows as kernels take them."""
-    return np.dtype(np.uint16 if store.dtype == "float16" else np.float32)

@@ -82,7 +82,7 @@ class _Calibrated:
         self, store: Store, model_ids: Sequence[str], rows: Rows, temperatures: Mapping[str, float]
     ) -> None:
         self.truth = store.truth.take(rows)
-        codes = np.dtype(np.uint16 if store.dtype == "float16" else np.float32)
+        codes = kernel.dtype_of_codes(store.dtype)
         self._tables = [kernel.exponentials(codes, temperatures[m]) for m in model_ids]
 
     def rows(self, model: int, span: slice, stored: NDArray[Any]) -> Q:

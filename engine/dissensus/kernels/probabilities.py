@@ -36,6 +36,11 @@ def codes_of(centred: NDArray[Any]) -> Codes:
     return centred.view(np.uint16) if centred.dtype == np.float16 else centred
 
 
+def dtype_of_codes(stored: str) -> np.dtype[Any]:
+    """Dtype of the codes of a store that keeps logits as "float16" or "float32"."""
+    return np.dtype(np.uint16 if stored == "float16" else np.float32)
+
+
 def exponentials(codes_dtype: np.dtype[Any], temperature: float) -> Table:
     """Table of exp(z / T) by float16 bit pattern (32,768 float64), or just [T] for float32 rows.
 

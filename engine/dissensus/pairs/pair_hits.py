@@ -252,7 +252,7 @@ def pair_hits(
     """
     step = _step(len(models), store.n_classes, len(rows))
     hits = PairHits(len(models), store.n_classes, certify=certify)
-    dtype = np.dtype(np.uint16 if store.dtype == "float16" else np.float32)
+    dtype = probabilities.dtype_of_codes(store.dtype)
     tables = [probabilities.exponentials(dtype, temperatures[m.model_id]) for m in models]
     with Progress(len(rows), "examples of pair ensembles", enabled=progress) as bar:
         for block in read_blocks([model.logits() for model in models], rows):
