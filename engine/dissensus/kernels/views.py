@@ -99,6 +99,16 @@ def _fill_view(
 
 
 @kernel
+def _put(values: Any, first: Any, value: Any, c: Any) -> None:
+    """Put a value larger than the last one in its place, behind equal ones; the last one falls out."""
+    k = len(values) - 1
+    while k > 0 and value > values[k - 1]:
+        values[k], first[k] = values[k - 1], first[k - 1]
+        k -= 1
+    values[k], first[k] = value, c
+
+
+@kernel
 def _largest(row: Any, table: Any, powers: Any, first: Any) -> float:
     """Put the largest exp(z / T) and their classes in order; 0.0 where there are too few. Returns the sum.
 
@@ -111,11 +121,7 @@ def _largest(row: Any, table: Any, powers: Any, first: Any) -> float:
         power = exp_of(row[c], table)
         total += power
         if power > powers[last]:
-            k = last
-            while k > 0 and power > powers[k - 1]:
-                powers[k], first[k] = powers[k - 1], first[k - 1]
-                k -= 1
-            powers[k], first[k] = power, c
+            _put(powers, first, power, c)
     powers[last] = max(powers[last], 0.0)
     return total
 
@@ -161,11 +167,7 @@ def _fill_logit_view(
             for c in range(codes.shape[1]):
                 value = scaled_of(codes[n, c], table)
                 if value > values[n_ranks]:
-                    k = n_ranks
-                    while k > 0 and value > values[k - 1]:
-                        values[k], first[k] = values[k - 1], first[k - 1]
-                        k -= 1
-                    values[k], first[k] = value, c
+                    _put(values, first, value, c)
             for k in range(n_ranks):
                 top_classes[n, k, m], top[n, k, m] = first[k], values[k]
             tail[n, m] = max(values[n_ranks], np.int64(floor))
