@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -272,12 +273,28 @@ def test_sizes_of_any_integer_kind(small_zoo):
     assert ds.greedy(small_zoo, np.int64(2)).members == ds.greedy(small_zoo, 2).members
 
 
-def test_memory_budget_is_what_the_system_has_left():
-    from dissensus.run.memory import available_bytes
+def test_memory_budget_is_what_the_system_or_the_container_has_left(tmp_path, monkeypatch):
+    from dissensus.run import memory
 
-    before = available_bytes()
-    held = np.ones(1 << 30, np.uint8)  # far more than what other processes take meanwhile
-    assert 0 < available_bytes() < before - held.nbytes // 4
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 7000 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    assert memory.available_bytes() == 7000 * 1024
+    for name, text in {"max": "6000000\n", "current": "5000000\n", "stat": "anon 1\nfile 900000\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory.available_bytes() == 6_000_000 - 5_000_000 + 900_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available_bytes() == 7000 * 1024
+    (tmp_path / "meminfo").unlink()
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    assert memory.available_bytes() == half
+
+
+def test_peak_of_a_job_is_at_least_what_it_filled():
+    from dissensus.run.memory import peak_of
+
+    grown = peak_of(lambda: np.ones(1 << 28, np.uint8))
+    assert grown is None or grown >= (1 << 28) * 0.9
 
 
 def test_hard_labels_are_no_candidates(small_zoo):

