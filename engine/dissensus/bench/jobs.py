@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,8 +66,14 @@ def store_bytes(models: int, examples: int, classes: int) -> int:
     return models * (shard + columns + DESCRIPTION_BYTES) + examples * EXAMPLE_BYTES
 
 
-def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int]) -> None:
-    """Write models into a store block by block, as inference would; those that are there stay."""
+def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int], end: float = float("inf")) -> None:
+    """Write models into a store block by block, as inference would; those that are there stay.
+
+    Raises
+    ------
+    TimeoutError
+        The monotonic clock passed `end`; whole models stay, and so does what was written of the last.
+    """
     step = max(1, (8 << 20) // (4 * zoo.n_classes))
     for m in models:
         model_id = zoo.model_ids[m]
@@ -76,6 +83,8 @@ def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int]) -> None:
         fingerprint = {"weights": f"synthetic, seed {zoo.seed}, model {m}"}
         with store.writer(model_id, fingerprint=fingerprint, metadata=metadata) as writer:
             for start in range(writer.position, zoo.n_examples, step):
+                if time.monotonic() > end:
+                    raise TimeoutError(f"the time was over when {m:,} models were in the store")
                 writer.append(zoo.logits(m, start, min(start + step, zoo.n_examples)))
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dissensus.errors import DissensusError
-from dissensus.run.machine import machine_name
 
 from .cell import Cell
 from .costs import CostModel
+from .estimates import calibration_folder
 from .jobs import Job, job_of, store_bytes
-from .results import DONE, Row, read_rows
+from .results import DONE, Row
 from .sweep import Sweep
 
 
@@ -69,14 +66,13 @@ def calibrate(job: str, *, again: bool = False, progress: bool = False) -> list[
     list of dict
         Rows as in a sweep.
     """
-    folder = _cache() / re.sub(r"[^a-z0-9]+", "-", machine_name().lower()).strip("-")
     cells = tuple(Cell(job, *size) for size in job_of(job).calibration)
-    measuring = Sweep(cells, folder / job)
+    measuring = Sweep(cells, calibration_folder(job))
     if again:
         measuring.results.unlink(missing_ok=True)
     if measuring.left():
         measuring.run(progress=progress)
-    return [row for row in read_rows(measuring.results) if row["status"] == DONE]
+    return [row for row in measuring.rows() if row["status"] == DONE]
 
 
 def predict(job: str, models: int, examples: int, classes: int, rows: list[Row]) -> Prediction:
@@ -103,8 +99,3 @@ def predict(job: str, models: int, examples: int, classes: int, rows: list[Row])
         store_bytes=store_bytes(*size),
         beyond=models * examples * classes / most,
     )
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "dissensus" / "calibration"

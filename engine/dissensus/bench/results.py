@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dissensus.store.times import now
 
 from .cell import Cell, Taken
 
+RESULTS = "sweep.parquet"
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 SCHEMA = pa.schema(
     [
@@ -46,13 +48,25 @@ def row_of(
 ) -> Row:
     """One row: what was asked, what came of it, on what."""
     row = dict.fromkeys(SCHEMA.names) | vars(cell) | {"status": status, "reason": reason or None}
-    row |= {"predicted_seconds": expected, "measured_at": now(), "machine": machine_name()}
-    return row | {"versions": json.dumps(versions())} | (vars(taken) if taken else {})
+    row |= {"predicted_seconds": expected, "measured_at": now()}
+    return row | here() | (vars(taken) if taken else {})
+
+
+@cache
+def here() -> dict[str, str]:
+    """Columns that say on what is measured now: times of other machines or versions are other results."""
+    return {"machine": machine_name(), "versions": json.dumps(versions())}
+
+
+def of_here(rows: Sequence[Row]) -> list[Row]:
+    """Rows that were measured on this machine with these versions."""
+    return [row for row in rows if all(row[name] == value for name, value in here().items())]
 
 
 def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells one measurement from another."""
-    return tuple(row[name] for name in ("job", "models", "examples", "classes", "seed"))
+    """What tells one measurement from another; a cell's is that of its row here."""
+    row = {**here(), **row}
+    return tuple(row[name] for name in ("job", "models", "examples", "classes", "seed", *here()))
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -14,17 +14,30 @@ import pyarrow as pa
 from dissensus.errors import ArgumentError
 from dissensus.run.progress import Progress
 from dissensus.store.catalog import Store
+from dissensus.store.files import writing
 from dissensus.store.locks import FileLock
 
 from .budget import Budget
 from .cell import Cell, measure
-from .costs import CostModel
+from .estimates import calibrations, expected_seconds, filling_seconds, models_in
 from .growth import SIZES, exponents
 from .jobs import JOBS, empty_store, fill, job_of, store_bytes
-from .results import DONE, FAILED, SCHEMA, SKIPPED, Row, key, read_rows, row_of, write_rows
+from .results import (
+    DONE,
+    FAILED,
+    RESULTS,
+    SCHEMA,
+    SKIPPED,
+    Row,
+    key,
+    of_here,
+    read_rows,
+    row_of,
+    write_rows,
+)
 
 LOCK = ".sweep-lock"
-RESULTS, STORES = "sweep.parquet", ".sweep-stores"  # taken away again: no name of a user's own folder
+STORES = ".sweep-stores"  # taken away again: no name of a user's own folder
 
 
 @dataclass(frozen=True)
@@ -51,8 +64,8 @@ class Sweep:
         return self.folder / RESULTS
 
     def rows(self) -> list[Row]:
-        """What has been measured so far."""
-        return read_rows(self.results)
+        """What has been measured so far, on this machine with these versions; the file may hold more."""
+        return of_here(read_rows(self.results))
 
     def left(self) -> list[Cell]:
         """Cells that are not done."""
@@ -65,16 +78,23 @@ class Sweep:
         return max((_disk(cell) for cell in self.left()), default=0.0)
 
     def plan(self) -> pa.Table:
-        """One row a cell that is left: its size on disk, and time where like cells have been measured."""
-        rows, out = self.rows(), []
+        """One row a cell that is left: bytes of its store, and seconds to fill it and of the job.
+
+        Seconds are null where neither this sweep nor a calibration has measured the job (`dissensus plan`);
+        `fits` is about the disk.
+        """
+        rows, out, there = self._known(), [], dict[Path, int]()
         for cell in self.left():
-            expected = _expected(cell, rows)
+            path = self._store(cell)
+            filling = filling_seconds(cell, there.get(path, 0), rows)
+            if not job_of(cell.job).makes_store:
+                there[path] = max(cell.models, there.get(path, 0))
+            times = {"filling_seconds": filling, "seconds": expected_seconds(cell, rows)}
             fits = _disk(cell) <= self.budget.disk_bytes
-            out.append({**_sizes(cell), "disk_bytes": int(_disk(cell)), "seconds": expected, "fits": fits})
-        names = [*(SCHEMA.field(n) for n in ("job", *SIZES)), ("disk_bytes", pa.int64())]
-        return pa.Table.from_pylist(
-            out, schema=pa.schema([*names, ("seconds", pa.float64()), ("fits", pa.bool_())])
-        )
+            out.append({**_sizes(cell), "disk_bytes": int(_disk(cell)), **times, "fits": fits})
+        types = {"disk_bytes": pa.int64(), "filling_seconds": pa.float64(), "seconds": pa.float64()}
+        names = [SCHEMA.field(n) for n in ("job", *SIZES)]
+        return pa.Table.from_pylist(out, schema=pa.schema([*names, *types.items(), ("fits", pa.bool_())]))
 
     def run(self, progress: bool = False) -> pa.Table:
         """Measure what is left; every result is on disk before the next measurement starts.
@@ -89,8 +109,9 @@ class Sweep:
         WriterBusy
             Another process measures into this folder.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + self.budget.seconds
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         busy = f"another process measures into {self.folder}: wait for it, or choose another folder"
         lock = FileLock(self.folder / LOCK, busy)  # each takes the stores away that it finds
         try:
@@ -122,25 +143,35 @@ class Sweep:
 
     def _group(self, cells: Sequence[Cell], end: float, done: Callable[[Cell], None]) -> None:
         """Cells that share a store, which is filled as their number of models grows and then taken away."""
-        stores = self.folder / STORES
-        stores.mkdir(exist_ok=True)
-        path = stores / f"{cells[0].examples}-{cells[0].classes}-{cells[0].seed}.zoo"
+        path = self._store(cells[0])
+        path.parent.mkdir(exist_ok=True)
         try:
             for cell in cells:
                 self._keep(self._measured(cell, path, end))
                 done(cell)
         finally:
-            shutil.rmtree(stores, ignore_errors=True)
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+    def _store(self, cell: Cell) -> Path:
+        return self.folder / STORES / f"{cell.examples}-{cell.classes}-{cell.seed}.zoo"
+
+    def _known(self) -> list[Row]:
+        """Measurements to foretell by: those of the sweep, and calibrations of jobs that it has none of."""
+        own = self.rows()
+        measured = {row["job"] for row in own if row["status"] == DONE}
+        return own + [row for row in calibrations() if row["job"] not in measured]
 
     def _measured(self, cell: Cell, path: Path, end: float) -> Row:
-        expected = _expected(cell, self.rows())
-        reason = self._reason(cell, expected, end - time.monotonic())
+        rows = self._known()
+        expected = expected_seconds(cell, rows)
+        filling = filling_seconds(cell, models_in(path), rows)
+        reason = self._reason(cell, expected, filling, end - time.monotonic())
         if reason:
             return row_of(cell, SKIPPED, reason=reason, expected=expected)
         try:
             if not job_of(cell.job).makes_store:
                 store = Store(path) if path.exists() else empty_store(cell.zoo, path)
-                fill(store, cell.zoo, range(cell.models))
+                fill(store, cell.zoo, range(cell.models), end)
             left = max(end - time.monotonic(), 1.0)
             return row_of(cell, DONE, taken=measure(cell, path, left), expected=expected)
         except TimeoutError as error:
@@ -148,19 +179,20 @@ class Sweep:
         except (RuntimeError, OSError) as error:
             return row_of(cell, FAILED, reason=str(error), expected=expected)
 
-    def _reason(self, cell: Cell, expected: float | None, seconds: float) -> str:
+    def _reason(self, cell: Cell, expected: float | None, filling: float | None, seconds: float) -> str:
         """Why a cell does not fit the budget or the disk; nothing where it does."""
         self.folder.mkdir(parents=True, exist_ok=True)
         room = min(self.budget.disk_bytes, shutil.disk_usage(self.folder).free + _held(self.folder / STORES))
         if _disk(cell) > room:
             return f"needs {_disk(cell) / 2**30:.2f} GiB of disk, {room / 2**30:.2f} GiB are allowed or free"
-        if seconds <= 0 or (expected or 0) > seconds:
+        if seconds <= 0 or (expected or 0) + (filling or 0) > seconds:
             needs = f"about {expected:,.0f} s" if expected else "an unknown time"
+            needs += f" and about {filling:,.0f} s to fill its store" if filling else ""
             return f"needs {needs}, {max(seconds, 0):,.0f} s of the budget are left"
         return ""
 
     def _keep(self, row: Row) -> None:
-        rows = [other for other in self.rows() if key(other) != key(row)]
+        rows = [other for other in read_rows(self.results) if key(other) != key(row)]
         write_rows(self.results, [*rows, row])
 
 
@@ -209,12 +241,6 @@ def sweep(
         Cell(job.name, m, n, c, seed) for n, c in grid for job in known for m in sorted(set(models))
     )
     return Sweep(cells, Path(folder), budget or Budget())
-
-
-def _expected(cell: Cell, rows: Sequence[Row]) -> float | None:
-    like = [row for row in rows if row["job"] == cell.job and row["status"] == DONE]
-    model = CostModel.fit(like, "seconds", job_of(cell.job).seconds)
-    return None if model is None else model.at(cell.models, cell.examples, cell.classes)
 
 
 def _sizes(cell: Cell) -> dict[str, int]:
