@@ -82,15 +82,21 @@ def repeated(job: Callable[[], Any], repeats: int) -> list[float]:
 # by right and wrong answers
 
 
+def store_of_answers(path: Path, models: int, examples: int, classes: int) -> ds.Store:
+    """Models with predicted classes only, right more often on easier examples."""
+    rng = np.random.default_rng(0)
+    labels, ease = rng.integers(0, classes, examples), rng.normal(size=examples)
+    store = ds.create(path, labels, classes=[str(c) for c in range(classes)])
+    for number in range(models):
+        right = ease + rng.normal(size=examples) > rng.uniform(-1.5, 0)
+        other = (labels + rng.integers(1, classes, examples)) % classes
+        store.add(f"m{number:05d}", predictions=np.where(right, labels, other))
+    return store
+
+
 def by_answers(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Times of what predicted classes decide."""
-    rng, n = np.random.default_rng(0), arguments.examples
-    labels, ease = rng.integers(0, arguments.classes, n), rng.normal(size=n)
-    store = ds.create(path, labels, classes=[str(c) for c in range(arguments.classes)])
-    for number in range(arguments.models):
-        right = ease + rng.normal(size=n) > rng.uniform(-1.5, 0)
-        other = (labels + rng.integers(1, arguments.classes, n)) % arguments.classes
-        store.add(f"m{number:05d}", predictions=np.where(right, labels, other))
+    store = store_of_answers(path, arguments.models, arguments.examples, arguments.classes)
     correct = store.correct()
     require_profiles(ds.profiles(store)["discrimination"].to_pylist(), profiles_by_numpy(correct))
     require_flips(ds.replacements(store, "m00000"), store, correct)
@@ -135,21 +141,28 @@ def require_flips(table: Any, store: ds.Store, correct: NDArray[np.bool_]) -> No
 # by logits
 
 
-def by_logits(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Times of `why`, and of what NumPy needs for the same numbers."""
-    rng, shape = np.random.default_rng(1), (arguments.scored_examples, arguments.classes)
+def store_of_scores(path: Path, members: int, examples: int, classes: int) -> ds.Store:
+    """Models whose logits share half of their noise."""
+    rng, shape = np.random.default_rng(1), (examples, classes)
     labels = rng.integers(0, shape[1], shape[0])
     shared = rng.standard_normal(shape, np.float32)
     shared[np.arange(shape[0]), labels] += 4
     store = ds.create(path, labels, classes=[str(c) for c in range(shape[1])])
-    for number in range(arguments.members):
+    for number in range(members):
         store.add(f"m{number:05d}", logits=shared + np.roll(shared, 31 * number + 1, axis=1))
+    return store
+
+
+def by_logits(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Times of `why`, and of what NumPy needs for the same numbers."""
+    store = store_of_scores(path, arguments.members, arguments.scored_examples, arguments.classes)
     members, rows = store.model_ids, store.rows("report")
     logits = [store.logits(m).take(rows).astype(np.float32) for m in members]
-    require_why(ds.why(store, members, calibrate=False), *why_by_numpy(logits, labels[rows]))
+    labels = store.truth.first[rows].astype(np.int64)
+    require_why(ds.why(store, members, calibrate=False), *why_by_numpy(logits, labels))
     return {
         WHY: repeated(lambda: ds.why(store, members, calibrate=False), arguments.repeats),
-        WHY_NUMPY: repeated(lambda: why_by_numpy(logits, labels[rows]), arguments.repeats),
+        WHY_NUMPY: repeated(lambda: why_by_numpy(logits, labels), arguments.repeats),
     }
 
 

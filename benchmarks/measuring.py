@@ -1,12 +1,46 @@
-"""How times are taken: shared by the benchmarks."""
+"""How times are taken, and what every report says of them: shared by the benchmarks."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from machine import machine_name, versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """What every benchmark can be told."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
+    return parser
+
+
+def begin(doc: str | None) -> dict[str, Any]:
+    """What a report says of where and when; called before the work, which would be load."""
+    return {
+        "question": (doc or "").splitlines()[0],
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "machine": machine_name(),
+        "date": time.strftime("%Y-%m-%d"),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": versions(),
+    }
+
+
+def finish(frame: dict[str, Any], **found: Any) -> dict[str, Any]:
+    """Report of what was found; a benchmark whose results differ does not come here."""
+    return {**frame, "equal_results": True, **found}
+
+
+def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Arguments that decide the size, for the report."""
+    return {name: getattr(arguments, name) for name in names}
 
 
 def timed(job: Callable[[], Any]) -> float:

@@ -33,6 +33,7 @@ import numpy as np
 import dissensus as ds
 from machine import machine_name, versions, write_result
 from measuring import forget, timed
+from pair_contests import scored_store
 
 COMMAND, IMPORTS = "dissensus pairs --top 20", "of it, its imports"
 COUNTS, DELTA, DRAWS = "all measures of answers", "all, delta intervals", "kappa, resampled intervals"
@@ -157,7 +158,7 @@ def all_measures(store: ds.Store, measures: list[str], **options: Any) -> None:
 
 def scored(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Times of CAPA from logits on disk, and of its products."""
-    store = left(path, arguments.scored) or store_of_logits(path, arguments)
+    store = left(path, arguments.scored) or scored_store(path.parent, *shape_of_scored(arguments))
     require_capa(store)
     forget(path)
     return {
@@ -167,17 +168,8 @@ def scored(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
     }
 
 
-def store_of_logits(path: Path, arguments: argparse.Namespace) -> ds.Store:
-    """Models that share half of their noise; each is as sure as its logits make it."""
-    rng, shape = np.random.default_rng(1), (arguments.examples, arguments.classes)
-    labels = rng.integers(0, shape[1], shape[0])
-    shared = rng.standard_normal(shape, np.float32)
-    shared[np.arange(shape[0]), labels] += 4
-    store = ds.create(path, labels, classes=[str(c) for c in range(shape[1])])
-    for number in range(arguments.scored):
-        own = np.roll(shared, 31 * number + 1, axis=1)  # as random as new numbers, and made faster
-        store.add(f"m{number:05d}", logits=shared + own)
-    return store
+def shape_of_scored(arguments: argparse.Namespace) -> tuple[int, int, int]:
+    return arguments.scored, arguments.examples, arguments.classes
 
 
 def require_capa(store: ds.Store) -> None:

@@ -115,3 +115,12 @@ READERS: dict[str, Callable[[Zoo], Callable[[], Blocks]]] = {
     "np.load(mmap_mode='r')": open_npy,
 }
 WARM_ONLY = {OURS_AGAIN}  # pages that a process has mapped stay in memory
+
+
+def consume(blocks: Blocks) -> int:
+    """Combine every bit of every block: what a reader only promises is read here, at 30 GB/s."""
+    total = 0
+    for arrays in blocks:
+        for array in arrays:
+            total ^= int(np.bitwise_xor.reduce(array.reshape(-1).view(np.uint16)))
+    return total

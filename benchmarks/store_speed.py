@@ -38,7 +38,7 @@ import dissensus as ds
 from machine import machine_name, versions, write_result
 from measuring import files_of, forget, timed
 from store_peers import FLOOR, OURS, Data, ways
-from store_readers import READ_FLOOR, READERS, WARM_ONLY, Blocks, Zoo, make_zoo
+from store_readers import READ_FLOOR, READERS, WARM_ONLY, Zoo, consume, make_zoo
 
 Times = dict[str, list[float]]
 VERIFY, READ_FILES = "dissensus verify", "reading the files"
@@ -148,15 +148,6 @@ def reading(zoo: Zoo, repeats: int) -> dict[str, Times]:
                 forget(zoo.root) if condition.endswith("cold") else consume(READERS[name](zoo)())
                 rows[name].append(timed(lambda: consume(blocks())))  # noqa: B023
     return times
-
-
-def consume(blocks: Blocks) -> int:
-    """Combine every bit of every block: what a reader only promises is read here, at 30 GB/s."""
-    total = 0
-    for arrays in blocks:
-        for array in arrays:
-            total ^= int(np.bitwise_xor.reduce(array.reshape(-1).view(np.uint16)))
-    return total
 
 
 def verifying(path: Path, repeats: int) -> dict[str, Times]:

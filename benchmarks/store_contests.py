@@ -1,0 +1,108 @@
+"""Comparisons of writing and reading models: the ways of `store_peers.py` and `store_readers.py`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contests import FLOOR, OWN, PEER, Comparison, Way
+from store_peers import OURS, WAYS, Data
+from store_peers import Way as Written
+from store_readers import READ_FLOOR, READERS, Zoo, consume, make_zoo
+
+
+@dataclass(frozen=True)
+class Place:
+    """Data, and a folder to write it below."""
+
+    data: Data
+    root: Path
+
+
+def one_model(place: Path, examples: int, classes: int) -> Place:
+    return Place(Data.of(examples, classes), place)
+
+
+def written(way: Written) -> Callable[[Place], Callable[[], Any]]:
+    """Set up in a folder of its own; the one before is taken away."""
+
+    def prepare(place: Place) -> Callable[[], Any]:
+        for old in place.root.iterdir():
+            shutil.rmtree(old)
+        folder = Path(tempfile.mkdtemp(dir=place.root))
+        opened = way.prepare(place.data, folder)
+
+        def run() -> tuple[Written, Path, int]:
+            way.write(opened, place.data, folder)
+            return way, folder, place.data.rows.size
+
+        return run
+
+    return prepare
+
+
+def read_back(found: tuple[Written, Path, int]) -> bytes:
+    """What was written; the floor keeps derived columns behind the rows."""
+    way, folder, size = found
+    return bytes(np.asarray(way.read(folder)).reshape(-1)[:size].tobytes())
+
+
+def same_bytes(name: str, found: Any, ours: Any) -> None:
+    if found != ours:
+        raise AssertionError(f"{name} does not give back what the store does")
+
+
+def kind_of(name: str) -> str:
+    return FLOOR if name.startswith("raw") else OWN if name.startswith(OURS) else PEER
+
+
+WRITING = Comparison(
+    "writing a model",
+    "How close to a raw write does the store write a model, and how far ahead of other formats?",
+    one_model,
+    small={"examples": 60, "classes": 12},
+    large={"examples": 50_000, "classes": 1_000},
+    ways={
+        name: Way(written(WAYS[name]), read_back, kind_of(name), WAYS[name].once, True, WAYS[name].needs)
+        for name in sorted(WAYS, key=lambda name: name != OURS)
+    },
+    equal=same_bytes,
+    scaled=tuple({"examples": n, "classes": 1_000} for n in (3_000, 12_000, 50_000)),
+)
+
+
+def some_models(place: Path, models: int, examples: int, classes: int) -> Zoo:
+    return make_zoo(place, Data.of(examples, classes), models)
+
+
+def read_all(open_zoo: Callable[[Zoo], Callable[[], Any]]) -> Callable[[Zoo], Callable[[], int]]:
+    def prepare(zoo: Zoo) -> Callable[[], int]:
+        blocks = open_zoo(zoo)
+        return lambda: consume(blocks())
+
+    return prepare
+
+
+READING = Comparison(
+    "reading all models",
+    "How close to raw reads does the store read blocks of all models, and how far ahead of other formats?",
+    some_models,
+    small={"models": 3, "examples": 90, "classes": 12},
+    large={"models": 8, "examples": 50_000, "classes": 1_000},
+    ways={
+        name: Way(
+            read_all(READERS[name]),
+            kind=FLOOR if name == READ_FLOOR else OWN if name.startswith(OURS) else PEER,
+            fresh=True,
+        )
+        for name in sorted(READERS, key=lambda name: name != OURS)
+    },
+    equal=same_bytes,
+)
+STORAGE = (WRITING, READING)
