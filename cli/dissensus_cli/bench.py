@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -33,6 +34,7 @@ def bench() -> None:
     \b
     Examples:
       dissensus bench sweep --models 20,40 --examples 2000 --classes 10 --plan
+      dissensus bench plot sweep --out pictures
     """
 
 
@@ -100,9 +102,10 @@ def sweep(
         return
     click.echo(title, err=True)
     table = one.run(progress=True)
+    failed = table["status"].to_pylist().count("failed")
     if sink.fmt != "table":
         sink.table(table)
-        return
+        sys.exit(1 if failed else 0)
     for row in table.to_pylist():
         if row["reason"]:
             sizes = " x ".join(f"{row[name]:,}" for name in ("models", "examples", "classes"))
@@ -121,3 +124,37 @@ def sweep(
     growth = "Exponents of growth: twice the size takes 2 to this power as much"
     parts = ((table.select(shown), f"Results, also in {one.results}"), (one.growth(), growth))
     sink.send("\n".join(render(part, name, to_file=out is not None) for part, name in parts))
+    sys.exit(1 if failed else 0)
+
+
+@bench.command()
+@click.argument("sweep", type=click.Path(path_type=Path), metavar="SWEEP")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the pictures.  [default: that of the sweep]",
+)
+@click.option("--force", is_flag=True, help="Overwrite pictures.")
+def plot(sweep: Path, out: Path | None, force: bool) -> None:
+    """Pictures of a sweep: time and memory of each job against every size that varies, PNG and SVG.
+
+    SWEEP is the folder of a sweep, or its Parquet file. Only measurements of the machine and the versions of
+    the last one are shown. Needs matplotlib: pip install 'dissensus[plots]'.
+
+    \b
+    Examples:
+      dissensus bench plot sweep --out pictures
+    """
+    from dissensus.bench.pictures import file_name, pictures, sweep_rows
+    from dissensus.plots import rendered, require_plots
+    from dissensus.store.files import writing
+
+    require_plots()
+    folder = out or (sweep if sweep.is_dir() else sweep.parent)
+    drawn = pictures(sweep_rows(sweep))
+    wanted = {folder / f"{file_name(job)}.{end}": (job, end) for job in drawn for end in ("png", "svg")}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    sinks = {path: Sink(end, path, force, ("png", "svg")) for path, (_, end) in wanted.items()}
+    for path, (job, end) in wanted.items():
+        sinks[path].send(rendered(drawn[job], end))
