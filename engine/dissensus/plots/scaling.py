@@ -13,9 +13,13 @@ from .picture import STYLE, require_plots
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_COLUMNS = 3
-LEFT, GAP = 0.75, 0.75  # inches beside a panel, for the labels of its axis
-PANEL = 2.5  # height of a panel
+LEFT = 0.75  # inches beside a panel, for the labels of its axis
+PANEL, ABOVE = 2.5, 0.45  # height of a panel, and of what is said above it
+SUBS = (  # numbers on the second axis, by how much of it is spanned
+    (6, (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)),
+    (300, (1.0, 2.0, 5.0)),
+    (float("inf"), (1.0,)),
+)
 ENTRY = 1.5 * SMALL * POINT  # height of a line of a legend
 
 
@@ -83,15 +87,15 @@ def scaling(title: str, sample: str, note: str, rows: Sequence[Sequence[Panel]])
 
     entries = max(len(panel.lines) for panel in rows[0])
     below = 0.5 + ENTRY * entries
-    height = len(rows) * (PANEL + 0.3) + below + 0.1
+    height = len(rows) * (PANEL + ABOVE) + below + 0.1
     with rc_context(STYLE):
         frame = Frame(title, sample, note, height, legend=0)
         columns = len(rows[0])
         width = min((WIDTH - 0.3 - columns * LEFT) / columns - 0.1, 5.5)
         for i, row in enumerate(rows):
             for j, panel in enumerate(row):
-                bottom = below + (len(rows) - 1 - i) * (PANEL + 0.3)
-                top = 0.3 + i * (PANEL + 0.3)
+                bottom = below + (len(rows) - 1 - i) * (PANEL + ABOVE)
+                top = ABOVE + i * (PANEL + ABOVE)
                 axes = frame.axes(LEFT + j * (width + LEFT), width, bottom, top, xscale="log", yscale="log")
                 _draw(axes, panel, last=i == len(rows) - 1)
     return frame.figure
@@ -121,7 +125,7 @@ def _draw(axes: Any, panel: Panel, last: bool) -> None:
 
 
 def _ticks(axes: Any, panel: Panel) -> None:
-    """Sizes that were measured on the first axis; powers of ten, and 2 and 5 times these, on the other."""
+    """Sizes that were measured on the first axis; round numbers on the other."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     sizes = sorted({x for line in panel.lines for x in line.x})
@@ -129,8 +133,7 @@ def _ticks(axes: Any, panel: Panel) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     low, high = axes.get_ylim()
-    wide = high / low > 300
-    axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_locator(LogLocator(10, subs=next(subs for most, subs in SUBS if high / low < most)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
