@@ -1,7 +1,7 @@
-"""Render the README's figures from `benchmarks/results`, so that no number in it is typed by hand.
+"""Render the figures of both READMEs from `benchmarks/results`, so that no number in them is typed by hand.
 
     python benchmarks/readme.py          # rewrite the blocks between the markers
-    python benchmarks/readme.py --check  # exit status 1 if they are not current
+    python benchmarks/readme.py --check  # exit status 1 if one is not current
 
 The demo's block is an excerpt of what `dissensus demo --data fashion-mnist` printed, line by line as it was.
 """
@@ -14,10 +14,12 @@ import statistics
 import sys
 from pathlib import Path
 
+from aims import TIMM
+from aims import table as aims_table
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-README = ROOT / "README.md"
-TIMM = "timm, a pass a model"
+READMES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 
 
 def newest(name: str) -> dict:
@@ -322,9 +324,15 @@ def _section(text: str, start: str, stop: str) -> str:
     return text[text.index(start) : text.index(stop)].rstrip()
 
 
+def aims() -> str:
+    """What was aimed at, the farthest from it first."""
+    return aims_table(newest)
+
+
 # pair_workers joins them with its first result of a quiet machine
 BLOCKS = {
     "demo": demo,
+    "aims": aims,
     "faults": faults,
     "pair-counts": pair_counts,
     "pair-queries": pair_queries,
@@ -336,21 +344,26 @@ BLOCKS = {
 }
 
 
-def rendered(readme: str) -> str:
-    """The README with every block between its markers made anew."""
+def rendered(text: str) -> str:
+    """A README with every block between its markers made anew."""
     for name, render in BLOCKS.items():
         pattern = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end -->)", re.S)
-        assert pattern.search(readme), f"README.md has no block {name}"
-        readme = pattern.sub(lambda match, render=render: f"{match[1]}{render()}\n{match[2]}", readme)
-    return readme
+        if pattern.search(text):
+            block = render()
+            text = pattern.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
+    return text
 
 
 def main() -> None:
-    text = README.read_text()
-    current = rendered(text)
+    texts = {path: path.read_text() for path in READMES}
+    lost = [name for name in BLOCKS if not any(f"<!-- {name}: " in text for text in texts.values())]
+    assert not lost, f"no README has the blocks {lost}"
+    stale = {path: new for path, text in texts.items() if (new := rendered(text)) != text}
     if "--check" in sys.argv:
-        sys.exit(0 if current == text else "README.md is not current: run python benchmarks/readme.py")
-    README.write_text(current)
+        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+        sys.exit(f"not current: {names}; run python benchmarks/readme.py" if stale else 0)
+    for path, text in stale.items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -12,38 +12,53 @@ from typing import Any
 
 import click
 
-COMMANDS = {
-    "demo": ("demo", "Train and ingest a real zoo on this machine, and answer which models to combine."),
-    "ingest": ("ingest", "Run models over labelled data and stream their logits into a store."),
-    "create": ("labels", "Make an empty store for the examples of a label file."),
-    "import": ("imports", "Put predictions that exist in files into a store."),
-    "annotate": ("labels", "Add label sets and columns to the examples of a store, or take them away."),
-    "info": ("queries", "What a store holds."),
-    "models": ("queries", "Models of a store with their accuracies."),
-    "pairs": ("pairs", "Pairs of models, the most different first."),
-    "partners": ("partners", "The best partners of every model, of any number of models."),
-    "matrix": ("matrix", "One measure for all pairs, as a matrix."),
-    "heatmap": ("heatmap", "One measure for all pairs, as a clustered picture."),
-    "duplicates": ("duplicates", "Models that give nearly the same classes."),
-    "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
-    "calibrate": ("calibrate", "What calibration changes in every model, and in their ranking."),
-    "duo": ("duo", "Weigh two models: the best pool of both, held-out numbers with an interval."),
-    "why": ("why", "Why an ensemble gains or does not: ledger, members, classes, and what to conclude."),
-    "profiles": ("profiles", "Examples by who gets them right: hard, missed by strong models, odd."),
-    "churn": ("churn", "What a new model breaks that an old one got right; the best replacement."),
-    "specialisation": (
-        "specialisation",
-        "What each of two models is better at, and whether confidence tells.",
-    ),
-    "study": ("study", "The paper's figures and claims on these models, written to a folder."),
-    "plan": ("forecast", "Time, memory and disk a job will take on this machine."),
-    "bench": ("bench", "Measure the engine itself on synthetic zoos of any size."),
-    "verify": ("care", "Check every file of a store against what was committed."),
-    "repair": ("care", "Mend or set aside what is damaged, tidy up after killed writers."),
-    "copy": ("care", "Copy models into a store of their own, or pack them."),
-    "migrate": ("care", "Bring a store of an older format up to date."),
-    "remove": ("care", "Take models out of a store."),
+SECTIONS = {
+    "Begin": {
+        "demo": ("demo", "Train and ingest a real zoo on this machine, and answer which models to combine."),
+    },
+    "Fill a store": {
+        "ingest": ("ingest", "Run models over labelled data and stream their logits into a store."),
+        "create": ("labels", "Make an empty store for the examples of a label file."),
+        "import": ("imports", "Put predictions that exist in files into a store."),
+        "annotate": ("labels", "Add label sets and columns to the examples of a store, or take them away."),
+    },
+    "Ask": {
+        "info": ("queries", "What a store holds."),
+        "models": ("queries", "Models of a store with their accuracies."),
+        "pairs": ("pairs", "Pairs of models, the most different first."),
+        "partners": ("partners", "The best partners of every model, of any number of models."),
+        "matrix": ("matrix", "One measure for all pairs, as a matrix."),
+        "heatmap": ("heatmap", "One measure for all pairs, as a clustered picture."),
+        "duplicates": ("duplicates", "Models that give nearly the same classes."),
+    },
+    "Combine": {
+        "ensemble": ("ensemble", "Choose an ensemble: members, weights, held-out accuracy with an interval."),
+        "calibrate": ("calibrate", "What calibration changes in every model, and in their ranking."),
+        "duo": ("duo", "Weigh two models: the best pool of both, held-out numbers with an interval."),
+    },
+    "Explain": {
+        "why": ("why", "Why an ensemble gains or does not: ledger, members, classes, and what to conclude."),
+        "profiles": ("profiles", "Examples by who gets them right: hard, missed by strong models, odd."),
+        "churn": ("churn", "What a new model breaks that an old one got right; the best replacement."),
+        "specialisation": (
+            "specialisation",
+            "What each of two models is better at, and whether confidence tells.",
+        ),
+        "study": ("study", "The paper's figures and claims on these models, written to a folder."),
+    },
+    "Foresee": {
+        "plan": ("forecast", "Time, memory and disk a job will take on this machine."),
+        "bench": ("bench", "Measure the engine itself on synthetic zoos of any size."),
+    },
+    "Look after a store": {
+        "verify": ("care", "Check every file of a store against what was committed."),
+        "repair": ("care", "Mend or set aside what is damaged, tidy up after killed writers."),
+        "copy": ("care", "Copy models into a store of their own, or pack them."),
+        "migrate": ("care", "Bring a store of an older format up to date."),
+        "remove": ("care", "Take models out of a store."),
+    },
 }
+COMMANDS = {name: told for section in SECTIONS.values() for name, told in section.items()}
 
 
 class LazyGroup(click.Group):
@@ -73,8 +88,10 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:{width}}", told) for name, (_, told) in commands.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
