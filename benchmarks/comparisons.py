@@ -9,13 +9,15 @@ Opponents that are not installed are left out by name; `peers.py` makes an envir
 
     python benchmarks/comparisons.py [--only PART …] [--repeats 7] [--small] [--scaled] [--list]
 
-The default takes some minutes and 1 GB below --dir. The result goes to results/<machine>-comparisons.json,
-with --scaled (the sizes of `Comparison.scaled`, for pictures) to results/<machine>-scaling.json.
+The default takes some minutes and 3 GB below --dir. The result goes to results/<machine>-comparisons.json,
+with --scaled (the sizes of `Comparison.scaled`, for pictures) to results/<machine>-scaling.json; with --only,
+rows of other functions that an earlier run left there stay.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +27,7 @@ from contests import Comparison, Times, race, ratios
 from explain_contests import EXPLANATIONS
 from greedy_contests import SELECTION
 from ingest_contests import INGESTION
-from machine import write_result
+from machine import result_path, write_result
 from measuring import begin, finish, options
 from pair_contests import PAIRS
 from store_contests import STORAGE
@@ -42,12 +44,16 @@ def main() -> None:
     if arguments.list:
         print("\n".join(listed(chosen)))
         return
-    frame = begin(__doc__)
-    rows = [row for one in chosen for row in measured(one, arguments)]
-    report = finish(frame, repeats=arguments.repeats, small=arguments.small, rows=rows)
-    print("\n".join(shown(report)))
     name = "scaling" if arguments.scaled else "comparisons"
-    print(f"written to {write_result(arguments.out, name, report)}")
+    frame, path = begin(__doc__), result_path(arguments.out, name)
+    report = finish(frame, rows=earlier(path, frame, arguments.small))
+    for one in chosen:
+        rows = [row for row in report["rows"] if row["function"] != one.name]
+        rows += [{**row, "date": frame["date"]} for row in measured(one, arguments)]
+        report = finish(frame, repeats=arguments.repeats, small=arguments.small, rows=rows)
+        write_result(arguments.out, name, report)  # after each: nothing is lost where one fails
+    print("\n".join(shown(report)))
+    print(f"written to {path}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -59,6 +65,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name functions and implementations, and end")
     parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     return parser.parse_args()
+
+
+def earlier(path: Path, frame: dict[str, Any], small: bool) -> list[dict[str, Any]]:
+    """Rows of an earlier run with the same machine, versions and sizes: those of other functions are kept."""
+    report = json.loads(path.read_text()) if path.exists() else {}
+    same = all(report.get(name) == frame[name] for name in ("machine", "versions"))
+    return list(report["rows"]) if same and report["small"] == small else []
 
 
 def named(comparison: Comparison, parts: Sequence[str]) -> bool:

@@ -12,11 +12,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from peers import is_there
 
 Job = Callable[[], Any]
 PEER, OWN, FLOOR, ROOF = "peer", "ours, another way", "floor", "roof"
@@ -57,7 +58,7 @@ class Way:
 
     @property
     def is_there(self) -> bool:
-        return find_spec(self.needs) is not None
+        return is_there(self.needs)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,36 @@ def newest(name: str) -> dict:
     return max(found, key=lambda result: result["date"])
 
 
+def comparisons() -> str:
+    """Every function beside every implementation, the ratio that is worst for us first."""
+    result = newest("comparisons")
+    others = [row for row in result["rows"] if row["kind"] != "ours"]
+    ours = {row["function"]: row for row in result["rows"] if row["kind"] == "ours"}
+    lines = []
+    for row in sorted(others, key=lambda row: row["times_ours"]["median"]):
+        ratio, own = row["times_ours"], ours[row["function"]]
+        size = " x ".join(f"{n:,}" for n in row["sizes"].values())
+        spread = f"{ratio['lowest']:,.2f} to {ratio['highest']:,.2f}"
+        lines.append(
+            f"| {row['function']}, {size} | {row['implementation']} ({row['kind']}) | {ratio['median']:,.2f} "
+            f"| {spread} | {1e3 * row['median_s']:,.1f} | {1e3 * own['median_s']:,.1f} "
+            f"| {1e3 * row['prepare_s']:,.1f} | {1e3 * own['prepare_s']:,.1f} | {row['equal']} |"
+        )
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return "\n".join(
+        [
+            f"{result['machine']}, {result['threads']} threads, {result['date']}, `python "
+            f"benchmarks/comparisons.py`, {result['repeats']} turns; {versions}. Medians of ratios of times of",
+            "the same turn; what is read, packed, converted or made beforehand is apart. Below 1 we are slower.",
+            "",
+            "| function, size | beside | times ours | from, to | its ms | our ms | its set-up ms "
+            "| our set-up ms | equal |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *lines,
+        ]
+    )
+
+
 def pair_counts() -> str:
     result = newest("pair-counts")
     ours = result["median_s"]["dissensus counts"]

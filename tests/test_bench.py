@@ -11,10 +11,14 @@ from click.testing import CliRunner
 
 import dissensus as ds
 from dissensus.bench import Budget, Statistics, SyntheticZoo, sweep
+from dissensus.bench.cell import Cell, Taken
 from dissensus.bench.costs import ANSWERS, COUNTS, LOGITS, ONCE, CostModel
 from dissensus.bench.growth import exponents
 from dissensus.bench.jobs import JOBS, empty_store, fill, store_bytes
+from dissensus.bench.pictures import pictures, sweep_rows
+from dissensus.bench.results import DONE, read_rows, row_of, write_rows
 from dissensus.errors import ArgumentError, UnknownName, WriterBusy
+from dissensus.plots.scaling import Line, Panel, scaling
 from dissensus.store.locks import FileLock
 from dissensus_cli.main import cli
 
@@ -134,6 +138,7 @@ def test_a_sweep_measures_keeps_and_goes_on(tmp_path):
         "examples",
         "classes",
         "disk_bytes",
+        "filling_seconds",
         "seconds",
         "fits",
     ]
@@ -229,3 +234,105 @@ def test_plan_measures_once_and_foretells(tmp_path, monkeypatch):
     assert shown.endswith(" x 2.00\n")
     run = CliRunner().invoke(cli, ["plan", "500,50000", "pairs"])
     assert "500,50000" in str(run.exception)
+
+
+def a_row(job, size, seconds, **other):
+    """A measurement as a sweep keeps it."""
+    row = row_of(Cell(job, *size), DONE, taken=Taken(seconds, 2 * 10**8, 10**8, 0, 0))
+    return row | other
+
+
+def test_rows_of_another_machine_or_version_do_not_mix(tmp_path):
+    one = sweep(tmp_path, models=[2], examples=[64], classes=[4], jobs=["pairs"])
+    other = a_row("pairs", (2, 64, 4), 99.0, machine="another")
+    older = a_row("pairs", (2, 64, 4), 98.0, versions="{}")
+    write_rows(one.results, [other, older])
+    assert one.rows() == []
+    assert len(one.left()) == 1
+    assert one.run()["seconds"][0].as_py() < 90
+    assert [row["seconds"] for row in read_rows(one.results)][:2] == [99.0, 98.0]
+    assert one.left() == []
+
+
+def test_filling_a_store_is_within_the_budget(tmp_path):
+    with pytest.raises(TimeoutError, match="0 models were in the store"):
+        zoo = SyntheticZoo(2, 64, 4)
+        fill(empty_store(zoo, tmp_path / "z"), zoo, range(2), end=0.0)
+    sizes = {"models": [40], "examples": [640], "classes": [40], "jobs": ["pairs"]}
+    known = [a_row("store", (m, 640, 40), float(m)) for m in (10, 20)] + [a_row("pairs", (9, 640, 40), 0.1)]
+    write_rows(tmp_path / "sweep.parquet", known)
+    one = sweep(tmp_path, **sizes, budget=Budget(seconds=20))
+    assert one.plan()["filling_seconds"][0].as_py() == pytest.approx(40)
+    reason = one.run()["reason"][0].as_py()
+    assert "about 40 s to fill its store" in reason
+
+
+def test_caution_grows_with_growth():
+    rows = [{"models": m, "examples": 10, "classes": 2, "s": 100.0 + m, "b": 100.0} for m in (10, 20, 40)]
+    model = CostModel.fit(rows, "s", (ONCE, ANSWERS), "b")
+    assert model.at(80, 10, 2) == pytest.approx(180)
+    assert model.at_most(80, 10, 2) == pytest.approx(188)
+
+
+def swept(folder):
+    """A sweep whose times are known: two sizes of models, three of examples."""
+    sizes = [(m, n, 10) for m in (50, 100) for n in (1000, 2000, 8000)]
+    folder.mkdir()
+    rows = [a_row("pairs", s, 1e-6 * s[0] * s[1]) for s in sizes]
+    write_rows(folder / "sweep.parquet", [*rows, a_row("greedy", sizes[0], 1.0)])
+    return folder
+
+
+def test_pictures_of_a_sweep(tmp_path):
+    folder, out = swept(tmp_path / "s"), tmp_path / "new" / "pictures"
+    asked = ["bench", "plot", str(folder), "--out", str(out)]
+    run = CliRunner().invoke(cli, asked)
+    assert run.exit_code == 0, run.output
+    assert sorted(p.name for p in out.iterdir()) == ["scaling-pairs.png", "scaling-pairs.svg"]
+    drawn = (out / "scaling-pairs.svg").read_text()
+    for text in ("time ~ models^1.00", "1,000 examples x 10 classes", "peak memory (MiB)", "100 models"):
+        assert text in drawn
+    again = CliRunner().invoke(cli, asked)
+    assert "exists already" in str(again.exception)
+    assert CliRunner().invoke(cli, [*asked, "--force"]).exit_code == 0
+    assert (out / "scaling-pairs.svg").read_text() == drawn
+
+
+def test_what_cannot_be_drawn(tmp_path):
+    for place in (tmp_path, tmp_path / "absent.parquet"):
+        with pytest.raises(ArgumentError, match="holds no measurement"):
+            sweep_rows(place)
+    one = tmp_path / "sweep.parquet"
+    write_rows(one, [a_row("pairs", (2, 9, 2), 1.0)])
+    with pytest.raises(ArgumentError, match="no size varies"):
+        pictures(sweep_rows(one))
+
+
+def test_pictures_are_of_the_last_machine_and_of_seven_lines(tmp_path):
+    rows = [a_row("pairs", (m, n, 2), 1.0 * m) for m in (2, 4) for n in range(10, 20)]
+    old = a_row("pairs", (2, 10, 2), 5.0, machine="other", measured_at="2020-01-01T00:00:00Z")
+    write_rows(tmp_path / "sweep.parquet", [*rows, old])
+    found = sweep_rows(tmp_path)
+    assert len(found) == 20
+    axes = pictures(found)["pairs"].axes[0]
+    assert len(axes.lines) == 7
+    assert "7 of 10 lines shown" in axes.get_title(loc="left")
+
+
+def test_a_roof_is_drawn_as_one():
+    line, roof = Line("ours", [1, 10, 12], [1, 2, 3]), Line("roof", [1, 12], [0.5, 1], bound=True)
+    figure = scaling("title", "sample", "note", [[Panel("models", "time (s)", [line, roof])]])
+    ours, bound = figure.axes[0].lines
+    assert ours.get_marker() != bound.get_marker() == "None"
+    assert [t for t in figure.axes[0].get_xticks()] == [1, 12]
+
+
+def test_a_failed_measurement_is_exit_status_1(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr("dissensus.bench.sweep.measure", fails)
+    asked = ["bench", "sweep", "--models", "2", "--examples", "64", "--classes", "3", "--jobs", "pairs"]
+    run = CliRunner().invoke(cli, [*asked, "--folder", str(tmp_path)])
+    assert run.exit_code == 1
+    assert "failed: pairs at 2 x 64 x 3: it broke" in run.output

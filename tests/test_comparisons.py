@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +110,81 @@ def test_an_unknown_comparison_is_refused(monkeypatch):
     monkeypatch.setattr(comparisons, "parse_arguments", lambda: arguments)
     with pytest.raises(SystemExit, match=r"no comparison has no such in its name: see --list"):
         comparisons.main()
+
+
+def test_rows_of_other_functions_stay(tmp_path):
+    frame = {"machine": "m", "versions": {"numpy": "2"}}
+    path = tmp_path / "r.json"
+    assert comparisons.earlier(path, frame, small=False) == []
+    path.write_text(json.dumps({**frame, "small": False, "rows": [{"function": "f"}]}))
+    assert comparisons.earlier(path, frame, small=False) == [{"function": "f"}]
+    assert comparisons.earlier(path, frame, small=True) == []
+    assert comparisons.earlier(path, {**frame, "machine": "other"}, small=False) == []
+
+
+def test_the_table_is_rendered_worst_first(tmp_path, monkeypatch):
+    readme = imported("readme")
+    row = {"function": "f", "sizes": {"n": 3}, "median_s": 0.1, "prepare_s": 0.0, "equal": "exactly"}
+    rows = [
+        {**row, "implementation": name, "kind": kind, "times_ours": {"median": r, "lowest": r, "highest": r}}
+        for name, kind, r in (("we", "ours", 1.0), ("slow", "peer", 3.0), ("quick", "floor", 0.5))
+    ]
+    frame = {"machine": "m", "threads": 2, "date": "2026-11-30", "repeats": 3, "versions": {"numpy": "2"}}
+    (tmp_path / "m-comparisons.json").write_text(json.dumps({**frame, "rows": rows}))
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    table = readme.comparisons()
+    assert table.index("quick (floor) | 0.50") < table.index("slow (peer) | 3.00")
+    assert "| we" not in table
+
+
+def test_all_plans_keeps_what_is_there_and_goes_on(tmp_path, monkeypatch, capsys):
+    all_of = imported("all")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr(sys, "argv", ["all.py", "--out", str(tmp_path), "--plan"])
+    all_of.main()
+    told = capsys.readouterr().out
+    assert f"{len(all_of.STEPS)} of {len(all_of.STEPS)} left" in told
+    assert all((BENCHMARKS / step.command.split()[0]).exists() for step in all_of.STEPS)
+    frame = imported("measuring").begin("?")
+    all_of.result_path(tmp_path, "pair-counts").write_text(json.dumps(frame))
+    monkeypatch.setattr(sys, "argv", ["all.py", "--out", str(tmp_path), "--only", "pair-counts"])
+    all_of.main()
+    assert "there already" in capsys.readouterr().out
+    old = {**frame, "date": "2020-01-01"}
+    all_of.result_path(tmp_path, "pair-counts").write_text(json.dumps(old))
+    monkeypatch.setattr(all_of, "done", lambda step, arguments: False)
+    with pytest.raises(SystemExit, match="failed: pair-counts"):
+        all_of.main()
+    monkeypatch.setattr(sys, "argv", ["all.py", "--only", "nothing"])
+    with pytest.raises(SystemExit, match="no benchmark is called nothing"):
+        all_of.main()
+
+
+def test_every_benchmark_of_the_readme_is_in_the_one_command():
+    """Scripts that the rendered blocks name are run by `all.py`, but for what is no figure of speed."""
+    steps = {step.command.split()[0] for step in imported("all").STEPS}
+    text = (BENCHMARKS.parent / "README.md").read_text() + (BENCHMARKS / "README.md").read_text()
+    rendered = re.findall(r"<!-- [\w-]+: rendered.*?<!-- end -->", text, re.S)
+    named = {name for block in rendered for name in re.findall(r"`python benchmarks/(\w+\.py)", block)}
+    assert named - steps <= {"storage.py"}
+
+
+def test_forecasts_beside_measurements(tmp_path, monkeypatch, capsys):
+    predictions = imported("predictions")
+    jobs = importlib.import_module("dissensus.bench.jobs")
+    small = replace(jobs.JOBS["pairs"], calibration=((3, 64, 2), (6, 64, 2)))
+    monkeypatch.setitem(jobs.JOBS, "pairs", small)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sizes = ["--models", "4,9", "--examples", "80", "--classes", "2", "--jobs", "pairs"]
+    folders = ["--folder", str(tmp_path / "s"), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["predictions.py", *sizes, *folders])
+    predictions.main()
+    report = json.loads(next(tmp_path.glob("*-predictions.json")).read_text())
+    assert [row["models"] for row in report["rows"]] == [4, 9]
+    assert all(row["memory_bytes_ratio"] > 0.5 for row in report["rows"])
+    assert set(report["targets"]) == {
+        "time within 30 %",
+        "memory within 15 % and not too low",
+        "memory too low",
+    }
+    assert "aim 100%" in capsys.readouterr().out

@@ -86,8 +86,17 @@ def measure(cell: Cell, path: Path, limit_s: float = float("inf")) -> Taken:
         It was killed after `limit_s` seconds.
     """
     asked = json.dumps({**asdict(cell), "path": str(path)})
+    end = time.monotonic() + limit_s
+    answer = _asked(asked, limit_s)
+    if answer["compiled"]:  # what the compiler leaves in memory is not the job's, and is not there again
+        answer = _asked(asked, end - time.monotonic())
+    return Taken(**answer["taken"])
+
+
+def _asked(asked: str, limit_s: float) -> dict[str, Any]:
+    """What a process answers."""
     command = [sys.executable, "-m", "dissensus.bench.cell"]
-    timeout = limit_s if math.isfinite(limit_s) else None
+    timeout = max(limit_s, 0.0) if math.isfinite(limit_s) else None
     try:
         done = subprocess.run(
             command, input=asked, capture_output=True, text=True, check=False, timeout=timeout
@@ -97,7 +106,8 @@ def measure(cell: Cell, path: Path, limit_s: float = float("inf")) -> Taken:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"]
         raise RuntimeError(said[-1])
-    return Taken(**json.loads(done.stdout.splitlines()[-1]))
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def run(cell: Cell, path: Path) -> Taken:
@@ -164,11 +174,15 @@ def main() -> None:
     """Answer on stdout what is asked on stdin."""
     asked: dict[str, Any] = json.load(sys.stdin)
     path = Path(asked.pop("path"))
+    from numba.core import event
+
+    compiled = event.RecordingListener()
+    event.register("numba:compile", compiled)
     try:
         taken = run(Cell(**asked), path)
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    print(json.dumps(asdict(taken)))
+    print(json.dumps({"taken": asdict(taken), "compiled": bool(compiled.buffer)}))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Work = Callable[[int, int, int], float]
 LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one that grows fastest is taken
+CAUTION = 1.1  # on growth: what is beyond the measurements may grow faster than it seems from within
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
 
 
@@ -39,6 +40,9 @@ ANSWERS = Term("models x examples", lambda m, n, c: m * n)
 LOGITS = Term("models x examples x classes", lambda m, n, c: m * n * c)
 PAIRS = Term("models^2", lambda m, n, c: m * m)
 COUNTS = Term("models^2 x examples", lambda m, n, c: m * m * n)
+BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 1 << 21))
+ROWS = Term("models x examples of a block", lambda m, n, c: m * min(n, 1024))
+READ = Term("models x block", lambda m, n, c: m * min(n * c, 1 << 19))
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,20 @@ class CostModel:
         Largest ratio of measured to fitted, at least 1.
     largest : tuple of int
         Largest models, examples and classes that were measured.
+    base : float
+        What is there before any work.
     """
 
     terms: tuple[Term, ...]
     rates: NDArray[np.float64]
     worst: float
     largest: tuple[int, int, int]
+    base: float = 0.0
 
     @classmethod
-    def fit(cls, rows: Sequence[Mapping[str, Any]], what: str, terms: Sequence[Term]) -> CostModel | None:
+    def fit(
+        cls, rows: Sequence[Mapping[str, Any]], what: str, terms: Sequence[Term], base: str | None = None
+    ) -> CostModel | None:
         """Fit rates to measurements by least squares of relative errors, over all subsets of the terms.
 
         Parameters
@@ -74,6 +83,8 @@ class CostModel:
             Column to explain.
         terms : sequence of Term
             Kinds of work that may matter.
+        base : str, optional
+            Column of what was there before: its median is not fitted but known.
 
         Returns
         -------
@@ -83,14 +94,16 @@ class CostModel:
         """
         rows = [row for row in rows if row[what] and row[what] > 0]
         sizes = [(row["models"], row["examples"], row["classes"]) for row in rows]
+        there = float(np.median([row[base] for row in rows])) if base and rows else 0.0
+        shares = np.array([there / row[what] for row in rows])
         found = []
         for count in range(1, min(len(terms), len(rows)) + 1):
             for some in combinations(terms, count):
                 work = np.array([[t.work(*size) for t in some] for size in sizes])
                 scaled = work / np.array([[row[what]] for row in rows])
-                rates, _, rank, _ = np.linalg.lstsq(scaled, np.ones(len(rows)), rcond=None)
+                rates, _, rank, _ = np.linalg.lstsq(scaled, 1 - shares, rcond=None)
                 if rank == count and (rates >= 0).all():
-                    fitted = scaled @ rates
+                    fitted = scaled @ rates + shares
                     error = round(float(((fitted - 1) ** 2).sum()) / EQUAL)
                     grown = float(np.dot(rates, [t.work(*LARGE) for t in some]))
                     found.append((error, -grown, some, rates, float(max(1.0, (1 / fitted).max()))))
@@ -98,12 +111,15 @@ class CostModel:
             return None
         _, _, some, rates, worst = min(found, key=lambda one: one[:2])
         m, n, c = (max(column) for column in zip(*sizes, strict=True))
-        return cls(some, rates, worst, (m, n, c))
+        return cls(some, rates, worst, (m, n, c), there)
 
     def at(self, models: int, examples: int, classes: int) -> float:
         """What a size takes."""
+        return self.base + self._grown(models, examples, classes)
+
+    def _grown(self, models: int, examples: int, classes: int) -> float:
         return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])
 
     def at_most(self, models: int, examples: int, classes: int) -> float:
-        """The same, as much more as the worst measurement was above the fit."""
-        return self.worst * self.at(models, examples, classes)
+        """More than it takes: as much as the worst measurement was above the fit, with caution for growth."""
+        return self.worst * (self.base + CAUTION * self._grown(models, examples, classes))

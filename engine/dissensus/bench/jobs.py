@@ -16,7 +16,7 @@ from dissensus.store.catalog import Store
 from dissensus.store.create import create
 from dissensus.store.format import DTYPES, Geometry, record_dtype
 
-from .costs import ANSWERS, COUNTS, EXAMPLES, LOGITS, MODELS, ONCE, PAIRS, TOTALS, Term
+from .costs import ANSWERS, BLOCK, COUNTS, EXAMPLES, LOGITS, MODELS, ONCE, PAIRS, READ, ROWS, TOTALS, Term
 from .synthetic import SyntheticZoo
 
 Run = Callable[[SyntheticZoo, Path], None]
@@ -48,7 +48,7 @@ class Job:
     run: Run
     makes_store: bool = False
     seconds: tuple[Term, ...] = (ONCE, MODELS, ANSWERS, LOGITS)
-    memory: tuple[Term, ...] = (ONCE, EXAMPLES, MODELS)
+    memory: tuple[Term, ...] = (ONCE, EXAMPLES, MODELS, BLOCK)
     calibration: tuple[tuple[int, int, int], ...] = SMALL
 
 
@@ -138,7 +138,7 @@ JOBS = {
             "kappa and error inconsistency of all pairs, with intervals",
             _pairs,
             seconds=(ONCE, ANSWERS, PAIRS, COUNTS),
-            memory=(ONCE, ANSWERS, PAIRS),
+            memory=(ANSWERS, PAIRS),
             calibration=((50, 2000, 2), (400, 2000, 2), (50, 50_000, 2), (300, 20_000, 2)),
         ),
         Job(
@@ -146,14 +146,21 @@ JOBS = {
             "an ensemble of ten by accuracy, calibrated",
             _greedy,
             seconds=(ONCE, ANSWERS, LOGITS, TOTALS),
-            memory=(ONCE, ANSWERS, LOGITS, TOTALS),
+            memory=(ONCE, ANSWERS, TOTALS),
+            calibration=(
+                (8, 2000, 10),
+                (60, 10_000, 10),
+                (8, 2000, 200),
+                (8, 10_000, 400),
+                (16, 10_000, 100),
+            ),
         ),
         Job(
             "pair-ensembles",
             "accuracy of all pairs as ensembles",
             _pair_ensembles,
             seconds=(ONCE, LOGITS, COUNTS, PAIRS),
-            memory=(ONCE, ANSWERS, PAIRS, LOGITS),
+            memory=(ONCE, ROWS, READ, PAIRS),
             calibration=((8, 4000, 10), (60, 4000, 10), (8, 4000, 200), (40, 10_000, 50)),
         ),
     )

@@ -32,7 +32,7 @@ class Prediction:
     seconds : float
         Wall clock.
     memory_bytes : int
-        Peak private memory: as far above the fit as the worst calibration was.
+        Peak private memory, rather too much: see `CostModel.at_most`.
     store_bytes : int
         Bytes of the store.
     beyond : float
@@ -86,7 +86,7 @@ def predict(job: str, models: int, examples: int, classes: int, rows: list[Row])
     known: Job = job_of(job)
     like = [row for row in rows if row["job"] == job]
     time = CostModel.fit(like, "seconds", known.seconds)
-    memory = CostModel.fit(like, "peak_memory_bytes", known.memory)
+    memory = CostModel.fit(like, "peak_memory_bytes", known.memory, "base_memory_bytes")
     if time is None or memory is None:
         raise MeasuringFailed(f"no measurement of {job!r} succeeded: try dissensus bench sweep --jobs {job}")
     size = (models, examples, classes)

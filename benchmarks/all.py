@@ -1,0 +1,139 @@
+"""Reproduces every figure of speed that the READMEs state: measures what is missing or old, then renders them.
+
+    python benchmarks/all.py --plan            # what would run, how long it takes, what is there already
+    python benchmarks/all.py                   # run it: 1 hour on two quiet cores, 15 GB below --dir
+    python benchmarks/all.py --only pair store # some of them
+    python benchmarks/all.py --again           # all anew
+
+A result of this machine with these versions that is at most --days old is kept, so that the command goes on
+where it was broken off. A benchmark that fails is named at the end, and the others run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from machine import machine_name, result_path, versions
+from measuring import RESULTS
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Step:
+    """A benchmark whose figures a README states.
+
+    Attributes
+    ----------
+    name : str
+        Of its result.
+    command : str
+        Script and arguments.
+    minutes : float
+        What it takes on two quiet cores.
+    writes : bool
+        Whether it takes --dir.
+    """
+
+    name: str
+    command: str
+    minutes: float
+    writes: bool = True
+
+
+STEPS = (
+    Step("comparisons", "comparisons.py", 6),
+    Step("scaling", "comparisons.py --scaled", 2),
+    Step("pair-counts", "pair_counts.py", 0.5, writes=False),
+    Step("pair-queries", "pair_queries.py", 8),
+    Step("pair-ensembles", "pair_ensembles.py", 3, writes=False),
+    Step("pair-scale", "pair_scale.py", 1.5),
+    Step("pair-workers", "pair_workers.py", 1),
+    Step("greedy", "greedy.py", 4, writes=False),
+    Step("explain", "explain.py", 2),
+    Step("store-speed", "store_speed.py", 5),
+    Step("ingest-speed", "ingest_speed.py --images 800", 6),
+    Step("ingest-memory", "ingest_memory.py", 3),
+    Step("demo-fashion-mnist", "demo.py --data fashion-mnist", 12, writes=False),
+    Step("predictions", "predictions.py", 10, writes=False),
+)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    steps = [step for step in STEPS if chosen(step, arguments.only)]
+    if not steps:
+        raise SystemExit(
+            f"no benchmark is called {' or '.join(arguments.only)}: {', '.join(s.name for s in STEPS)}"
+        )
+    left = [step for step in steps if arguments.again or not is_there(step, arguments)]
+    print("\n".join(planned(steps, left)))
+    if arguments.plan:
+        return
+    failed = [step.name for step in left if not done(step, arguments)]
+    rendered = not failed and arguments.out == RESULTS
+    if rendered:
+        subprocess.run([sys.executable, HERE / "readme.py"], check=True)
+    print("READMEs rendered" if rendered else "READMEs left as they are")
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}; run the same command again for these")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="parts of names")
+    parser.add_argument("--plan", action="store_true", help="tell what would run, and do nothing")
+    parser.add_argument("--again", action="store_true", help="measure also what is there")
+    parser.add_argument("--days", type=int, default=1, help="how old a result may be that is kept")
+    parser.add_argument("--dir", type=Path, help="where to write stores; the temporary folder by default")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    return parser.parse_args()
+
+
+def chosen(step: Step, parts: list[str]) -> bool:
+    return not parts or any(part in step.name for part in parts)
+
+
+def is_there(step: Step, arguments: argparse.Namespace) -> bool:
+    """Whether a result of this machine and these versions is young enough."""
+    path = result_path(arguments.out, step.name)
+    if not path.exists():
+        return False
+    report = json.loads(path.read_text())
+    own = versions()
+    same = all(report["versions"].get(name) == value for name, value in own.items())
+    age = datetime.date.today() - datetime.date.fromisoformat(report["date"])
+    return same and report["machine"] == machine_name() and age.days <= arguments.days
+
+
+def planned(steps: list[Step], left: list[Step]) -> Iterator[str]:
+    for step in steps:
+        state = f"about {step.minutes:g} min" if step in left else "there already"
+        yield f"{step.name:20}{state:16}python benchmarks/{step.command}"
+    yield f"{len(left)} of {len(steps)} left, about {sum(step.minutes for step in left):.0f} minutes in all"
+
+
+def done(step: Step, arguments: argparse.Namespace) -> bool:
+    """Run a benchmark; whether it came to its end."""
+    script, *options = step.command.split()
+    command = [sys.executable, str(HERE / script), *options, "--out", str(arguments.out)]
+    if step.writes and arguments.dir:
+        command += ["--dir", str(arguments.dir)]
+    start = time.perf_counter()
+    code = subprocess.run(command, check=False).returncode
+    print(
+        f"{step.name}: {'done' if code == 0 else 'FAILED'} in {time.perf_counter() - start:.0f} s", flush=True
+    )
+    return code == 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Makes an environment with the opponents whose requirements are heavy or in conflict, beside this one.
+
+    python benchmarks/peers.py make      # some minutes, 1 GB, from the package index
+    .peers/bin/python benchmarks/comparisons.py
+    python benchmarks/peers.py           # which opponents are here, which are not
+
+It holds Dissensus itself with what it needs, and the packages below; without it these opponents are left out
+by name. Versions are those that the comparisons were written for.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from importlib.util import find_spec
+from pathlib import Path
+
+PEERS = {  # module: what pip installs
+    "torchmetrics": "torchmetrics>=1.4",
+    "sklearn": "scikit-learn>=1.4",
+    "scipy": "scipy>=1.11",
+    "pandas": "pandas>=2.1",
+    "autogluon.core": "autogluon.core==1.6.3",
+}
+ROOT = Path(__file__).parent.parent
+PLACE = ROOT / ".peers"
+
+
+def main() -> None:
+    if sys.argv[1:] == ["make"]:
+        make(PLACE)
+    elif sys.argv[1:]:
+        raise SystemExit("usage: python benchmarks/peers.py [make]")
+    for module, package in PEERS.items():
+        print(f"{package:28}{'here' if is_there(module) else 'not here'}")
+    print(f"{PLACE}: {'made' if PLACE.exists() else 'not made: python benchmarks/peers.py make'}")
+
+
+def make(place: Path) -> None:
+    """Install everything into a new environment; one that is there is completed."""
+    venv.create(place, with_pip=True)
+    packages = [f"{ROOT}[demo,plots]", *PEERS.values()]
+    subprocess.run([place / "bin" / "python", "-m", "pip", "install", *packages], check=True)
+
+
+def is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""How near does `dissensus plan` come to the time and memory of a job, and does it ever tell too little memory?
+
+Aimed at are forecasts within 30 % of the time and 15 % of the memory, and never less memory than is taken.
+Every job is calibrated as `plan` does it, at a few small sizes. Then it is measured at larger ones, each in a
+fresh process; the forecasts from the calibration alone are set beside what was measured. Measurements are kept
+in --folder, and a second run goes on with what is missing; the calibration is kept where `plan` keeps it, and
+made anew with --again.
+
+    python benchmarks/predictions.py [--models 20,80] [--examples 5000,20000] [--classes 10,200] [--again]
+
+The default takes about ten minutes on a quiet machine, and 1 GB. The result goes to
+results/<machine>-predictions.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dissensus.bench import Budget, sweep
+from dissensus.bench.jobs import JOBS
+from dissensus.bench.planner import calibrate, predict
+from dissensus.bench.results import DONE
+from machine import write_result
+from measuring import begin, finish, options
+
+TIME, MEMORY = 0.30, 0.15  # what is aimed at, as shares
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    frame = begin(__doc__)
+    sizes = {name: numbers(getattr(arguments, name)) for name in ("models", "examples", "classes")}
+    jobs = arguments.jobs.split(",")
+    known = {job: calibrate(job, again=arguments.again, progress=True) for job in jobs}
+    one = sweep(arguments.folder, **sizes, jobs=jobs, budget=Budget(seconds=60 * arguments.minutes))
+    table = one.run(progress=True).to_pylist()
+    rows = [beside(row, known[row["job"]]) for row in table if row["status"] == DONE]
+    if not rows:
+        raise SystemExit("nothing was measured: " + "; ".join(str(row["reason"]) for row in table))
+    left = [f"{row['job']}: {row['reason']}" for row in table if row["status"] != DONE]
+    report = finish(frame, **sizes, rows=rows, left_out=left, targets=targets(rows))
+    print("\n".join(shown(report)))
+    print(f"written to {write_result(arguments.out, 'predictions', report)}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = options(__doc__)
+    parser.add_argument("--models", default="20,80")
+    parser.add_argument("--examples", default="5000,20000")
+    parser.add_argument("--classes", default="10,200")
+    parser.add_argument("--jobs", default=",".join(JOBS))
+    parser.add_argument("--folder", type=Path, default=Path("predictions-sweep"), help="keeps measurements")
+    parser.add_argument("--minutes", type=float, default=30, help="most that measuring may take")
+    parser.add_argument("--again", action="store_true", help="calibrate anew")
+    return parser.parse_args()
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def beside(row: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:
+    """Forecast and measurement of one size."""
+    size = {name: row[name] for name in ("models", "examples", "classes")}
+    found = predict(row["job"], *size.values(), known)
+    measured = {"seconds": row["seconds"], "memory_bytes": row["peak_memory_bytes"]}
+    told = {"seconds": found.seconds, "memory_bytes": found.memory_bytes}
+    shares = {f"{name}_ratio": told[name] / measured[name] for name in told}
+    predicted = {f"predicted_{name}": value for name, value in told.items()}
+    return {"job": row["job"], **size, **measured, **predicted, **shares, "beyond": found.beyond}
+
+
+def targets(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Shares of the forecasts that are as near as was aimed at; for memory, how many are too low."""
+    time = [abs(row["seconds_ratio"] - 1) <= TIME for row in rows]
+    memory = [0 <= row["memory_bytes_ratio"] - 1 <= MEMORY for row in rows]
+    low = [row["memory_bytes_ratio"] < 1 for row in rows]
+    return {
+        "time within 30 %": {"aim": 1.0, "found": sum(time) / len(rows)},
+        "memory within 15 % and not too low": {"aim": 1.0, "found": sum(memory) / len(rows)},
+        "memory too low": {"aim": 0.0, "found": sum(low) / len(rows)},
+    }
+
+
+def shown(report: dict[str, Any]) -> Iterator[str]:
+    yield f"{report['machine']}, load before {report['load_before']}; the worst first"
+    yield f"{'job':16}{'size':>26}{'seconds':>10}{'told':>10}{'ratio':>7}{'MiB':>9}{'told':>9}{'ratio':>7}"
+    for row in sorted(report["rows"], key=lambda row: -abs(row["seconds_ratio"] - 1)):
+        size = " x ".join(f"{row[name]:,}" for name in ("models", "examples", "classes"))
+        time = f"{row['seconds']:10.2f}{row['predicted_seconds']:10.2f}{row['seconds_ratio']:7.2f}"
+        mib = [row[name] / 2**20 for name in ("memory_bytes", "predicted_memory_bytes")]
+        yield f"{row['job']:16}{size:>26}{time}{mib[0]:9.0f}{mib[1]:9.0f}{row['memory_bytes_ratio']:7.2f}"
+    for name, target in report["targets"].items():
+        yield f"{name}: {target['found']:.0%} of {len(report['rows'])} forecasts, aim {target['aim']:.0%}"
+    yield from report["left_out"]
+
+
+if __name__ == "__main__":
+    main()
