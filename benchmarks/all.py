@@ -1,4 +1,4 @@
-"""Reproduces every figure of speed that the READMEs state: measures what is missing or old, then renders them.
+"""Reproduces every figure of speed in the READMEs: measures what is missing or old, then renders them.
 
     python benchmarks/all.py --plan            # what would run, how long it takes, what is there already
     python benchmarks/all.py                   # run it: 1 hour on two quiet cores, 15 GB below --dir

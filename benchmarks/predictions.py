@@ -1,10 +1,10 @@
-"""How near does `dissensus plan` come to the time and memory of a job, and does it ever tell too little memory?
+"""How near does `dissensus plan` come to the time and memory of a job, and is it ever too little memory?
 
 Aimed at are forecasts within 30 % of the time and 15 % of the memory, and never less memory than is taken.
 Every job is calibrated as `plan` does it, at a few small sizes. Then it is measured at larger ones, each in a
-fresh process; the forecasts from the calibration alone are set beside what was measured. Measurements are kept
-in --folder, and a second run goes on with what is missing; the calibration is kept where `plan` keeps it, and
-made anew with --again.
+fresh process; the forecasts from the calibration alone are set beside what was measured. Measurements
+are kept in --folder, and a second run goes on with what is missing; the calibration is kept where `plan` has
+it, and made anew with --again.
 
     python benchmarks/predictions.py [--models 20,80] [--examples 5000,20000] [--classes 10,200] [--again]
 

@@ -47,8 +47,8 @@ def comparisons() -> str:
     return "\n".join(
         [
             f"{result['machine']}, {result['threads']} threads, {result['date']}, `python "
-            f"benchmarks/comparisons.py`, {result['repeats']} turns; {versions}. Medians of ratios of times of",
-            "the same turn; what is read, packed, converted or made beforehand is apart. Below 1 we are slower.",
+            f"benchmarks/comparisons.py`, {result['repeats']} turns; {versions}. Medians of ratios of times",
+            "of one turn; what is read, packed, converted or made beforehand is apart. Below 1 we lose.",
             "",
             "| function, size | beside | times ours | from, to | its ms | our ms | its set-up ms "
             "| our set-up ms | equal |",

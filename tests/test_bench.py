@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -324,15 +325,21 @@ def test_a_roof_is_drawn_as_one():
     figure = scaling("title", "sample", "note", [[Panel("models", "time (s)", [line, roof])]])
     ours, bound = figure.axes[0].lines
     assert ours.get_marker() != bound.get_marker() == "None"
-    assert [t for t in figure.axes[0].get_xticks()] == [1, 12]
+    assert list(figure.axes[0].get_xticks()) == [1, 12]
 
 
 def test_a_failed_measurement_is_exit_status_1(tmp_path, monkeypatch):
     def fails(*_):
         raise RuntimeError("it broke")
 
-    monkeypatch.setattr("dissensus.bench.sweep.measure", fails)
+    monkeypatch.setattr(sys.modules["dissensus.bench.sweep"], "measure", fails)
     asked = ["bench", "sweep", "--models", "2", "--examples", "64", "--classes", "3", "--jobs", "pairs"]
     run = CliRunner().invoke(cli, [*asked, "--folder", str(tmp_path)])
     assert run.exit_code == 1
     assert "failed: pairs at 2 x 64 x 3: it broke" in run.output
+
+
+def test_memory_that_does_not_grow_is_foretold():
+    rows = [{"models": m, "examples": 10, "classes": 2, "s": 99.0 + (m == 9), "b": 100.0} for m in (3, 6, 9)]
+    model = CostModel.fit(rows, "s", (ANSWERS,), "b")
+    assert 100 <= model.at_most(80, 10, 2) <= 102

@@ -89,7 +89,6 @@ def test_the_table_is_printed_worst_first(tmp_path, monkeypatch, capsys):
         "1",
         "--only",
         "kappa",
-        "counts",
         "--out",
         str(tmp_path),
     ]

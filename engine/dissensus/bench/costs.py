@@ -93,15 +93,17 @@ class CostModel:
             that grows fastest: rather too much than too little.
         """
         rows = [row for row in rows if row[what] and row[what] > 0]
+        if not rows:
+            return None
         sizes = [(row["models"], row["examples"], row["classes"]) for row in rows]
-        there = float(np.median([row[base] for row in rows])) if base and rows else 0.0
+        there = float(np.median([row[base] for row in rows])) if base else 0.0
         shares = np.array([there / row[what] for row in rows])
         found = []
-        for count in range(1, min(len(terms), len(rows)) + 1):
+        for count in range(0 if base else 1, min(len(terms), len(rows)) + 1):  # 0: nothing grows
             for some in combinations(terms, count):
-                work = np.array([[t.work(*size) for t in some] for size in sizes])
-                scaled = work / np.array([[row[what]] for row in rows])
-                rates, _, rank, _ = np.linalg.lstsq(scaled, 1 - shares, rcond=None)
+                work = np.array([[t.work(*size) for t in some] for size in sizes], np.float64)
+                scaled = work.reshape(len(rows), count) / np.array([[row[what]] for row in rows])
+                rates, rank = _fitted(scaled, 1 - shares)
                 if rank == count and (rates >= 0).all():
                     fitted = scaled @ rates + shares
                     error = round(float(((fitted - 1) ** 2).sum()) / EQUAL)
@@ -123,3 +125,11 @@ class CostModel:
     def at_most(self, models: int, examples: int, classes: int) -> float:
         """More than it takes: as much as the worst measurement was above the fit, with caution for growth."""
         return self.worst * (self.base + CAUTION * self._grown(models, examples, classes))
+
+
+def _fitted(work: NDArray[np.float64], amount: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Rates by least squares, and how many of them the measurements tell apart."""
+    if not work.shape[1]:
+        return np.empty(0), 0
+    rates, _, rank, _ = np.linalg.lstsq(work, amount, rcond=None)
+    return rates.astype(np.float64), int(rank)
