@@ -209,9 +209,14 @@ def by_hand(source: InMemory) -> Callable[[], NDArray[Any]]:
 
 
 def steps_agree(name: str, found: NDArray[Any], ours: NDArray[Any]) -> None:
-    """Members and right answers of ours are the same; float32 sums may tie where exact ones do not."""
+    """Members and right answers of ours are the same.
+
+    Float32 sums may tie where exact ones do not, and what is compared by hand takes ties for right: those of
+    equal logits, in the first step, are more.
+    """
     if found.ndim == 1:
-        within(absolute=max(1.0, 1e-4 * ours[1].max()))(name, found, ours[1])
+        within(absolute=max(1.0, 1e-4 * ours[1].max()))(name, found[1:], ours[1][1:])
+        within(relative=0.005, absolute=1)(name, found[0], ours[1][0])
     else:
         within()(name, found, ours)
 
@@ -228,7 +233,7 @@ GREEDY = Comparison(
         "parallel float32 brute force (numba)": Way(by_hand, kind=FLOOR),
     },
     equal=steps_agree,
-    tolerance="exactly (float32 sums to one answer in 10,000)",
+    tolerance="exactly (float32 sums to one answer in 10,000, but for ties in the first step)",
 )
 
 

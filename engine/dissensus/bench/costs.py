@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Work = Callable[[int, int, int], float]
 LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one that grows fastest is taken
 CAUTION = 1.1  # on growth: what is beyond the measurements may grow faster than it seems from within
+RIVAL, RIVAL_SHARE = 2.0, 0.02  # errors of rivals: times those of the best fit, or as shares at most
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
 
 
@@ -42,6 +43,7 @@ PAIRS = Term("models^2", lambda m, n, c: m * m)
 COUNTS = Term("models^2 x examples", lambda m, n, c: m * m * n)
 BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 1 << 21))
 ROWS = Term("models x examples of a block", lambda m, n, c: m * min(n, 1024))
+FULL = Term("models x examples x classes of a block", lambda m, n, c: min(m * min(n, 1024) * c, 1 << 24))
 READ = Term("models x block", lambda m, n, c: m * min(n * c, 1 << 19))
 
 
@@ -61,6 +63,8 @@ class CostModel:
         Largest models, examples and classes that were measured.
     base : float
         What is there before any work.
+    rivals : tuple of CostModel
+        Fits of other kinds of work that the measurements hardly tell from this one.
     """
 
     terms: tuple[Term, ...]
@@ -68,6 +72,7 @@ class CostModel:
     worst: float
     largest: tuple[int, int, int]
     base: float = 0.0
+    rivals: tuple[CostModel, ...] = ()
 
     @classmethod
     def fit(
@@ -111,9 +116,11 @@ class CostModel:
                     found.append((error, -grown, some, rates, float(max(1.0, (1 / fitted).max()))))
         if not found:
             return None
-        _, _, some, rates, worst = min(found, key=lambda one: one[:2])
         m, n, c = (max(column) for column in zip(*sizes, strict=True))
-        return cls(some, rates, worst, (m, n, c), there)
+        found.sort(key=lambda one: one[:2])
+        most = max(RIVAL**2 * found[0][0], RIVAL_SHARE**2 * len(rows) / EQUAL)
+        first, *rivals = (cls(*one[2:], (m, n, c), there) for one in found if one[0] <= most)
+        return replace(first, rivals=tuple(rivals))
 
     def at(self, models: int, examples: int, classes: int) -> float:
         """What a size takes."""
@@ -123,8 +130,10 @@ class CostModel:
         return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])
 
     def at_most(self, models: int, examples: int, classes: int) -> float:
-        """More than it takes: as much as the worst measurement was above the fit, with caution for growth."""
-        return self.worst * (self.base + CAUTION * self._grown(models, examples, classes))
+        """More than it takes: the most of all rivals, as far above as they were below, with caution."""
+        size = (models, examples, classes)
+        most = self.worst * (self.base + CAUTION * self._grown(*size))
+        return max([most, *(rival.at_most(*size) for rival in self.rivals)])
 
 
 def _fitted(work: NDArray[np.float64], amount: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

@@ -16,7 +16,21 @@ from dissensus.store.catalog import Store
 from dissensus.store.create import create
 from dissensus.store.format import DTYPES, Geometry, record_dtype
 
-from .costs import ANSWERS, BLOCK, COUNTS, EXAMPLES, LOGITS, MODELS, ONCE, PAIRS, READ, ROWS, TOTALS, Term
+from .costs import (
+    ANSWERS,
+    BLOCK,
+    COUNTS,
+    EXAMPLES,
+    FULL,
+    LOGITS,
+    MODELS,
+    ONCE,
+    PAIRS,
+    READ,
+    ROWS,
+    TOTALS,
+    Term,
+)
 from .synthetic import SyntheticZoo
 
 Run = Callable[[SyntheticZoo, Path], None]
@@ -160,7 +174,7 @@ JOBS = {
             "accuracy of all pairs as ensembles",
             _pair_ensembles,
             seconds=(ONCE, LOGITS, COUNTS, PAIRS),
-            memory=(ONCE, ROWS, READ, PAIRS),
+            memory=(ONCE, ROWS, READ, FULL, PAIRS),
             calibration=((8, 4000, 10), (60, 4000, 10), (8, 4000, 200), (40, 10_000, 50)),
         ),
     )
