@@ -93,7 +93,7 @@ WHY = Comparison(
     "How long does an explanation take from logits on disk, beside NumPy's float64 on logits in memory?",
     scores,
     small={"models": 3, "examples": 200, "classes": 12},
-    large={"models": 10, "examples": 10_000, "classes": 1_000},
+    large={"models": 10, "examples": 4_000, "classes": 1_000},
     ways={
         "dissensus why": Way(
             lambda store: lambda: ds.why(store, store.model_ids, calibrate=False), diversity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,5 +79,7 @@ def _size(text: str) -> tuple[int, int, int]:
         if min(m, n, c) < 2:
             raise click.UsageError(f"{text}: models, examples and classes must be at least 2")
         return m, n, c
+    if re.fullmatch(r"[\d\s,.]+", text) and not Path(text).exists():
+        raise click.UsageError(f"{text}: give models, examples and classes, as 500,50000,1000; or a store")
     store = ds.open(text)
     return len(store.model_ids), store.n_examples, store.n_classes
