@@ -23,6 +23,7 @@ PEERS = {  # module: what pip installs
     "pandas": "pandas>=2.1",
     "autogluon.core": "autogluon.core==1.6.3",
 }
+ALONE = {"tabarena": "tabarena==0.1.0"}  # without its requirements, which conflict
 ROOT = Path(__file__).parent.parent
 PLACE = ROOT / ".peers"
 
@@ -32,7 +33,7 @@ def main() -> None:
         make(PLACE)
     elif sys.argv[1:]:
         raise SystemExit("usage: python benchmarks/peers.py [make]")
-    for module, package in PEERS.items():
+    for module, package in (PEERS | ALONE).items():
         print(f"{package:28}{'here' if is_there(module) else 'not here'}")
     print(f"{PLACE}: {'made' if PLACE.exists() else 'not made: python benchmarks/peers.py make'}")
 
@@ -41,7 +42,9 @@ def make(place: Path) -> None:
     """Install everything into a new environment; one that is there is completed."""
     venv.create(place, with_pip=True)
     packages = [f"{ROOT}[demo,plots]", *PEERS.values()]
-    subprocess.run([place / "bin" / "python", "-m", "pip", "install", *packages], check=True)
+    install = [place / "bin" / "python", "-m", "pip", "install"]
+    subprocess.run([*install, *packages], check=True)
+    subprocess.run([*install, "--no-deps", *ALONE.values()], check=True)
 
 
 def is_there(module: str) -> bool:
