@@ -10,16 +10,17 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dissensus as ds
 import dissensus.run.scheduler as scheduler_module
 from dissensus.errors import ArgumentError, ClusterError, MissingDependency, ModelReplaced
-from dissensus.pairs import MEASURES
+from dissensus.pairs import MEASURES, matrix_files, tile_tasks
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
 from dissensus.pairs.scheduled import scheduled_counts
@@ -232,6 +233,159 @@ def test_the_command_takes_an_address(zoo, two_workers):
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("Error: scheduler must be a Dask client or the address")
     assert wrong.stderr.count("\n") == 1
+
+
+# reductions of all pairs
+
+
+COUNTED = [name for name, measure in MEASURES.items() if measure.needs == "counts"]
+
+
+@pytest.fixture
+def shuffled(monkeypatch):
+    """Put tasks in this process, in any order, in the place of a cluster, with sides of a given size."""
+
+    def put(order, side):
+        runner = Shuffled(order, 1)
+
+        @contextmanager
+        def cluster(scheduler):
+            yield runner
+
+        monkeypatch.setattr(scheduler_module, "cluster", cluster)
+        monkeypatch.setattr(tile_tasks, "side_of", lambda sample, threads, multiple=1: side * multiple)
+        return runner
+
+    return put
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_reductions_are_the_local_ones_whatever_the_tasks(zoo, shuffled, data):
+    """Few examples make many ties; their order, undefined values and what is brought up to date hold."""
+    shuffled(data.draw(st.randoms(use_true_random=False)), data.draw(st.integers(1, 8)))
+    chosen = data.draw(st.permutations(zoo.model_ids))[: data.draw(st.integers(2, 7))]
+    rows = data.draw(st.sampled_from([1, 3, 9, 331]))
+    options = {
+        "by": data.draw(st.sampled_from(COUNTED)),
+        "mask": np.arange(331) < rows,
+        "models": chosen,
+        "labels": data.draw(st.sampled_from([None, "real"])) if rows > 3 else None,
+        "undefined": data.draw(st.sampled_from(["nan", "identical"])),
+    }
+    k = data.draw(st.integers(1, 7))
+    here = ds.partners(zoo, k=k, **options)
+    assert ds.partners(zoo, k=k, **options, scheduler="x").equals(here, check_metadata=True)
+    some = sorted(chosen[: data.draw(st.integers(2, 7))], key=chosen.index)
+    before = ds.partners(zoo, k=k, **options | {"models": some})
+    updated = ds.partners(zoo, k=k, **options, previous=before, scheduler="x")
+    assert updated.equals(here, check_metadata=True)
+    edges = [-2.0, -0.5, 0.0, 0.1, 0.5, 1.0]
+    one, other = (ds.histogram(zoo, bins=edges, **options, scheduler=s) for s in (None, "x"))
+    np.testing.assert_array_equal(one.counts, other.counts)
+    assert (one.below, one.above, one.undefined) == (other.below, other.above, other.undefined)
+
+
+@pytest.mark.parametrize("by", ["error_consistency", "relative_nfr"])
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_chunks_written_by_workers_are_the_local_ones(zoo, shuffled, tmp_path, monkeypatch, by, side):
+    monkeypatch.setattr(matrix_files, "SIDE", 2)
+    runner = shuffled(random.Random(side), side)
+    ds.save_matrix(zoo, by, tmp_path / "here.zarr", split="report")
+    ds.save_matrix(zoo, by, tmp_path / "there.zarr", split="report", scheduler="x")
+    files = [p.relative_to(tmp_path / "here.zarr") for p in (tmp_path / "here.zarr").rglob("*")]
+    assert len(files) > 20
+    assert sorted(files) == sorted(
+        p.relative_to(tmp_path / "there.zarr") for p in (tmp_path / "there.zarr").rglob("*")
+    )
+    for path in (tmp_path / "here.zarr").rglob("*"):
+        if path.is_file():
+            assert (
+                path.read_bytes()
+                == (tmp_path / "there.zarr" / path.relative_to(tmp_path / "here.zarr")).read_bytes()
+            )
+    sides = -(-7 // (2 * side))
+    assert len(runner.sizes) == sides * (sides + 1) // 2
+
+
+def test_what_workers_do_not_see_is_refused(zoo, shuffled, tmp_path, monkeypatch):
+    runner = shuffled(random.Random(0), 1)
+    real = runner.results
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "results", lambda function, given: real(function, [*given][:1]))
+        with pytest.raises(ClusterError, match=r"wrote chunks that are not in .*m\.zarr.*, 3 in all"):
+            patch.setattr(matrix_files, "SIDE", 4)
+            ds.save_matrix(zoo, "phi", tmp_path / "m.zarr", scheduler="x")
+    with monkeypatch.context() as patch:
+        patch.setattr(matrix_files.SharedChunks, "seen", classmethod(lambda cls, f: seen(f + "-elsewhere")))
+        with pytest.raises(ClusterError, match="does not see .*-elsewhere: put out into a folder that all"):
+            ds.save_matrix(zoo, "phi", tmp_path / "m.zarr", scheduler="x")
+    assert list(tmp_path.iterdir()) == []
+    changed_since = lambda function, given: real(function, [replaced(task) for task in given])  # noqa: E731
+    monkeypatch.setattr(runner, "results", changed_since)
+    with pytest.raises(ModelReplaced, match="were replaced since the question was asked"):
+        ds.partners(zoo, scheduler="x")
+
+
+seen = matrix_files.SharedChunks.seen
+
+
+def replaced(task):
+    """A task about other answers than the store has."""
+    from dataclasses import replace
+
+    return replace(task, left=replace(task.left, digest="other"))
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (
+            lambda s: ds.partners(s.correct(), scheduler="tcp://x:1"),
+            "scheduler needs a store, .* got ndarray",
+        ),
+        (lambda s: ds.partners(s, threads=2, scheduler="tcp://x:1"), "pass scheduler or threads, not both"),
+        (lambda s: ds.histogram(s, scheduler="threads"), "scheduler must be a Dask client or the address"),
+        (
+            lambda s: ds.save_matrix(s, "phi", "m.npy", scheduler="tcp://x:1"),
+            r"end out in \.zarr; got m\.npy",
+        ),
+    ],
+)
+def test_reductions_refuse_in_one_line(zoo, tmp_path, monkeypatch, ask, told):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=told):
+        ask(zoo)
+
+
+def test_a_side_is_for_a_few_tasks_a_thread():
+    def side(n_models, n_words, threads, multiple=1):
+        class Sample:
+            packed = np.broadcast_to(np.uint64(0), (n_models, n_words))
+
+        return tile_tasks.side_of(Sample, threads, multiple)
+
+    assert side(53, 160, 2) == 512
+    for threads in (1, 2, 16, 64):
+        sides = -(-61_565 // side(61_565, 160, threads))
+        assert 3 * threads <= sides * (sides + 1) // 2 < 8 * threads + 16
+    assert side(500_000, 784, 2) * 784 * 8 <= tile_tasks.SIDE_BYTES
+    assert side(61_565, 160, 16, 1024) % 1024 == 0
+
+
+@NOISE
+def test_a_cluster_reduces_to_the_local_result(zoo, two_workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(tile_tasks, "LEAST", 2)
+    here = ds.partners(zoo, k=3, split="report")
+    monkeypatch.setattr("dissensus.pairs.tile_tasks.side_of", lambda *_: 2)
+    assert ds.partners(zoo, k=3, split="report", scheduler=two_workers).equals(here, check_metadata=True)
+    one, other = (ds.histogram(zoo, scheduler=s) for s in (None, two_workers))
+    np.testing.assert_array_equal(one.counts, other.counts)
+    for name, scheduler in (("here", None), ("there", two_workers)):
+        monkeypatch.setattr("dissensus.pairs.tile_tasks.side_of", lambda *_: 1024)
+        ds.save_matrix(zoo, "phi", tmp_path / f"{name}.zarr", scheduler=scheduler)
+    chunk = "phi/c/0/0"
+    assert (tmp_path / "here.zarr" / chunk).read_bytes() == (tmp_path / "there.zarr" / chunk).read_bytes()
 
 
 def slow_task(task):

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,12 @@ from dissensus.errors import ArgumentError
 from .correctness import Correctness, Source
 from .measures import MEASURES
 from .scale import Job, whole_number
+from .tile_tasks import reduced_on
 from .tiles import Tile, Tiles
+
+if TYPE_CHECKING:
+    from dissensus.run.scheduler import Runner
+    from dissensus.store.catalog import Store
 
 KEY = b"dissensus"  # of the table's schema metadata
 
@@ -36,6 +41,7 @@ def partners(
     undefined: Literal["nan", "identical"] = "nan",
     previous: pa.Table | None = None,
     threads: int | None = None,
+    scheduler: Any = None,
     progress: bool = False,
 ) -> pa.Table:
     """List the k best partners of every model: the first of all others by a measure.
@@ -68,6 +74,9 @@ def partners(
         with a warning.
     threads : int, optional
         All processors by default.
+    scheduler : distributed.Client or str, optional
+        Compute on this Dask cluster, a client or an address such as "tcp://host:8786": the result is the same
+        to the last bit. Workers open the store themselves, under the same path.
     progress : bool
         Print the plan of a large run, and its progress, on stderr.
 
@@ -82,8 +91,12 @@ def partners(
     ------
     ArgumentError
         Fewer than two models; a measure that needs more than right and wrong answers; a `previous` of another
-        measure, k, order or other examples; not enough memory.
+        measure, k, order or other examples; not enough memory; `scheduler` with an array or with `threads`.
     UnknownName
+    ClusterError
+        The cluster does not answer, or its workers cannot open this store.
+    MissingDependency
+        `scheduler` without the extra `cluster`.
 
     Warns
     -----
@@ -97,24 +110,28 @@ def partners(
     >>> table.select(["model", "partner", "error_inconsistency"]).to_pylist()[0]
     {'model': '0', 'partner': '1', 'error_inconsistency': 0.6666666666666666}
     """
-    job = Job.checked(by, undefined, threads, progress)
+    job = Job.checked(source, by, undefined, threads, progress, scheduler)
     k = whole_number(k, "k")
     ascending = job.measure.more_different == "low" if ascending is None else bool(ascending)
     settings = {"measure": by, "k": k, "ascending": ascending, "undefined": undefined}
     before = None if previous is None else _Record.of(previous)
-    sample = job.sample(source, models, split, where, mask, labels)
-    record = _Record(settings | {"examples": sample.examples}, sample.model_ids, sample.digests(), 0)
-    old = _kept(before, record)
-    # fresh models first, so that their rows with all others are the first bands; ranks keep the order
-    order = np.argsort(np.isin(np.arange(len(sample.packed)), old), kind="stable")
-    tiles = job.tiles(sample.reordered(order) if len(old) else sample, len(order) - len(old))
-    best = Best.empty(len(order), min(k, len(order) - 1), 1.0 if ascending else -1.0, order)
-    if len(old):
-        assert previous is not None
-        assert before is not None
-        best.put(np.argsort(order), *_listed(previous, sample.model_ids, by))
-        best.undefined = before.undefined
-    best = _folded(job, tiles, best)
+    with job.runner() as runner:
+        sample = job.sample(source, models, split, where, mask, labels)
+        record = _Record(settings | {"examples": sample.examples}, sample.model_ids, sample.digests(), 0)
+        old = _kept(before, record)
+        # fresh models first, so that their rows with all others are the first bands; ranks keep the order
+        order = np.argsort(np.isin(np.arange(len(sample.packed)), old), kind="stable")
+        tiles = job.tiles(sample.reordered(order) if len(old) else sample, len(order) - len(old))
+        best = Best.empty(len(order), min(k, len(order) - 1), 1.0 if ascending else -1.0, order)
+        if len(old):
+            assert previous is not None
+            assert before is not None
+            best.put(np.argsort(order), *_listed(previous, sample.model_ids, by))
+            best.undefined = before.undefined
+        if runner is None:
+            best = _folded(job, tiles, best)
+        else:
+            best = _scheduled(job, runner, source.under(labels), tiles, best)
     return _table(sample, by, best.in_order(), record)
 
 
@@ -230,11 +247,16 @@ class Best:
         )
         self.undefined += undefined // 2 if tile.back is tile.values else undefined
 
-    def merge(self, other: Best) -> None:
-        """Fold in what another thread found."""
+    def merge(self, other: Best, spans: Sequence[slice] = (slice(None),)) -> None:
+        """Fold in what another thread found, or another machine for the models of some spans, in turn."""
         from dissensus.kernels.partners import merge
 
-        merge(self.keys, self.partners, other.keys, other.partners)
+        start = 0
+        for span in spans:
+            keys, partners = self.keys[span], self.partners[span]
+            some = slice(start, start + len(keys))
+            merge(keys, partners, other.keys[some], other.partners[some])
+            start = some.stop
         self.undefined += other.undefined
 
     def put(
@@ -261,6 +283,33 @@ def _folded(job: Job, tiles: Tiles, best: Best) -> Best:
     with job.bar(plan) as bar:
         for found in tiles.reduce(best.fresh, Best.fold, bar.advance, job.threads):
             best.merge(found)
+    return best
+
+
+@dataclass(frozen=True, eq=False)
+class _Partners:
+    """The best partners among the models of a task; see `Best.empty`."""
+
+    k: int
+    sign: float
+    ids: NDArray[np.int64]
+
+    def of_tiles(self, tiles: Tiles) -> Best:
+        """Fold all tiles."""
+        best = Best.empty(len(self.ids), self.k, self.sign, self.ids)
+        for band in tiles.bands():
+            for tile in tiles.band(*band):
+                best.fold(tile)
+        return best
+
+
+def _scheduled(job: Job, runner: Runner, store: Store, tiles: Tiles, best: Best) -> Best:
+    """`_folded`, on a cluster."""
+    k = best.keys.shape[1]
+    with job.bar(job.plan(tiles, best.keys.nbytes)) as bar:
+        for part in reduced_on(runner, store, tiles, lambda some: _Partners(k, best.sign, best.ids[some])):
+            best.merge(part.found, part.spans)
+            bar.advance(part.pairs)
     return best
 
 

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import ArgumentError
+from dissensus.errors import ArgumentError, ClusterError
+from dissensus.run.progress import Progress
 from dissensus.store.files import crc32c, crc_bytes, start_writing, write_at
 from dissensus.store.format import canonical_json, group_json
 
 from .correctness import Correctness, Source
-from .outputs import fresh_file, require_free
+from .outputs import fresh_file, require_free, sync_file
 from .scale import Job
+from .tile_tasks import reduced_on
 from .tiles import BAND, Buffers, Tiles, dealt
+
+if TYPE_CHECKING:
+    from dissensus.run.scheduler import Runner
+    from dissensus.store.catalog import Store
 
 SIDE = 1024  # models of a chunk's side: 4 MB of float32
 FORMATS = (".zarr", ".npy")
@@ -39,14 +49,16 @@ def save_matrix(
     labels: str | None = None,
     undefined: Literal["nan", "identical"] = "nan",
     threads: int | None = None,
+    scheduler: Any = None,
     progress: bool = False,
 ) -> Path:
     """Write the matrix of a measure for all pairs to disk, tile by tile: it may be larger than memory.
 
     Parameters
     ----------
-    source, models, split, where, mask, labels, undefined, threads, progress
-        As in `partners`.
+    source, models, split, where, mask, labels, undefined, threads, scheduler, progress
+        As in `partners`. Workers of a cluster write the chunks themselves: `out` is a ``.zarr`` folder that
+        all of them see under the same path.
     by : str
         A measure of right and wrong answers.
     out : path
@@ -66,36 +78,105 @@ def save_matrix(
     ------
     ArgumentError
         There is something of this name already; another ending; fewer than two models; a measure that needs
-        more than right and wrong answers.
+        more than right and wrong answers; `scheduler` with an array, or with ``.npy``.
     StoreFull
         The disk cannot hold it; known before anything is computed.
     UnknownName
+    ClusterError
+        The cluster does not answer, or its workers see another store or no `out`.
+    MissingDependency
+        `scheduler` without the extra `cluster`.
 
     Examples
     --------
     >>> ds.save_matrix(store, "error_consistency", "kappa.zarr")  # doctest: +SKIP
     """
-    job = Job.checked(by, undefined, threads, progress)
+    job = Job.checked(source, by, undefined, threads, progress, scheduler)
     if dtype not in ("float32", "float64"):
         raise ArgumentError(f"dtype must be 'float32' or 'float64'; got {dtype!r}")
     path = require_free(out)
     if path.suffix.lower() not in FORMATS:
         raise ArgumentError(f"out must end in {' or '.join(FORMATS)}; got {out}")
-    sample = job.sample(source, models, split, where, mask, labels)
-    tiles, kind = job.tiles(sample), np.dtype(dtype).newbyteorder("<")
     new = _zarr if path.suffix.lower() == ".zarr" else _npy
-    plan = job.plan(tiles, 2 * SIDE**2 * kind.itemsize, path, _disk_bytes(len(sample.packed), kind, new))
-    plan = job.announced(plan, tiles, lambda tile: tile.values.astype(kind))
-    with job.bar(plan) as bar, new(path, sample, by, kind) as target:
-        blocks = [Blocks(tiles, kind) for _ in range(job.threads)]
-        tiles.compiled  # noqa: B018 (compiled once, before the threads start)
-        dealt(
-            _grid(len(sample.packed)),
-            lambda block, place: block.write(place, target),
-            blocks,
-            lambda place: bar.advance(_pairs_at(place, len(sample.packed))),
-        )
+    if scheduler is not None and new is _npy:
+        raise ArgumentError(f"workers of a scheduler write chunks: end out in .zarr; got {out}")
+    with job.runner() as runner:
+        sample = job.sample(source, models, split, where, mask, labels)
+        tiles, kind = job.tiles(sample), np.dtype(dtype).newbyteorder("<")
+        plan = job.plan(tiles, 2 * SIDE**2 * kind.itemsize, path, _disk_bytes(len(sample.packed), kind, new))
+        if runner is None:
+            plan = job.announced(plan, tiles, lambda tile: tile.values.astype(kind))
+        with job.bar(plan) as bar, new(path, sample, by, kind) as target:
+            if runner is None:
+                _written(tiles, kind, target, job.threads, bar)
+            else:
+                _scheduled(runner, source.under(labels), tiles, kind, target, bar)
     return path
+
+
+def _written(tiles: Tiles, dtype: np.dtype[Any], target: Target, threads: int, bar: Progress) -> None:
+    """Write all chunks by threads of this process."""
+    tiles.compiled  # noqa: B018 (compiled once, before the threads start)
+    n_models = len(tiles.sample.packed)
+    dealt(
+        _grid(n_models),
+        lambda block, place: block.write(place, _span(place[0], n_models), _span(place[1], n_models), target),
+        [Blocks(tiles, dtype) for _ in range(threads)],
+        lambda place: bar.advance(_pairs_at(place, n_models)),
+    )
+
+
+def _scheduled(
+    runner: Runner, store: Store, tiles: Tiles, dtype: np.dtype[Any], target: Any, bar: Progress
+) -> None:
+    """Have all chunks written by workers, and look whether they are there."""
+
+    def chunks(places: NDArray[np.intp]) -> _Written:
+        return _Written(str(target.folder), dtype, int(places[0]), int(places[-1]) + 1)
+
+    for part in reduced_on(runner, store, tiles, chunks, multiple=SIDE):
+        bar.advance(part.pairs)
+    target.require_whole(-(-len(tiles.sample.packed) // SIDE))
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Writes the chunks of a task's pairs, on a worker.
+
+    Attributes
+    ----------
+    folder : str
+        Where the chunks of the array lie.
+    dtype : dtype
+        Of the chunks.
+    start, stop : int
+        Places of the task's first model, and behind its last, among all.
+    """
+
+    folder: str
+    dtype: np.dtype[Any]
+    start: int
+    stop: int
+
+    def of_tiles(self, tiles: Tiles) -> None:
+        """Compute and write them."""
+        target, block = SharedChunks.seen(self.folder), Blocks(tiles, self.dtype)
+        n_rows, n_models = tiles.fresh, len(tiles.sample.packed)
+        first = self.start // SIDE
+        if not tiles.apart:
+            for i, j in _grid(n_models):
+                block.write((first + i, first + j), _span(i, n_models), _span(j, n_models), target)
+            return
+        other, n_columns = (self.stop - n_models + n_rows) // SIDE, n_models - n_rows
+        for i, j in product(range(-(-n_rows // SIDE)), range(-(-n_columns // SIDE))):
+            columns = _span(j, n_columns)
+            behind = slice(n_rows + columns.start, n_rows + columns.stop)
+            block.write((first + i, other + j), _span(i, n_rows), behind, target)
+
+
+def _span(place: int, n_models: int) -> slice:
+    """Models of a chunk's side."""
+    return slice(SIDE * place, min(SIDE * (place + 1), n_models))
 
 
 def _grid(n_models: int) -> Iterator[Place]:
@@ -124,19 +205,16 @@ class Blocks:
         self._tiles, self._buffers = tiles, Buffers(tiles.measure.symmetric, BAND * SIDE)
         self._chunk, self._mirror = (np.full((SIDE, SIDE), np.nan, dtype) for _ in range(2))
 
-    def write(self, place: Place, target: Target) -> None:
-        """Compute a chunk and give it and its mirror image away."""
-        (i, j), n_models = place, len(self._tiles.sample.packed)
-        top, left = SIDE * i, SIDE * j
-        bottom, right = min(top + SIDE, n_models), min(left + SIDE, n_models)
-        if max(bottom - top, right - left) < SIDE or min(bottom - top, right - left) < SIDE:
+    def write(self, place: Place, rows: slice, columns: slice, target: Target) -> None:
+        """Compute a chunk, of these models, and give it and its mirror image away."""
+        (i, j), top, width = place, rows.start, columns.stop - columns.start
+        if min(rows.stop - top, width) < SIDE:
             self._chunk[:], self._mirror[:] = np.nan, np.nan
-        for start in range(top, bottom, BAND):
-            stop = min(start + BAND, bottom)
-            some = self._buffers.of(stop - start, right - left)
-            tile = self._tiles.tile(slice(start, stop), slice(left, right), some)
-            self._chunk[start - top : stop - top, : right - left] = tile.values
-            self._mirror[: right - left, start - top : stop - top] = tile.back.T
+        for start in range(top, rows.stop, BAND):
+            stop = min(start + BAND, rows.stop)
+            tile = self._tiles.tile(slice(start, stop), columns, self._buffers.of(stop - start, width))
+            self._chunk[start - top : stop - top, :width] = tile.values
+            self._mirror[:width, start - top : stop - top] = tile.back.T
         target.put(i, j, self._chunk)
         if i != j:
             target.put(j, i, self._mirror)
@@ -161,10 +239,58 @@ class _Chunks:
     """Chunks as files of a Zarr array."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def put(self, i: int, j: int, chunk: NDArray[Any]) -> None:
-        _chunk_file(self._folder / str(i) / str(j), chunk)
+        _chunk_file(self.folder / str(i) / str(j), chunk)
+
+    def require_whole(self, side: int) -> None:
+        """Clear away what workers that died left, and look for every chunk.
+
+        Raises
+        ------
+        ClusterError
+        """
+        for part in self.folder.glob("*/.*"):
+            part.unlink()
+        missing = [
+            (i, j) for i, j in product(range(side), repeat=2) if not (self.folder / f"{i}/{j}").exists()
+        ]
+        if missing:
+            raise ClusterError(
+                f"workers wrote chunks that are not in {self.folder}, {len(missing)} in all: put out into a "
+                "folder that all of them share with this machine"
+            )
+
+
+class SharedChunks:
+    """Chunks that several machines write: whole whenever they are there, were their task run twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @classmethod
+    def seen(cls, folder: str) -> SharedChunks:
+        """The folder as a worker sees it.
+
+        Raises
+        ------
+        ClusterError
+        """
+        if not Path(folder).is_dir():
+            raise ClusterError(
+                f"the Dask worker on {socket.gethostname()} does not see {folder}: put out into a folder "
+                "that all workers share with this machine, under the same path"
+            )
+        return cls(Path(folder))
+
+    def put(self, i: int, j: int, chunk: NDArray[Any]) -> None:
+        """Write a chunk beside its place and move it there; see `Target`."""
+        place = self._folder / str(i) / str(j)
+        temporary = place.with_name(f".{j}-{uuid4().hex}")
+        _chunk_file(temporary, chunk)
+        sync_file(temporary)
+        os.replace(temporary, place)
 
 
 def _chunk_file(path: Path, chunk: NDArray[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from dissensus.run.threads import in_order
 from .correctness import Source
 from .outputs import fresh_file
 from .scale import Job, whole_number
+from .tile_tasks import reduced_on
 from .tiles import BAND, WIDTH, Tile, Tiles
 
 FORMATS = (".arrow", ".parquet")
@@ -42,7 +44,8 @@ def pairs_within(
 ) -> pa.RecordBatchReader:
     """Stream all pairs whose value of a measure lies within bounds: near-duplicates, or the most different.
 
-    Pairs are computed as the stream is read, and never held: it may be longer than memory.
+    Pairs are computed as the stream is read, and never held: it may be longer than memory. By threads of this
+    process only: on a cluster all that is listed would travel through the scheduler.
 
     Parameters
     ----------
@@ -76,7 +79,7 @@ def pairs_within(
         raise ArgumentError(f"bounds must be numbers; got {at_least!r} and {at_most!r}") from error
     if not bounds[0] <= bounds[1]:
         raise ArgumentError(f"at_least must not exceed at_most; got {at_least} and {at_most}")
-    job = Job.checked(by, undefined, threads, progress)
+    job = Job.checked(source, by, undefined, threads, progress)
     tiles = job.tiles(job.sample(source, models, split, where, mask, labels))
     types = {"model_a": pa.string(), "model_b": pa.string()}
     floats = dict.fromkeys(("accuracy_a", "accuracy_b", by), pa.float64())
@@ -212,13 +215,14 @@ def histogram(
     labels: str | None = None,
     undefined: Literal["nan", "identical"] = "nan",
     threads: int | None = None,
+    scheduler: Any = None,
     progress: bool = False,
 ) -> Histogram:
     """Count how many pairs have which values of a measure, exactly, without holding the values.
 
     Parameters
     ----------
-    source, by, models, split, where, mask, labels, undefined, threads, progress
+    source, by, models, split, where, mask, labels, undefined, threads, scheduler, progress
         As in `partners`.
     bins : int or (K + 1,) float
         Equal bins over the measure's range, or their edges.
@@ -231,7 +235,7 @@ def histogram(
 
     Raises
     ------
-    ArgumentError, UnknownName
+    ArgumentError, UnknownName, ClusterError, MissingDependency
 
     Examples
     --------
@@ -239,27 +243,52 @@ def histogram(
     >>> ds.histogram(correct, "error_inconsistency", bins=2).counts.tolist()
     [1, 2]
     """
-    job = Job.checked(by, undefined, threads, progress)
-    edges = _edges(job, bins)
-    tiles = job.tiles(job.sample(source, models, split, where, mask, labels))
-    plan = job.plan(tiles, 8 * len(edges))
+    job = Job.checked(source, by, undefined, threads, progress, scheduler)
+    into = _Bins(_edges(job, bins))
+    with job.runner() as runner:
+        tiles = job.tiles(job.sample(source, models, split, where, mask, labels))
+        total = _counted(job, tiles, into) if runner is None else into.empty()
+        if runner is not None:
+            with job.bar(job.plan(tiles, 8 * len(into.edges))) as bar:
+                for part in reduced_on(runner, source.under(labels), tiles, lambda _: into):
+                    total += part.found
+                    bar.advance(part.pairs)
+    below, above, nan = (int(count) for count in total[-3:])
+    return Histogram(by, total[:-3], into.edges, below, above, nan)
 
-    def empty() -> NDArray[np.int64]:
-        return np.zeros(len(edges) + 2, np.int64)
 
-    def add(counts: NDArray[np.int64], tile: Tile) -> None:
+def _counted(job: Job, tiles: Tiles, into: _Bins) -> NDArray[np.int64]:
+    """Count all tiles on threads of this process."""
+    plan = job.announced(job.plan(tiles, 8 * len(into.edges)), tiles, partial(into.add, into.empty()))
+    with job.bar(plan) as bar:
+        return sum(tiles.reduce(into.empty, into.add, bar.advance, job.threads), into.empty())
+
+
+@dataclass(frozen=True, eq=False)
+class _Bins:
+    """Counts values into bins; counts are (K + 3,) int64 as `kernels.partners.add_to_histogram` has them."""
+
+    edges: NDArray[np.float64]
+
+    def empty(self) -> NDArray[np.int64]:
+        """No values yet."""
+        return np.zeros(len(self.edges) + 2, np.int64)
+
+    def add(self, counts: NDArray[np.int64], tile: Tile) -> None:
+        """Count a tile."""
         from dissensus.kernels.partners import add_to_histogram
 
-        add_to_histogram(tile.values, tile.a, tile.b, edges, counts)
+        add_to_histogram(tile.values, tile.a, tile.b, self.edges, counts)
         if tile.back is not tile.values:
-            add_to_histogram(tile.back, tile.a, tile.b, edges, counts)
+            add_to_histogram(tile.back, tile.a, tile.b, self.edges, counts)
 
-    probed = empty()
-    plan = job.announced(plan, tiles, lambda tile: add(probed, tile))
-    with job.bar(plan) as bar:
-        total = sum(tiles.reduce(empty, add, bar.advance, job.threads), empty())
-    below, above, nan = (int(count) for count in total[-3:])
-    return Histogram(by, total[:-3], edges, below, above, nan)
+    def of_tiles(self, tiles: Tiles) -> NDArray[np.int64]:
+        """Count all tiles."""
+        counts = self.empty()
+        for band in tiles.bands():
+            for tile in tiles.band(*band):
+                self.add(counts, tile)
+        return counts
 
 
 def _edges(job: Job, bins: int | ArrayLike) -> NDArray[np.float64]:
