@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 import dissensus as ds
 import dissensus.run.scheduler as scheduler_module
 from dissensus.errors import ArgumentError, ClusterError, MissingDependency, ModelReplaced
-from dissensus.pairs import MEASURES, matrix_files, tile_tasks
+from dissensus.pairs import MEASURES, matrix_files, sums, tile_tasks
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
 from dissensus.pairs.scheduled import scheduled_counts
 from dissensus.pairs.tasks import tasks
 from dissensus.pairs.worker import run_task
+from dissensus.store import format as fmt
 
 EXACT = [name for name, measure in MEASURES.items() if measure.needs != "probabilities"]
 NOISE = pytest.mark.filterwarnings(
@@ -153,20 +154,9 @@ def test_bad_schedulers_are_refused_in_one_line(zoo, monkeypatch):
         ds.pairwise(zoo, "error_consistency", scheduler="foo://x:1")
     with pytest.raises(ArgumentError, match="encrypted and Dask's configuration names no certificates"):
         ds.pairwise(zoo, "error_consistency", scheduler="tls://127.0.0.1:9")
-    with pytest.raises(ArgumentError, match="capa need probabilities"):
-        ds.pairwise(scored(zoo), "capa", scheduler="tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingDependency, match=r"pip install 'dissensus\[cluster\]'"):
         ds.pairwise(zoo, "error_consistency", scheduler="tcp://127.0.0.1:9")
-
-
-def scored(zoo):
-    """A store of two models with probabilities beside the other."""
-    path = zoo.path.parent / "scored.zoo"
-    store = ds.create(path, [0, 1, 1])
-    for name in "ab":
-        store.add(name, logits=np.random.default_rng(1).normal(size=(3, 2)).astype("f4"))
-    return store
 
 
 @NOISE
@@ -233,6 +223,65 @@ def test_the_command_takes_an_address(zoo, two_workers):
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("Error: scheduler must be a Dask client or the address")
     assert wrong.stderr.count("\n") == 1
+
+
+# probabilities
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """6 models x 700 examples x 5 classes in blocks of 64 rows, so that runs are short."""
+    rng, patch = np.random.default_rng(5), pytest.MonkeyPatch()
+    patch.setattr(fmt, "BLOCK_BYTES", 64 * 5 * 2)
+    labels = rng.integers(0, 5, 700)
+    store = ds.create(tmp_path_factory.mktemp("scored") / "a.zoo", labels)
+    for i in range(6):
+        store.add(f"m{i}", logits=2 * np.eye(5)[labels] + rng.normal(size=(700, 5)) * (1 + i))
+    patch.undo()
+    assert store.block_rows == 64
+    return store
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_measures_of_probabilities_are_the_local_ones_to_the_last_bit(scored, shuffled, data, monkeypatch):
+    """In any order of the tasks, on any examples, mixed with counts and ensembles in any way."""
+    shuffled(data.draw(st.randoms(use_true_random=False)), 512)
+    monkeypatch.setattr(sums, "RUN", data.draw(st.sampled_from([64, 192, 4096])))
+    names = data.draw(st.lists(st.sampled_from([*MEASURES]), min_size=1, max_size=6, unique=True))
+    names.append("capa" if "capa" not in names else "kl" if "kl" not in names else "improvement")
+    names = list(dict.fromkeys(names))
+    seed = data.draw(st.none() | st.integers(0, 99))
+    options = {"mask": None if seed is None else np.random.default_rng(seed).random(700) < 0.1}
+    options["models"] = data.draw(st.permutations(scored.model_ids))[: data.draw(st.integers(2, 6))]
+    if {"pair_accuracy", "improvement", "conversion_rate"} & {*names}:
+        options["calibrate"] = data.draw(st.sampled_from([False, "fit"]))
+    here, there = (ds.pairwise(scored, names, **options, scheduler=s) for s in (None, "x"))
+    assert there.notes == here.notes
+    for name in names:
+        np.testing.assert_array_equal(there[name], here[name], err_msg=name)
+
+
+def test_sums_do_not_depend_on_threads(scored, monkeypatch):
+    """What a task sums on one thread is what this process sums on several."""
+    monkeypatch.setattr(sums, "RUN", 128)
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(sums, "available_threads", lambda threads=threads: threads)
+        found.append(ds.pairwise(scored, ["capa", "kl", "hellinger", "logit_correlation"]))
+    for name in found[0].measures:
+        for other in found[1:]:
+            np.testing.assert_array_equal(found[0][name], other[name])
+
+
+@NOISE
+def test_a_cluster_sums_probabilities_as_this_process(scored, two_workers):
+    names = ["capa", "kl", "hellinger", "improvement", "same_wrong"]
+    here, there = (ds.pairwise(scored, names, split="report", scheduler=s) for s in (None, two_workers))
+    for name in names:
+        np.testing.assert_array_equal(there[name], here[name], err_msg=name)
+    one, other = (ds.near_duplicates(scored, 0.5, scheduler=s) for s in (None, two_workers))
+    assert one == other
 
 
 # reductions of all pairs
