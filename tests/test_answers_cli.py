@@ -156,7 +156,7 @@ def test_a_matrix_goes_to_a_zarr_folder(zoo, tmp_path):
     expected = ds.pairwise(zoo, KAPPA, models=["m3", "m1"], where=WHERE)[KAPPA]
     np.testing.assert_array_equal(group[KAPPA][:], expected.astype(np.float32))
     assert group.attrs["models"] == ["m3", "m1"]
-    for options in (["--force"], ["--scheduler", "tcp://nobody:1"]):
+    for options in (["--force"], ["--device", "cpu"], ["--calibrate", "fit"]):
         run("matrix", zoo.path, "--out", tmp_path / "new.zarr", *options, status=2)
     run("matrix", zoo.path, "--format", "zarr", status=2)
     assert (
@@ -243,6 +243,9 @@ BAD = [
     (["heatmap", "ZOO", "--out", "there.png"], "--out there.png exists already; choose another file or pass"),
     (["matrix", "ZOO", "--out", "there.npy"], "--out there.npy exists already"),
     (["heatmap", "ZOO", "--out", "no/new.png"], "there is no folder no; make it first"),
+    (["partners", "ZOO", "--scheduler", "threads"], "scheduler must be a Dask client or the address"),
+    (["duplicates", "ZOO", "--scheduler", "1"], "scheduler must be a Dask client or the address"),
+    (["matrix", "ZOO", "--out", "new.zarr", "--scheduler", "x:y"], "scheduler must be a Dask client or the"),
     (["duplicates", "nowhere.zoo"], "nowhere.zoo is not a Dissensus store: it does not exist"),
 ]
 

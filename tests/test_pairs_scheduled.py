@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import dissensus as ds
 import dissensus.run.scheduler as scheduler_module
 from dissensus.errors import ArgumentError, ClusterError, MissingDependency, ModelReplaced
-from dissensus.pairs import MEASURES, matrix_files, sums, tile_tasks
+from dissensus.pairs import MEASURES, matrix_chunks, sums, tile_tasks
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
 from dissensus.pairs.scheduled import scheduled_counts
@@ -145,7 +145,7 @@ def changed(task, **fields):
 
 
 def test_bad_schedulers_are_refused_in_one_line(zoo, monkeypatch):
-    for bad in ("threads", "processes", 3, "host:name"):
+    for bad in ("threads", "processes", 3, "3", ":8786", "host:name"):
         with pytest.raises(ArgumentError, match="scheduler must be a Dask client or the address"):
             ds.pairwise(zoo, "error_consistency", scheduler=bad)
     with pytest.raises(
@@ -338,7 +338,7 @@ def test_reductions_are_the_local_ones_whatever_the_tasks(zoo, shuffled, data):
 @pytest.mark.parametrize("by", ["error_consistency", "relative_nfr"])
 @pytest.mark.parametrize("side", [1, 2, 4])
 def test_chunks_written_by_workers_are_the_local_ones(zoo, shuffled, tmp_path, monkeypatch, by, side):
-    monkeypatch.setattr(matrix_files, "SIDE", 2)
+    monkeypatch.setattr(matrix_chunks, "SIDE", 2)
     runner = shuffled(random.Random(side), side)
     ds.save_matrix(zoo, by, tmp_path / "here.zarr", split="report")
     ds.save_matrix(zoo, by, tmp_path / "there.zarr", split="report", scheduler="x")
@@ -363,10 +363,10 @@ def test_what_workers_do_not_see_is_refused(zoo, shuffled, tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(runner, "results", lambda function, given: real(function, [*given][:1]))
         with pytest.raises(ClusterError, match=r"wrote chunks that are not in .*m\.zarr.*, 3 in all"):
-            patch.setattr(matrix_files, "SIDE", 4)
+            patch.setattr(matrix_chunks, "SIDE", 4)
             ds.save_matrix(zoo, "phi", tmp_path / "m.zarr", scheduler="x")
     with monkeypatch.context() as patch:
-        patch.setattr(matrix_files.SharedChunks, "seen", classmethod(lambda cls, f: seen(f + "-elsewhere")))
+        patch.setattr(matrix_chunks.SharedChunks, "seen", classmethod(lambda cls, f: seen(f + "-elsewhere")))
         with pytest.raises(ClusterError, match="does not see .*-elsewhere: put out into a folder that all"):
             ds.save_matrix(zoo, "phi", tmp_path / "m.zarr", scheduler="x")
     assert list(tmp_path.iterdir()) == []
@@ -376,7 +376,7 @@ def test_what_workers_do_not_see_is_refused(zoo, shuffled, tmp_path, monkeypatch
         ds.partners(zoo, scheduler="x")
 
 
-seen = matrix_files.SharedChunks.seen
+seen = matrix_chunks.SharedChunks.seen
 
 
 def replaced(task):

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dissensus.errors import ArgumentError, ClusterError
+from dissensus.errors import ArgumentError
 from dissensus.run.progress import Progress
-from dissensus.store.files import crc32c, crc_bytes, start_writing, write_at
-from dissensus.store.format import canonical_json, group_json
 
-from .correctness import Correctness, Source
-from .outputs import fresh_file, require_free, sync_file
+from . import matrix_chunks as chunks
+from .correctness import Source
+from .outputs import require_free
 from .scale import Job
 from .tile_tasks import reduced_on
 from .tiles import BAND, Buffers, Tiles, dealt
@@ -31,7 +26,6 @@ if TYPE_CHECKING:
     from dissensus.run.scheduler import Runner
     from dissensus.store.catalog import Store
 
-SIDE = 1024  # models of a chunk's side: 4 MB of float32
 FORMATS = (".zarr", ".npy")
 Place = tuple[int, int]
 
@@ -97,13 +91,15 @@ def save_matrix(
     path = require_free(out)
     if path.suffix.lower() not in FORMATS:
         raise ArgumentError(f"out must end in {' or '.join(FORMATS)}; got {out}")
-    new = _zarr if path.suffix.lower() == ".zarr" else _npy
-    if scheduler is not None and new is _npy:
+    new = chunks.zarr_file if path.suffix.lower() == ".zarr" else chunks.npy_file
+    if scheduler is not None and new is chunks.npy_file:
         raise ArgumentError(f"workers of a scheduler write chunks: end out in .zarr; got {out}")
     with job.runner() as runner:
         sample = job.sample(source, models, split, where, mask, labels)
         tiles, kind = job.tiles(sample), np.dtype(dtype).newbyteorder("<")
-        plan = job.plan(tiles, 2 * SIDE**2 * kind.itemsize, path, _disk_bytes(len(sample.packed), kind, new))
+        plan = job.plan(
+            tiles, 2 * chunks.SIDE**2 * kind.itemsize, path, chunks.disk_bytes(len(sample.packed), kind, new)
+        )
         if runner is None:
             plan = job.announced(plan, tiles, lambda tile: tile.values.astype(kind))
         with job.bar(plan) as bar, new(path, sample, by, kind) as target:
@@ -114,7 +110,7 @@ def save_matrix(
     return path
 
 
-def _written(tiles: Tiles, dtype: np.dtype[Any], target: Target, threads: int, bar: Progress) -> None:
+def _written(tiles: Tiles, dtype: np.dtype[Any], target: chunks.Target, threads: int, bar: Progress) -> None:
     """Write all chunks by threads of this process."""
     tiles.compiled  # noqa: B018 (compiled once, before the threads start)
     n_models = len(tiles.sample.packed)
@@ -131,12 +127,12 @@ def _scheduled(
 ) -> None:
     """Have all chunks written by workers, and look whether they are there."""
 
-    def chunks(places: NDArray[np.intp]) -> _Written:
+    def written(places: NDArray[np.intp]) -> _Written:
         return _Written(str(target.folder), dtype, int(places[0]), int(places[-1]) + 1)
 
-    for part in reduced_on(runner, store, tiles, chunks, multiple=SIDE):
+    for part in reduced_on(runner, store, tiles, written, multiple=chunks.SIDE):
         bar.advance(part.pairs)
-    target.require_whole(-(-len(tiles.sample.packed) // SIDE))
+    target.require_whole(-(-len(tiles.sample.packed) // chunks.SIDE))
 
 
 @dataclass(frozen=True)
@@ -160,15 +156,15 @@ class _Written:
 
     def of_tiles(self, tiles: Tiles) -> None:
         """Compute and write them."""
-        target, block = SharedChunks.seen(self.folder), Blocks(tiles, self.dtype)
+        target, block = chunks.SharedChunks.seen(self.folder), Blocks(tiles, self.dtype)
         n_rows, n_models = tiles.fresh, len(tiles.sample.packed)
-        first = self.start // SIDE
+        first = self.start // chunks.SIDE
         if not tiles.apart:
             for i, j in _grid(n_models):
                 block.write((first + i, first + j), _span(i, n_models), _span(j, n_models), target)
             return
-        other, n_columns = (self.stop - n_models + n_rows) // SIDE, n_models - n_rows
-        for i, j in product(range(-(-n_rows // SIDE)), range(-(-n_columns // SIDE))):
+        other, n_columns = (self.stop - n_models + n_rows) // chunks.SIDE, n_models - n_rows
+        for i, j in product(range(-(-n_rows // chunks.SIDE)), range(-(-n_columns // chunks.SIDE))):
             columns = _span(j, n_columns)
             behind = slice(n_rows + columns.start, n_rows + columns.stop)
             block.write((first + i, other + j), _span(i, n_rows), behind, target)
@@ -176,39 +172,32 @@ class _Written:
 
 def _span(place: int, n_models: int) -> slice:
     """Models of a chunk's side."""
-    return slice(SIDE * place, min(SIDE * (place + 1), n_models))
+    return slice(chunks.SIDE * place, min(chunks.SIDE * (place + 1), n_models))
 
 
 def _grid(n_models: int) -> Iterator[Place]:
     """Chunks on the diagonal and right of it."""
-    side = -(-n_models // SIDE)
+    side = -(-n_models // chunks.SIDE)
     return ((i, j) for i in range(side) for j in range(i, side))
 
 
 def _pairs_at(place: Place, n_models: int) -> int:
     """Pairs of a chunk, each counted once."""
-    a, b = (min(SIDE, n_models - SIDE * one) for one in place)
+    a, b = (min(chunks.SIDE, n_models - chunks.SIDE * one) for one in place)
     return a * (a - 1) // 2 if place[0] == place[1] else a * b
-
-
-class Target(Protocol):
-    """Takes chunks of a matrix, several threads at a time."""
-
-    def put(self, i: int, j: int, chunk: NDArray[Any]) -> None:
-        """Write the (SIDE, SIDE) chunk of block row i and block column j; NaN beyond the last model."""
 
 
 class Blocks:
     """One chunk and its mirror image, which a thread computes and writes again and again."""
 
     def __init__(self, tiles: Tiles, dtype: np.dtype[Any]) -> None:
-        self._tiles, self._buffers = tiles, Buffers(tiles.measure.symmetric, BAND * SIDE)
-        self._chunk, self._mirror = (np.full((SIDE, SIDE), np.nan, dtype) for _ in range(2))
+        self._tiles, self._buffers = tiles, Buffers(tiles.measure.symmetric, BAND * chunks.SIDE)
+        self._chunk, self._mirror = (np.full((chunks.SIDE, chunks.SIDE), np.nan, dtype) for _ in range(2))
 
-    def write(self, place: Place, rows: slice, columns: slice, target: Target) -> None:
+    def write(self, place: Place, rows: slice, columns: slice, target: chunks.Target) -> None:
         """Compute a chunk, of these models, and give it and its mirror image away."""
         (i, j), top, width = place, rows.start, columns.stop - columns.start
-        if min(rows.stop - top, width) < SIDE:
+        if min(rows.stop - top, width) < chunks.SIDE:
             self._chunk[:], self._mirror[:] = np.nan, np.nan
         for start in range(top, rows.stop, BAND):
             stop = min(start + BAND, rows.stop)
@@ -218,146 +207,3 @@ class Blocks:
         target.put(i, j, self._chunk)
         if i != j:
             target.put(j, i, self._mirror)
-
-
-@contextmanager
-def _zarr(path: Path, sample: Correctness, by: str, dtype: np.dtype[Any]) -> Iterator[Target]:
-    """Zarr v3 group, written by hand: chunks are their bytes and a checksum."""
-    n_models = len(sample.packed)
-    with fresh_file(path) as folder:
-        folder.mkdir()
-        (folder / "zarr.json").write_bytes(group_json(**_told(sample, by)))
-        _array(folder / by, (n_models, n_models), (SIDE, SIDE), dtype, ["model_a", "model_b"])
-        _array(folder / "accuracy", (n_models,), (n_models,), np.dtype("<f8"), ["model_a"])
-        _chunk_file(folder / "accuracy" / "c" / "0", sample.accuracy)
-        for i in range(-(-n_models // SIDE)):
-            (folder / by / "c" / str(i)).mkdir()
-        yield _Chunks(folder / by / "c")
-
-
-class _Chunks:
-    """Chunks as files of a Zarr array."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def put(self, i: int, j: int, chunk: NDArray[Any]) -> None:
-        _chunk_file(self.folder / str(i) / str(j), chunk)
-
-    def require_whole(self, side: int) -> None:
-        """Clear away what workers that died left, and look for every chunk.
-
-        Raises
-        ------
-        ClusterError
-        """
-        for part in self.folder.glob("*/.*"):
-            part.unlink()
-        missing = [
-            (i, j) for i, j in product(range(side), repeat=2) if not (self.folder / f"{i}/{j}").exists()
-        ]
-        if missing:
-            raise ClusterError(
-                f"workers wrote chunks that are not in {self.folder}, {len(missing)} in all: put out into a "
-                "folder that all of them share with this machine"
-            )
-
-
-class SharedChunks:
-    """Chunks that several machines write: whole whenever they are there, were their task run twice."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @classmethod
-    def seen(cls, folder: str) -> SharedChunks:
-        """The folder as a worker sees it.
-
-        Raises
-        ------
-        ClusterError
-        """
-        if not Path(folder).is_dir():
-            raise ClusterError(
-                f"the Dask worker on {socket.gethostname()} does not see {folder}: put out into a folder "
-                "that all workers share with this machine, under the same path"
-            )
-        return cls(Path(folder))
-
-    def put(self, i: int, j: int, chunk: NDArray[Any]) -> None:
-        """Write a chunk beside its place and move it there; see `Target`."""
-        place = self._folder / str(i) / str(j)
-        temporary = place.with_name(f".{j}-{uuid4().hex}")
-        _chunk_file(temporary, chunk)
-        sync_file(temporary)
-        os.replace(temporary, place)
-
-
-def _chunk_file(path: Path, chunk: NDArray[Any]) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        write_at(fd, chunk.data, 0)
-        write_at(fd, crc_bytes(crc32c(chunk)), chunk.nbytes)
-        start_writing(fd, 0, chunk.nbytes)
-    finally:
-        os.close(fd)
-
-
-def _array(
-    folder: Path, shape: tuple[int, ...], chunk: tuple[int, ...], dtype: np.dtype[Any], dims: list[str]
-) -> None:
-    """Metadata of a Zarr array, and the folder of its chunks."""
-    (folder / "c").mkdir(parents=True)
-    node = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": shape,
-        "data_type": dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": "NaN",
-        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
-        "dimension_names": dims,
-        "attributes": {},
-        "storage_transformers": [],
-    }
-    (folder / "zarr.json").write_bytes(canonical_json(node))
-
-
-@contextmanager
-def _npy(path: Path, sample: Correctness, by: str, dtype: np.dtype[Any]) -> Iterator[Target]:
-    """A .npy file, and the names of its models beside it."""
-    names = path.with_name(path.name + ".json")
-    shape = (len(sample.packed),) * 2
-    with ExitStack() as stack:  # the names are there before the numbers
-        temporary, beside = stack.enter_context(fresh_file(path)), stack.enter_context(fresh_file(names))
-        beside.write_bytes(json.dumps(_told(sample, by)).encode())
-        with temporary.open("wb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            file.flush()
-            yield _Rows(file.fileno(), file.tell(), shape[0], dtype)
-
-
-class _Rows:
-    """Chunks as pieces of the rows of one file; writing where they belong keeps no page mapped."""
-
-    def __init__(self, fd: int, offset: int, n_models: int, dtype: np.dtype[Any]) -> None:
-        self._fd, self._offset, self._size, self._dtype = fd, offset, n_models, dtype
-
-    def put(self, i: int, j: int, chunk: NDArray[Any]) -> None:
-        top, left, item = SIDE * i, SIDE * j, self._dtype.itemsize
-        for row in range(min(SIDE, self._size - top)):
-            piece = chunk[row, : min(SIDE, self._size - left)]
-            write_at(self._fd, piece.data, self._offset + ((top + row) * self._size + left) * item)
-
-
-def _told(sample: Correctness, by: str) -> dict[str, Any]:
-    """What the numbers are."""
-    return {"measure": by, "n_examples": sample.n, "models": sample.model_ids}
-
-
-def _disk_bytes(n_models: int, dtype: np.dtype[Any], new: Any) -> int:
-    """Bytes of the matrix; chunks of a Zarr array are whole ones."""
-    side = -(-n_models // SIDE) * SIDE if new is _zarr else n_models
-    return side * side * dtype.itemsize

@@ -155,7 +155,8 @@ def _client_type() -> Any:
 
 def _address(scheduler: Any) -> str:
     """Check that it is an address: Dask would take any other name for a host to look up, and wait."""
-    if not isinstance(scheduler, str) or not scheduler.rpartition(":")[2].isdigit():
+    host, _, port = scheduler.rpartition(":") if isinstance(scheduler, str) else ("", "", "")
+    if not host or not port.isdigit():
         raise ArgumentError(
             "scheduler must be a Dask client or the address of a Dask scheduler, such as "
             f"'tcp://host:8786'; got {scheduler!r}. Without it numba's threads of this machine count"
