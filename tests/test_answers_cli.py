@@ -208,6 +208,12 @@ def test_duplicates(zoo):
 
 BAD = [
     (["pairs", "ZOO", "-m", "kapa"], "unknown measure 'kapa'"),
+    (
+        ["pairs", "ZOO", "-m", "disagreement"],
+        "of right and wrong it is error_inconsistency, of predicted classes",
+    ),
+    (["pairs", "ZOO", "-m", "Churn"], "label_disagreement; what a new model breaks is negative_flip_rate"),
+    (["pairs", "ZOO", "--min-accuracy", "1"], "no model reaches it, pairs need 2 (best 0."),
     (["matrix", "ZOO", "-m", "error_consistancy"], "did you mean error_consistency"),
     (["heatmap", "ZOO", "-m", "fhi", "--out", "new.png"], "unknown measure 'fhi'; did you mean phi"),
     (["pairs", "ZOO", "--model", "m0", "--model", "m9"], "unknown model 'm9'; did you mean"),

@@ -359,11 +359,11 @@ def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch, rng, name):
     correct, done = rng.random((70, 64)) < 0.7, []
     real = matrix_files.Blocks.write
 
-    def fails(self, place, target):
+    def fails(self, place, *rest):
         done.append(place)
         if len(done) > 4:
             raise OSError(28, "No space left on device")
-        real(self, place, target)
+        real(self, place, *rest)
 
     monkeypatch.setattr(matrix_files.Blocks, "write", fails)
     with pytest.raises(StoreFull, match="no room left"):
