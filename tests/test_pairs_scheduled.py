@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 import dissensus as ds
 import dissensus.run.scheduler as scheduler_module
 from dissensus.errors import ArgumentError, ClusterError, MissingDependency, ModelReplaced
-from dissensus.pairs import MEASURES, matrix_chunks, sums, tile_tasks
+from dissensus.pairs import MEASURES, matrix_chunks, score_tasks, sums, tile_tasks, tile_worker
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
 from dissensus.pairs.scheduled import scheduled_counts
+from dissensus.pairs.score_tasks import run_scores
 from dissensus.pairs.tasks import tasks
+from dissensus.pairs.tile_worker import run_tiles
 from dissensus.pairs.worker import run_task
 from dissensus.store import format as fmt
 
@@ -454,3 +456,39 @@ def test_a_killed_worker_changes_nothing(zoo, two_workers, monkeypatch):
     found = scheduled_counts(zoo, models, None, LABEL_STATISTICS, runner, tile=2, rows=30)
     assert not killed.is_alive()  # it died in mid-run
     require_equal(found, local(zoo, models, None))
+
+
+def slow_tiles(task):
+    time.sleep(0.1)
+    return run_tiles(task)
+
+
+def slow_scores(task):
+    time.sleep(0.1)
+    return run_scores(task)
+
+
+@NOISE
+def test_a_killed_worker_changes_neither_partners_nor_probabilities(zoo, scored, two_workers, monkeypatch):
+    partners = ds.partners(zoo, "phi", 3)
+    monkeypatch.setattr(tile_worker, "run_tiles", slow_tiles)
+    monkeypatch.setattr(tile_tasks, "side_of", lambda *_: 1)  # 28 tasks
+    killed = kill_one(two_workers)
+    assert ds.partners(zoo, "phi", 3, scheduler=two_workers).equals(partners, check_metadata=True)
+    assert not killed.is_alive()
+    monkeypatch.setattr(sums, "RUN", 64)  # 11 tasks
+    here = ds.pairwise(scored, ["capa", "improvement"])
+    monkeypatch.setattr(score_tasks, "run_scores", slow_scores)
+    killed = kill_one(two_workers)
+    there = ds.pairwise(scored, ["capa", "improvement"], scheduler=two_workers)
+    assert not killed.is_alive()
+    for name in here.measures:
+        np.testing.assert_array_equal(there[name], here[name])
+
+
+def kill_one(client):
+    """Kill a worker a moment from now."""
+    client.wait_for_workers(2, timeout=30)
+    killed = threading.Timer(0.2, os.kill, (min(client.run(os.getpid).values()), signal.SIGKILL))
+    killed.start()
+    return killed

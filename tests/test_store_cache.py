@@ -105,9 +105,10 @@ def test_damage_to_the_cache_changes_no_number(tmp_path_factory, data):
     assert np.array_equal(ds.open(store.path).top1(), right)
 
 
-@pytest.mark.parametrize("step", [0, 1])
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("more", [False, True])
+@pytest.mark.parametrize(
+    ("step", "when", "more"),
+    [(0, "before", True), (0, "after", True), (1, "before", True), (1, "before", False), (1, "after", True)],
+)
 def test_a_maker_beside_another_that_holds_no_lock(zoo, rng, monkeypatch, step, when, more):
     """Nobody locks: at each step of one maker, another makes the whole cache, of these models or of more."""
     real, moves = os.replace, []
