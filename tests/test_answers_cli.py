@@ -248,6 +248,7 @@ BAD = [
     ),
     (["heatmap", "ZOO", "--out", "there.png"], "--out there.png exists already; choose another file or pass"),
     (["matrix", "ZOO", "--out", "there.npy"], "--out there.npy exists already"),
+    (["matrix", "ZOO", "-m", "phi", "--out", "."], "--out . is a folder that exists already"),
     (["heatmap", "ZOO", "--out", "no/new.png"], "there is no folder no; make it first"),
     (["partners", "ZOO", "--scheduler", "threads"], "scheduler must be a Dask client or the address"),
     (["duplicates", "ZOO", "--scheduler", "1"], "scheduler must be a Dask client or the address"),
