@@ -131,10 +131,7 @@ def run_sums(
 ) -> dict[int, Sums]:
     """Sum over one run, by group; pieces of at most `step` examples, the same on any number of threads.
 
-    Raises
-    ------
-    ArgumentError
-        So many sums as are `held`, and those of the threads, do not fit the memory there is.
+    Refused where so many sums as are `held`, and those of the threads, do not fit the memory there is.
     """
     step = min(step, max(map(len, run.values())))
     piece_bytes = len(asked.kinds) * len(models) * store.n_classes * 4 * step
