@@ -156,7 +156,7 @@ def test_a_matrix_goes_to_a_zarr_folder(zoo, tmp_path):
     expected = ds.pairwise(zoo, KAPPA, models=["m3", "m1"], where=WHERE)[KAPPA]
     np.testing.assert_array_equal(group[KAPPA][:], expected.astype(np.float32))
     assert group.attrs["models"] == ["m3", "m1"]
-    for options in (["--force"], ["--scheduler", "tcp://nobody:1"]):
+    for options in (["--force"], ["--device", "cpu"], ["--calibrate", "fit"]):
         run("matrix", zoo.path, "--out", tmp_path / "new.zarr", *options, status=2)
     run("matrix", zoo.path, "--format", "zarr", status=2)
     assert (
@@ -208,6 +208,12 @@ def test_duplicates(zoo):
 
 BAD = [
     (["pairs", "ZOO", "-m", "kapa"], "unknown measure 'kapa'"),
+    (
+        ["pairs", "ZOO", "-m", "disagreement"],
+        "of right and wrong it is error_inconsistency, of predicted classes",
+    ),
+    (["pairs", "ZOO", "-m", "Churn"], "label_disagreement; what a new model breaks is negative_flip_rate"),
+    (["pairs", "ZOO", "--min-accuracy", "1"], "no model reaches it, pairs need 2 (best 0."),
     (["matrix", "ZOO", "-m", "error_consistancy"], "did you mean error_consistency"),
     (["heatmap", "ZOO", "-m", "fhi", "--out", "new.png"], "unknown measure 'fhi'; did you mean phi"),
     (["pairs", "ZOO", "--model", "m0", "--model", "m9"], "unknown model 'm9'; did you mean"),
@@ -242,7 +248,11 @@ BAD = [
     ),
     (["heatmap", "ZOO", "--out", "there.png"], "--out there.png exists already; choose another file or pass"),
     (["matrix", "ZOO", "--out", "there.npy"], "--out there.npy exists already"),
+    (["matrix", "ZOO", "-m", "phi", "--out", "."], "--out . is a folder that exists already"),
     (["heatmap", "ZOO", "--out", "no/new.png"], "there is no folder no; make it first"),
+    (["partners", "ZOO", "--scheduler", "threads"], "scheduler must be a Dask client or the address"),
+    (["duplicates", "ZOO", "--scheduler", "1"], "scheduler must be a Dask client or the address"),
+    (["matrix", "ZOO", "--out", "new.zarr", "--scheduler", "x:y"], "scheduler must be a Dask client or the"),
     (["duplicates", "nowhere.zoo"], "nowhere.zoo is not a Dissensus store: it does not exist"),
 ]
 

@@ -230,7 +230,7 @@ def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
         (["pairs", "ZOO", "--model", "m9"], 1, "unknown model 'm9'; did you mean"),
         (["pairs", "ZOO", "--split", "test"], 1, "unknown split 'test'; there are: fit, report, all"),
         (["pairs", "ZOO", "--all", "--top", "3"], 2, "--all lists every pair, --top some of them"),
-        (["pairs", "ZOO", "--min-accuracy", "0.999"], 1, "--min-accuracy 0.999: 1 models reach it"),
+        (["pairs", "ZOO", "--min-accuracy", "0.999"], 1, "--min-accuracy 0.999: 1 model reaches it"),
         (["pairs", "ZOO", "--min-accuracy", "90"], 2, "Invalid value for '--min-accuracy'"),
         (["models", "ZOO", "--force"], 2, "--force goes with --out FILE"),
         (["matrix", "ZOO", "--format", "parquet"], 2, "name a file with --out FILE"),

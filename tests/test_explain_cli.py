@@ -193,7 +193,7 @@ def test_the_best_replacement(zoo):
         (("profiles", "ZOO", "--model", "m0", "--min-accuracy", 0.2), 2, "pass one"),
         (("profiles", "ZOO", "--model", "m0"), 1, "at least 2 models"),
         (("profiles", "ZOO", "--category", "kind_of"), 1, "unknown metadata of the models 'kind_of'"),
-        (("profiles", "ZOO", "--min-accuracy", 1), 1, "0 models reach it"),
+        (("profiles", "ZOO", "--min-accuracy", 1), 1, "no model reaches it"),
         (("churn", "ZOO", "m0"), 2, "or pass --best"),
         (("churn", "ZOO", "m0", "m1", "--best"), 2, "or pass --best"),
         (("churn", "ZOO", "m0", "m1", "--max-negative-flips", 0.1), 2, "goes with --best"),

@@ -206,7 +206,7 @@ def test_refusals(real_like, monkeypatch):
     with pytest.raises(UnknownName, match="unknown split 'fitt'; did you mean fit"):
         ds.pairwise(real_like, "improvement", calibrate="fitt")
     with pytest.raises(ArgumentError, match="improvement need probabilities, which are read and summed"):
-        ds.pairwise(real_like, "improvement", scheduler="tcp://nowhere:1")
+        ds.pairwise(real_like, "improvement", device="cpu")
     monkeypatch.setattr(ours, "available_bytes", lambda: 1000)
     with pytest.raises(ArgumentError, match=r"^ensembles of all pairs of 8 models need .* name fewer models"):
         ds.pairwise(real_like, "improvement")

@@ -276,25 +276,25 @@ def test_delta_covers_as_often_as_it_says(n, pair):
     """
     shares = pair_shares(*pair)
     tables = np.random.default_rng(0).multinomial(n, shares, size=4000).T.astype(float)
-    for name in SMOOTH:
+    for name in COUNTED:
         low, high = delta_interval(MEASURES[name].formula, tables, 0.95)
         truth = truth_of(name, shares)
-        covered = np.mean((low <= truth) & (truth <= high))
+        covered = np.mean((low - 1e-9 <= truth) & (truth <= high + 1e-9))
         assert LEAST.get((n, name), 0.93) <= covered <= (0.995 if n == 200 else 0.98), (name, covered)
 
 
-@pytest.mark.parametrize(("n", "least"), [(200, 0.90), (2000, 0.93)])
+@pytest.mark.parametrize(("n", "least"), [(200, 0.88), (2000, 0.91)])
 @pytest.mark.parametrize("pair", PAIRS[:3])
 def test_bootstrap_covers_nearly_as_often_as_it_says(n, least, pair):
     """Percentiles of few errors fall short of their level, as they are known to."""
     shares, rng = pair_shares(*pair), np.random.default_rng(1)
-    tables = rng.multinomial(n, shares, size=1000)
-    drawn = np.moveaxis(rng.multinomial(n, (tables / n)[:, None], size=(1000, 300)), -1, 0).astype(float)
-    for name in (EI, KAPPA, "phi", "double_fault"):
+    tables = rng.multinomial(n, shares, size=700)
+    drawn = np.moveaxis(rng.multinomial(n, (tables / n)[:, None], size=(700, 300)), -1, 0).astype(float)
+    for name in SMOOTH:
         low, high = percentiles(MEASURES[name].formula(*drawn), 0.95)
         truth = truth_of(name, shares)
         covered = np.mean((low <= truth) & (truth <= high))
-        assert least <= covered <= 0.98, (name, covered)
+        assert least <= covered <= 0.99, (name, covered)
 
 
 # What a user sees

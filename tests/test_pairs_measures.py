@@ -79,6 +79,23 @@ def test_bounds_depend_on_the_accuracies_only(name):
     assert one == other
 
 
+def test_bounds_are_the_extremes_of_kappa_at_these_accuracies():
+    """Among all tables of the same number of examples and right answers of each model."""
+    found = {}
+    for table, kappa in zip(TABLES, values("error_consistency", TABLES), strict=True):
+        n11, n10, n01, _ = table
+        found.setdefault((sum(table), n11 + n10, n11 + n01), []).append(kappa)
+    whole = {}  # margins all of whose tables are among the small ones
+    for (n, a, b), kappas in found.items():
+        if len(kappas) == min(a, b) - max(0, a + b - n) + 1:
+            whole[n, a, b] = kappas
+    assert len(whole) > 150
+    for table, low, high in zip(TABLES, *(values(b, TABLES) for b in BOUNDS[::-1]), strict=True):
+        kappas = whole.get((sum(table), table[0] + table[1], table[0] + table[2]))
+        if kappas is not None:
+            np.testing.assert_array_equal([low, high], [min(kappas), max(kappas)])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_says_when_it_is_undefined(name):
     assert np.isnan(values(name, TABLES)).any() == bool(MEASURES[name].undefined)

@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.spatial.distance import pdist, squareform
 from scipy.special import rel_entr, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import VotingClassifier
+from sklearn.preprocessing import LabelEncoder
 
 import dissensus as ds
 import naive
@@ -111,7 +115,10 @@ def test_the_stated_bound_holds(tmp_path, rng):
 
 def test_equal_to_scipy_and_numpy(zoo):
     p = softmax(stored(zoo), axis=2)
-    pairs = ds.pairwise(zoo, ["kl", "logit_correlation", "expected_agreement"])
+    pairs = ds.pairwise(zoo, ["kl", "logit_correlation", "expected_agreement", "hellinger"])
+    roots = np.sqrt(p).reshape(len(p), -1)
+    apart = squareform(pdist(roots)) ** 2 / (2 * p.shape[1])
+    np.testing.assert_allclose(pairs["hellinger"] ** 2, apart, **CLOSE)
     divergence = rel_entr(p[:, None], p[None]).sum(axis=3).mean(axis=2)
     np.testing.assert_allclose(pairs["kl"], divergence, **CLOSE)
     centred = stored(zoo) - stored(zoo).mean(axis=2, keepdims=True)
@@ -120,6 +127,37 @@ def test_equal_to_scipy_and_numpy(zoo):
     np.testing.assert_allclose(
         pairs["expected_agreement"], np.einsum("inc,jnc->ij", p, p) / p.shape[1], **CLOSE
     )
+
+
+class Given(ClassifierMixin, BaseEstimator):
+    """A fitted classifier of the probabilities it is given."""
+
+    def __init__(self, p):
+        self.p, self.classes_ = p, np.arange(p.shape[1])
+
+    def fit(self, *_):
+        return self
+
+    def predict_proba(self, rows):
+        return self.p[rows[:, 0]]
+
+
+def test_the_ensemble_of_a_pair_is_sklearns_soft_vote(zoo):
+    p, labels, rows = softmax(stored(zoo), axis=2), zoo.labels, np.arange(60)[:, None]
+    names = ["pair_accuracy", "improvement", "conversion_rate", "oracle_accuracy"]
+    pairs = ds.pairwise(zoo, names)
+    right = zoo.correct()
+    for i, j in zip(*np.triu_indices(6, 1), strict=True):
+        voting = VotingClassifier([("a", Given(p[i])), ("b", Given(p[j]))], voting="soft")
+        voting.estimators_, voting.le_ = [Given(p[i]), Given(p[j])], LabelEncoder().fit(np.arange(6))
+        voting.classes_ = voting.le_.classes_
+        ensemble = voting.predict(rows) == labels
+        assert pairs["pair_accuracy"][i, j] == ensemble.mean()
+        gain = ensemble.mean() - (right[i].mean() + right[j].mean()) / 2
+        assert pairs["improvement"][i, j] == pytest.approx(gain, abs=1e-12)
+        one = right[i] != right[j]
+        expected = ensemble[one].mean() if one.any() else np.nan
+        assert pairs["conversion_rate"][i, j] == pytest.approx(expected, nan_ok=True)
 
 
 def test_the_mean_of_brier_pairs_is_the_brier_score_of_the_ensemble(zoo):

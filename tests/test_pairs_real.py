@@ -28,9 +28,11 @@ def test_cifar10_thirty_models(tmp_path, test_set, n_examples):
         accuracy = dict(zip(names, pairs.accuracy, strict=True))
         assert accuracy["alexnet_tf_ben"] == 0.8198
         assert accuracy["shake_shake_26_2x64d_SSI_cutout16"] == 0.9711
+    kappa = ds.pairwise(store, "error_consistency")["error_consistency"]
     of_labels = ds.pairwise(store, ["label_kappa", "same_wrong", "label_disagreement"])
     for i, j in zip(*np.triu_indices(30, 1), strict=True):
         a, b = predictions[i], predictions[j]
+        assert abs(kappa[i, j] - cohen_kappa_score(right[i], right[j])) < 1e-12
         assert abs(of_labels["label_kappa"][i, j] - cohen_kappa_score(a, b)) < 1e-12
         both_wrong = (a != labels) & (b != labels)
         assert of_labels["same_wrong"][i, j] == (a == b)[both_wrong].mean()
@@ -48,6 +50,10 @@ def test_imagenet_four_frameworks(tmp_path):
     assert pairs.accuracy.tolist() == [0.76130, 0.68142, 0.76754, 0.78006]
     one_right = [[0, 8680, 6968, 7742], [8680, 0, 8922, 10272], [6968, 8922, 0, 7588], [7742, 10272, 7588, 0]]
     assert (pairs.counts.n10 + pairs.counts.n01).tolist() == one_right
+    right = np.array([[predictions[m][i] == labels[i] for i in ids] for m in real_data.FRAMEWORKS])
+    kappa = ds.pairwise(store, "error_consistency", models=real_data.FRAMEWORKS)["error_consistency"]
+    for i, j in zip(*np.triu_indices(4, 1), strict=True):
+        assert abs(kappa[i, j] - cohen_kappa_score(right[i], right[j])) < 1e-12
     most_different = pairs.top(1).to_pylist()[0]
     assert (most_different["model_a"], most_different["model_b"]) == ("SimCLR", "ViT")
     store.add_labels("real", [*real_data.imagenet_real().values()])

@@ -23,7 +23,7 @@ import dissensus as ds
 import naive
 from dissensus.errors import ArgumentError, StoreFull, UnknownName
 from dissensus.kernels.formulas import compiled
-from dissensus.pairs import MEASURES, Answers, PairCounts, matrix_files, outputs, scale, tiles
+from dissensus.pairs import MEASURES, Answers, PairCounts, matrix_chunks, matrix_files, outputs, scale, tiles
 from dissensus.pairs.measures import ratio
 from dissensus.store.cache import _Cached
 
@@ -144,7 +144,7 @@ def test_files_hold_the_matrix(tiled, tmp_path_factory, asked):
 
 
 def test_files_hold_matrices_of_several_chunks(tmp_path, monkeypatch, rng):
-    monkeypatch.setattr(matrix_files, "SIDE", 16)
+    monkeypatch.setattr(matrix_chunks, "SIDE", 16)
     correct = rng.random((41, 90)) < rng.random((41, 1))
     names = [f"m{i}" for i in range(41)]
     for by in (KAPPA, "relative_nfr"):
@@ -355,15 +355,15 @@ def test_a_large_run_is_announced(monkeypatch, capsys, rng, tmp_path):
 
 @pytest.mark.parametrize("name", ["m.zarr", "m.npy"])
 def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch, rng, name):
-    monkeypatch.setattr(matrix_files, "SIDE", 16)
+    monkeypatch.setattr(matrix_chunks, "SIDE", 16)
     correct, done = rng.random((70, 64)) < 0.7, []
     real = matrix_files.Blocks.write
 
-    def fails(self, place, target):
+    def fails(self, place, *rest):
         done.append(place)
         if len(done) > 4:
             raise OSError(28, "No space left on device")
-        real(self, place, target)
+        real(self, place, *rest)
 
     monkeypatch.setattr(matrix_files.Blocks, "write", fails)
     with pytest.raises(StoreFull, match="no room left"):

@@ -10,21 +10,25 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dissensus as ds
 import dissensus.run.scheduler as scheduler_module
 from dissensus.errors import ArgumentError, ClusterError, MissingDependency, ModelReplaced
-from dissensus.pairs import MEASURES
+from dissensus.pairs import MEASURES, matrix_chunks, score_tasks, sums, tile_tasks, tile_worker
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
 from dissensus.pairs.scheduled import scheduled_counts
+from dissensus.pairs.score_tasks import run_scores
 from dissensus.pairs.tasks import tasks
+from dissensus.pairs.tile_worker import run_tiles
 from dissensus.pairs.worker import run_task
+from dissensus.store import format as fmt
 
 EXACT = [name for name, measure in MEASURES.items() if measure.needs != "probabilities"]
 NOISE = pytest.mark.filterwarnings(
@@ -143,7 +147,7 @@ def changed(task, **fields):
 
 
 def test_bad_schedulers_are_refused_in_one_line(zoo, monkeypatch):
-    for bad in ("threads", "processes", 3, "host:name"):
+    for bad in ("threads", "processes", 3, "3", ":8786", "host:name"):
         with pytest.raises(ArgumentError, match="scheduler must be a Dask client or the address"):
             ds.pairwise(zoo, "error_consistency", scheduler=bad)
     with pytest.raises(
@@ -152,20 +156,9 @@ def test_bad_schedulers_are_refused_in_one_line(zoo, monkeypatch):
         ds.pairwise(zoo, "error_consistency", scheduler="foo://x:1")
     with pytest.raises(ArgumentError, match="encrypted and Dask's configuration names no certificates"):
         ds.pairwise(zoo, "error_consistency", scheduler="tls://127.0.0.1:9")
-    with pytest.raises(ArgumentError, match="capa need probabilities"):
-        ds.pairwise(scored(zoo), "capa", scheduler="tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingDependency, match=r"pip install 'dissensus\[cluster\]'"):
         ds.pairwise(zoo, "error_consistency", scheduler="tcp://127.0.0.1:9")
-
-
-def scored(zoo):
-    """A store of two models with probabilities beside the other."""
-    path = zoo.path.parent / "scored.zoo"
-    store = ds.create(path, [0, 1, 1])
-    for name in "ab":
-        store.add(name, logits=np.random.default_rng(1).normal(size=(3, 2)).astype("f4"))
-    return store
 
 
 @NOISE
@@ -234,6 +227,218 @@ def test_the_command_takes_an_address(zoo, two_workers):
     assert wrong.stderr.count("\n") == 1
 
 
+# probabilities
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """6 models x 700 examples x 5 classes in blocks of 64 rows, so that runs are short."""
+    rng, patch = np.random.default_rng(5), pytest.MonkeyPatch()
+    patch.setattr(fmt, "BLOCK_BYTES", 64 * 5 * 2)
+    labels = rng.integers(0, 5, 700)
+    store = ds.create(tmp_path_factory.mktemp("scored") / "a.zoo", labels)
+    for i in range(6):
+        store.add(f"m{i}", logits=2 * np.eye(5)[labels] + rng.normal(size=(700, 5)) * (1 + i))
+    patch.undo()
+    assert store.block_rows == 64
+    return store
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_measures_of_probabilities_are_the_local_ones_to_the_last_bit(scored, shuffled, data, monkeypatch):
+    """In any order of the tasks, on any examples, mixed with counts and ensembles in any way."""
+    shuffled(data.draw(st.randoms(use_true_random=False)), 512)
+    monkeypatch.setattr(sums, "RUN", data.draw(st.sampled_from([64, 192, 4096])))
+    names = data.draw(st.lists(st.sampled_from([*MEASURES]), min_size=1, max_size=6, unique=True))
+    names.append("capa" if "capa" not in names else "kl" if "kl" not in names else "improvement")
+    names = list(dict.fromkeys(names))
+    seed = data.draw(st.none() | st.integers(0, 99))
+    options = {"mask": None if seed is None else np.random.default_rng(seed).random(700) < 0.1}
+    options["models"] = data.draw(st.permutations(scored.model_ids))[: data.draw(st.integers(2, 6))]
+    if {"pair_accuracy", "improvement", "conversion_rate"} & {*names}:
+        options["calibrate"] = data.draw(st.sampled_from([False, "fit"]))
+    here, there = (ds.pairwise(scored, names, **options, scheduler=s) for s in (None, "x"))
+    assert there.notes == here.notes
+    for name in names:
+        np.testing.assert_array_equal(there[name], here[name], err_msg=name)
+
+
+def test_sums_do_not_depend_on_threads(scored, monkeypatch):
+    """What a task sums on one thread is what this process sums on several."""
+    monkeypatch.setattr(sums, "RUN", 128)
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(sums, "available_threads", lambda threads=threads: threads)
+        found.append(ds.pairwise(scored, ["capa", "kl", "hellinger", "logit_correlation"]))
+    for name in found[0].measures:
+        for other in found[1:]:
+            np.testing.assert_array_equal(found[0][name], other[name])
+
+
+@NOISE
+def test_a_cluster_sums_probabilities_as_this_process(scored, two_workers):
+    names = ["capa", "kl", "hellinger", "improvement", "same_wrong"]
+    here, there = (ds.pairwise(scored, names, split="report", scheduler=s) for s in (None, two_workers))
+    for name in names:
+        np.testing.assert_array_equal(there[name], here[name], err_msg=name)
+    one, other = (ds.near_duplicates(scored, 0.5, scheduler=s) for s in (None, two_workers))
+    assert one == other
+
+
+# reductions of all pairs
+
+
+COUNTED = [name for name, measure in MEASURES.items() if measure.needs == "counts"]
+
+
+@pytest.fixture
+def shuffled(monkeypatch):
+    """Put tasks in this process, in any order, in the place of a cluster, with sides of a given size."""
+
+    def put(order, side):
+        runner = Shuffled(order, 1)
+
+        @contextmanager
+        def cluster(scheduler):
+            yield runner
+
+        monkeypatch.setattr(scheduler_module, "cluster", cluster)
+        monkeypatch.setattr(tile_tasks, "side_of", lambda sample, threads, multiple=1: side * multiple)
+        return runner
+
+    return put
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_reductions_are_the_local_ones_whatever_the_tasks(zoo, shuffled, data):
+    """Few examples make many ties; their order, undefined values and what is brought up to date hold."""
+    shuffled(data.draw(st.randoms(use_true_random=False)), data.draw(st.integers(1, 8)))
+    chosen = data.draw(st.permutations(zoo.model_ids))[: data.draw(st.integers(2, 7))]
+    rows = data.draw(st.sampled_from([1, 3, 9, 331]))
+    options = {
+        "by": data.draw(st.sampled_from(COUNTED)),
+        "mask": np.arange(331) < rows,
+        "models": chosen,
+        "labels": data.draw(st.sampled_from([None, "real"])) if rows > 3 else None,
+        "undefined": data.draw(st.sampled_from(["nan", "identical"])),
+    }
+    k = data.draw(st.integers(1, 7))
+    here = ds.partners(zoo, k=k, **options)
+    assert ds.partners(zoo, k=k, **options, scheduler="x").equals(here, check_metadata=True)
+    some = sorted(chosen[: data.draw(st.integers(2, 7))], key=chosen.index)
+    before = ds.partners(zoo, k=k, **options | {"models": some})
+    updated = ds.partners(zoo, k=k, **options, previous=before, scheduler="x")
+    assert updated.equals(here, check_metadata=True)
+    edges = [-2.0, -0.5, 0.0, 0.1, 0.5, 1.0]
+    one, other = (ds.histogram(zoo, bins=edges, **options, scheduler=s) for s in (None, "x"))
+    np.testing.assert_array_equal(one.counts, other.counts)
+    assert (one.below, one.above, one.undefined) == (other.below, other.above, other.undefined)
+
+
+@pytest.mark.parametrize("by", ["error_consistency", "relative_nfr"])
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_chunks_written_by_workers_are_the_local_ones(zoo, shuffled, tmp_path, monkeypatch, by, side):
+    monkeypatch.setattr(matrix_chunks, "SIDE", 2)
+    runner = shuffled(random.Random(side), side)
+    ds.save_matrix(zoo, by, tmp_path / "here.zarr", split="report")
+    ds.save_matrix(zoo, by, tmp_path / "there.zarr", split="report", scheduler="x")
+    files = [p.relative_to(tmp_path / "here.zarr") for p in (tmp_path / "here.zarr").rglob("*")]
+    assert len(files) > 20
+    assert sorted(files) == sorted(
+        p.relative_to(tmp_path / "there.zarr") for p in (tmp_path / "there.zarr").rglob("*")
+    )
+    for path in (tmp_path / "here.zarr").rglob("*"):
+        if path.is_file():
+            assert (
+                path.read_bytes()
+                == (tmp_path / "there.zarr" / path.relative_to(tmp_path / "here.zarr")).read_bytes()
+            )
+    sides = -(-7 // (2 * side))
+    assert len(runner.sizes) == sides * (sides + 1) // 2
+
+
+def test_what_workers_do_not_see_is_refused(zoo, shuffled, tmp_path, monkeypatch):
+    runner = shuffled(random.Random(0), 1)
+    real = runner.results
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "results", lambda function, given: real(function, [*given][:1]))
+        with pytest.raises(ClusterError, match=r"wrote chunks that are not in .*m\.zarr.*, 3 in all"):
+            patch.setattr(matrix_chunks, "SIDE", 4)
+            ds.save_matrix(zoo, "phi", tmp_path / "m.zarr", scheduler="x")
+    with monkeypatch.context() as patch:
+        patch.setattr(matrix_chunks.SharedChunks, "seen", classmethod(lambda cls, f: seen(f + "-elsewhere")))
+        with pytest.raises(ClusterError, match="does not see .*-elsewhere: put out into a folder that all"):
+            ds.save_matrix(zoo, "phi", tmp_path / "m.zarr", scheduler="x")
+    assert list(tmp_path.iterdir()) == []
+    changed_since = lambda function, given: real(function, [replaced(task) for task in given])  # noqa: E731
+    monkeypatch.setattr(runner, "results", changed_since)
+    with pytest.raises(ModelReplaced, match="were replaced since the question was asked"):
+        ds.partners(zoo, scheduler="x")
+
+
+seen = matrix_chunks.SharedChunks.seen
+
+
+def replaced(task):
+    """A task about other answers than the store has."""
+    from dataclasses import replace
+
+    return replace(task, left=replace(task.left, digest="other"))
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (
+            lambda s: ds.partners(s.correct(), scheduler="tcp://x:1"),
+            "scheduler needs a store, .* got ndarray",
+        ),
+        (lambda s: ds.partners(s, threads=2, scheduler="tcp://x:1"), "pass scheduler or threads, not both"),
+        (lambda s: ds.histogram(s, scheduler="threads"), "scheduler must be a Dask client or the address"),
+        (
+            lambda s: ds.save_matrix(s, "phi", "m.npy", scheduler="tcp://x:1"),
+            r"end out in \.zarr; got m\.npy",
+        ),
+    ],
+)
+def test_reductions_refuse_in_one_line(zoo, tmp_path, monkeypatch, ask, told):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=told):
+        ask(zoo)
+
+
+def test_a_side_is_for_a_few_tasks_a_thread():
+    def side(n_models, n_words, threads, multiple=1):
+        class Sample:
+            packed = np.broadcast_to(np.uint64(0), (n_models, n_words))
+
+        return tile_tasks.side_of(Sample, threads, multiple)
+
+    assert side(53, 160, 2) == 512
+    for threads in (1, 2, 16, 64):
+        sides = -(-61_565 // side(61_565, 160, threads))
+        assert 3 * threads <= sides * (sides + 1) // 2 < 8 * threads + 16
+    assert side(500_000, 784, 2) * 784 * 8 <= tile_tasks.SIDE_BYTES
+    assert side(61_565, 160, 16, 1024) % 1024 == 0
+
+
+@NOISE
+def test_a_cluster_reduces_to_the_local_result(zoo, two_workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(tile_tasks, "LEAST", 2)
+    here = ds.partners(zoo, k=3, split="report")
+    monkeypatch.setattr("dissensus.pairs.tile_tasks.side_of", lambda *_: 2)
+    assert ds.partners(zoo, k=3, split="report", scheduler=two_workers).equals(here, check_metadata=True)
+    one, other = (ds.histogram(zoo, scheduler=s) for s in (None, two_workers))
+    np.testing.assert_array_equal(one.counts, other.counts)
+    for name, scheduler in (("here", None), ("there", two_workers)):
+        monkeypatch.setattr("dissensus.pairs.tile_tasks.side_of", lambda *_: 1024)
+        ds.save_matrix(zoo, "phi", tmp_path / f"{name}.zarr", scheduler=scheduler)
+    chunk = "phi/c/0/0"
+    assert (tmp_path / "here.zarr" / chunk).read_bytes() == (tmp_path / "there.zarr" / chunk).read_bytes()
+
+
 def slow_task(task):
     """A task that lasts, so that a worker dies in the midst of it."""
     time.sleep(0.1)
@@ -251,3 +456,39 @@ def test_a_killed_worker_changes_nothing(zoo, two_workers, monkeypatch):
     found = scheduled_counts(zoo, models, None, LABEL_STATISTICS, runner, tile=2, rows=30)
     assert not killed.is_alive()  # it died in mid-run
     require_equal(found, local(zoo, models, None))
+
+
+def slow_tiles(task):
+    time.sleep(0.1)
+    return run_tiles(task)
+
+
+def slow_scores(task):
+    time.sleep(0.1)
+    return run_scores(task)
+
+
+@NOISE
+def test_a_killed_worker_changes_neither_partners_nor_probabilities(zoo, scored, two_workers, monkeypatch):
+    partners = ds.partners(zoo, "phi", 3)
+    monkeypatch.setattr(tile_worker, "run_tiles", slow_tiles)
+    monkeypatch.setattr(tile_tasks, "side_of", lambda *_: 1)  # 28 tasks
+    killed = kill_one(two_workers)
+    assert ds.partners(zoo, "phi", 3, scheduler=two_workers).equals(partners, check_metadata=True)
+    assert not killed.is_alive()
+    monkeypatch.setattr(sums, "RUN", 64)  # 11 tasks
+    here = ds.pairwise(scored, ["capa", "improvement"])
+    monkeypatch.setattr(score_tasks, "run_scores", slow_scores)
+    killed = kill_one(two_workers)
+    there = ds.pairwise(scored, ["capa", "improvement"], scheduler=two_workers)
+    assert not killed.is_alive()
+    for name in here.measures:
+        np.testing.assert_array_equal(there[name], here[name])
+
+
+def kill_one(client):
+    """Kill a worker a moment from now."""
+    client.wait_for_workers(2, timeout=30)
+    killed = threading.Timer(0.2, os.kill, (min(client.run(os.getpid).values()), signal.SIGKILL))
+    killed.start()
+    return killed

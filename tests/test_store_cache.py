@@ -105,6 +105,43 @@ def test_damage_to_the_cache_changes_no_number(tmp_path_factory, data):
     assert np.array_equal(ds.open(store.path).top1(), right)
 
 
+@pytest.mark.parametrize(
+    ("step", "when", "more"),
+    [(0, "before", True), (0, "after", True), (1, "before", True), (1, "before", False), (1, "after", True)],
+)
+def test_a_maker_beside_another_that_holds_no_lock(zoo, rng, monkeypatch, step, when, more):
+    """Nobody locks: at each step of one maker, another makes the whole cache, of these models or of more."""
+    real, moves = os.replace, []
+
+    def other():
+        if more:
+            zoo.wanted["a"] = rng.integers(0, 9, 100)
+            zoo.add("a", predictions=zoo.wanted["a"])
+        assert np.array_equal(ds.open(zoo.path).top1(), expected(zoo))
+
+    def replace(source, target):
+        moves.append(target)
+        mine = len(moves) == step + 1
+        if mine and when == "before":
+            other()  # and clears away what the first has half written
+        real(source, target)
+        if mine and when == "after":
+            other()
+
+    models = sorted(zoo.wanted)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        assert np.array_equal(ds.open(zoo.path).top1(), expected(zoo, models))
+    assert len(moves) > step
+    for _ in range(2):
+        assert np.array_equal(ds.open(zoo.path).top1(), expected(zoo))
+    left = {entry.name for entry in (zoo.path / fmt.CACHE).iterdir()}
+    assert left == {cache.TOP1, cache.TOP1_JSON}
+    seen = opened(monkeypatch, zoo)
+    assert np.array_equal(ds.open(zoo.path).top1(), expected(zoo))
+    assert len(seen) <= len(zoo.wanted) * cache.STALE
+
+
 def test_a_read_only_store_needs_no_cache(zoo, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied")

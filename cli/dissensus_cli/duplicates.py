@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .output import Sink, output_options
-from .queries import LABELS, STORE, WHERE, Share, on_examples
+from .queries import Share, on_examples
+from .question import Question, question_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@STORE
 @click.option(
     "--threshold",
     type=Share(),
@@ -25,22 +25,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of examples on which two linked models may give different classes.",
 )
-@click.option("--model", "models", multiple=True, help="Only these models; repeatable.")
-@click.option("--split", help="Only examples of this split.")
-@WHERE
-@LABELS
+@question_options("calibrate", "device")
 @output_options
-def duplicates(
-    store: Path,
-    threshold: float,
-    models: tuple[str, ...],
-    split: str | None,
-    where: str | None,
-    labels: str | None,
-    fmt: str | None,
-    out: Path | None,
-    force: bool,
-) -> None:
+def duplicates(threshold: float, fmt: str | None, out: Path | None, force: bool, **asked: Any) -> None:
     """Groups of models that give nearly the same classes: copies, other precisions, neighbouring checkpoints.
 
     Models are in one group where links connect them (single linkage), so that the two most different ones may
@@ -54,9 +41,9 @@ def duplicates(
     import dissensus as ds
 
     sink = Sink(fmt, out, force)
-    opened = ds.open(store).under(labels)
-    found = ds.near_duplicates(opened, threshold, models=list(models) or None, split=split, where=where)
-    examples = on_examples(opened, found.n_examples, split, where)
+    question = Question.of(**asked)
+    found = ds.near_duplicates(question.store, threshold, scheduler=question.scheduler, **question.chosen)
+    examples = on_examples(question.store, found.n_examples, question.split, question.where)
     right = [1 - sum(one.accuracies) / len(one.accuracies) for one in found]
     if right and min(right) < threshold:
         click.echo(

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .matrix import Measured
 from .output import Sink
-from .queries import CALIBRATE, LABELS, STORE, WHERE, calibrated, on_examples
+from .question import Question, question_options
 
 PICTURES = ("png", "svg")
 
 
 @click.command(cls=Measured)
-@STORE
 @click.option("--measure", "-m", default="error_consistency", show_default=True, help="Measure to draw.")
-@click.option("--split", help="Only examples of this split.")
-@WHERE
-@LABELS
-@CALIBRATE
-@click.option("--model", "models", multiple=True, help="Only these models; repeatable.")
+@question_options()
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Picture to write: its name ends in .png or .svg.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the file of --out.")
-def heatmap(
-    store: Path,
-    measure: str,
-    split: str | None,
-    where: str | None,
-    labels: str | None,
-    calibrate: str | None,
-    models: tuple[str, ...],
-    out: Path | None,
-    force: bool,
-) -> None:
+def heatmap(measure: str, out: Path | None, force: bool, **asked: Any) -> None:
     """One measure of all pairs as a clustered heat map: models that are alike stand side by side.
 
     Bright is more different, whichever end of the measure that is. Rows are the first model of a pair, with
@@ -55,16 +41,8 @@ def heatmap(
         raise click.UsageError(f"name the picture to write: --out {measure}.png, or .svg")
     sink = Sink(None, out, force, PICTURES)
     require_plots()
-    opened = ds.open(store).under(labels)
-    result = ds.pairwise(
-        opened,
-        measure,
-        models=list(models) or None,
-        split=split,
-        where=where,
-        calibrate=False if calibrate is None else calibrate,
-        progress=True,
-    )
-    examples = on_examples(opened, result.counts.n, split, where) + calibrated(result.notes)
-    title = f"{opened.path.name}: {len(result.model_ids):,} models on {examples}"
+    question = Question.of(**asked)
+    result = question.pairs(measure)
+    name, n_models = question.store.path.name, len(result.model_ids)
+    title = f"{name}: {n_models:,} models on {question.examples(result)}"
     sink.send(rendered(ds.heatmap(result, measure, title=title), sink.fmt))

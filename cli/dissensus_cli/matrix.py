@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import FORMATS, Sink, output_options, screen_width, to_json
-from .queries import CALIBRATE, DEVICE, LABELS, SCHEDULER, STORE, WHERE, calibrated, on_examples
+from .question import Question, question_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,35 +47,15 @@ def _told(measure: Measure) -> str:
 
 
 @click.command(cls=Measured)
-@STORE
 @click.option("--measure", "-m", default="error_inconsistency", show_default=True, help="Measure to compute.")
-@click.option("--split", help="Only examples of this split.")
-@WHERE
-@LABELS
-@CALIBRATE
-@click.option("--model", "models", multiple=True, help="Only these models, in this order; repeatable.")
-@SCHEDULER
-@DEVICE
+@question_options()
 @partial(output_options, formats=FORMS)
-def matrix(
-    store: Path,
-    measure: str,
-    split: str | None,
-    where: str | None,
-    labels: str | None,
-    calibrate: str | None,
-    models: tuple[str, ...],
-    scheduler: str | None,
-    device: str | None,
-    fmt: str | None,
-    out: Path | None,
-    force: bool,
-) -> None:
+def matrix(measure: str, fmt: str | None, out: Path | None, force: bool, **asked: Any) -> None:
     """One measure for all pairs, as a matrix: row model first.
 
     With --out FILE.npy the order of rows and columns is written beside it, in FILE.models.json. With --out
     FOLDER.zarr a measure of right and wrong answers goes to disk piece by piece, in float32: it may be larger
-    than memory.
+    than memory. With --scheduler the workers write it: FOLDER is one that they share.
 
     \b
     Examples:
@@ -88,48 +68,37 @@ def matrix(
     """
     import pyarrow as pa
 
-    import dissensus as ds
-
     sink = Sink(fmt, out, force, FORMS)
     if sink.fmt in ("npy", "zarr") and out is None:
         raise click.UsageError(f"--format {sink.fmt} is binary: name a file with --out FILE")
     order = Sink("json", out.with_suffix(".models.json"), force) if out and sink.fmt == "npy" else None
-    opened = ds.open(store).under(labels)
+    question = Question.of(**asked)
     if out is not None and sink.fmt == "zarr":
-        if force or {scheduler, device, calibrate} != {None}:
-            raise click.UsageError(
-                "a .zarr folder is written here and replaces none: "
-                "no --force, --scheduler, --device or --calibrate"
-            )
-        ds.save_matrix(
-            opened, measure, out, models=list(models) or None, split=split, where=where, progress=True
-        )
-        click.echo(f"wrote {out}", err=True)
+        _to_zarr(question, measure, out, force)
         return
-    result = ds.pairwise(
-        opened,
-        measure,
-        models=list(models) or None,
-        split=split,
-        where=where,
-        calibrate=False if calibrate is None else calibrate,
-        scheduler=scheduler,
-        device=device,
-        progress=True,
-    )
+    result = question.pairs(measure)
     values = result[measure]
     if order is not None:
         order.send(to_json(result.model_ids))
         sink.send(_to_npy(values))
         return
     if sink.fmt == "table":
-        examples = on_examples(opened, result.counts.n, split, where) + calibrated(result.notes)
-        sink.send(_on_screen(result, measure, examples))
+        sink.send(_on_screen(result, measure, question.examples(result)))
         return
     columns = [pa.array(values[:, j], from_pandas=True) for j in range(len(result.model_ids))]
     header = "model" if "model" not in result.model_ids else "row model"
     table = pa.table([pa.array(result.model_ids), *columns], names=[header, *result.model_ids])
     sink.table(table, record={"measure": measure, "models": result.model_ids, "matrix": values.tolist()})
+
+
+def _to_zarr(question: Question, measure: str, out: Path, force: bool) -> None:
+    import dissensus as ds
+
+    if force or {question.device, question.calibrate} != {None}:
+        raise click.UsageError("a .zarr folder replaces none: no --force, and no --device or --calibrate")
+    scheduler = question.scheduler
+    ds.save_matrix(question.store, measure, out, scheduler=scheduler, progress=True, **question.chosen)
+    click.echo(f"wrote {out}", err=True)
 
 
 def _to_npy(values: NDArray[Any]) -> bytes:

@@ -39,7 +39,7 @@ def output_options(command: Callable[..., Any], formats: Sequence[str] = FORMATS
             type=click.Choice(formats),
             help="[default: by the ending of --out, else table]",
         ),
-        click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file."),
+        click.option("--out", type=click.Path(path_type=Path), help="Write to this file."),
         click.option("--force", is_flag=True, help="Overwrite the file of --out."),
     )
     for option in reversed(options):
@@ -81,6 +81,10 @@ class Sink:
             if force:
                 raise click.UsageError("--force goes with --out FILE")
             return
+        if out.is_dir():
+            raise ArgumentError(
+                f"--out {out} is a folder that exists already; choose another name or remove it"
+            )
         if os.path.lexists(out) and not force:
             raise ArgumentError(f"--out {out} exists already; choose another file or pass --force")
         if not out.absolute().parent.is_dir():

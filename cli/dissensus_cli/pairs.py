@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +11,8 @@ import click
 
 from .output import Sink, output_options
 from .pair_intervals import Asked, interval_options, readable
-from .queries import (
-    CALIBRATE,
-    DEVICE,
-    LABELS,
-    SCHEDULER,
-    STORE,
-    WHERE,
-    Share,
-    accurate,
-    calibrated,
-    on_examples,
-)
+from .queries import Share, accurate, calibrated, on_examples
+from .question import Question, question_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +68,6 @@ class _Listing:
 
 
 @click.command()
-@STORE
 @click.option(
     "--measure",
     "-m",
@@ -98,30 +87,20 @@ class _Listing:
 )
 @click.option("--all", "everything", is_flag=True, help="List every pair.")
 @click.option("--model", "models", multiple=True, help="Only pairs of this model; repeatable.")
-@click.option("--split", help="Only examples of this split.")
-@WHERE
+@question_options("models")
 @click.option("--by-group", metavar="COLUMN", help="Pairs within each value of this column of the examples.")
-@LABELS
-@CALIBRATE
 @click.option("--min-accuracy", type=Share(), default=0.0, help="Only models at least this accurate.")
 @click.option("--max-gap", type=Share(), help="Largest difference of accuracy within a pair.")
 @interval_options
-@SCHEDULER
-@DEVICE
 @output_options
 def pairs(
-    store: Path,
     measures: tuple[str, ...],
     top: int | None,
     by: str | None,
     ascending: bool | None,
     everything: bool,
     models: tuple[str, ...],
-    split: str | None,
-    where: str | None,
     by_group: str | None,
-    labels: str | None,
-    calibrate: str | None,
     min_accuracy: float,
     max_gap: float | None,
     ci: str | None,
@@ -130,11 +109,10 @@ def pairs(
     seed: int | None,
     test: str | None,
     null: bool,
-    scheduler: str | None,
-    device: str | None,
     fmt: str | None,
     out: Path | None,
     force: bool,
+    **about: Any,
 ) -> None:
     """Pairs of models, the most different first.
 
@@ -171,15 +149,16 @@ def pairs(
     needed = None if by is None else asked.measure_of(by)
     if needed is not None and needed not in names:
         names.append(needed)
-    opened = ds.open(store).under(labels)
-    chosen = accurate(opened, min_accuracy, split, where)
-    options: dict[str, Any] = {"models": chosen, "split": split, "where": where, "device": device}
-    options |= asked.intervals | {"calibrate": False if calibrate is None else calibrate}
-    if by_group is not None and scheduler is not None:
+    if by_group is not None and about["scheduler"] is not None:
         raise click.UsageError("--by-group counts here: leave --scheduler out")
+    question = Question.of(**about)
+    if models:
+        question.store.resolve(models)  # a wrong name is told before the work
+    chosen = accurate(question.store, min_accuracy, question.split, question.where)
+    question = replace(question, models=chosen)
     listing = _Listing(top, everything, by, ascending, list(models) or None, max_gap)
     if by_group is None:
-        result = asked.tested(ds.pairwise(opened, names, scheduler=scheduler, progress=True, **options))
+        result = asked.tested(question.pairs(names, **asked.intervals))
         table, undefined, n = (
             listing.table(result, len(result.model_ids), TOP),
             result.undefined,
@@ -187,14 +166,14 @@ def pairs(
         )
         title = listing.title(result, table.num_rows)
     else:
-        groups = ds.pairwise_by(opened, names, by_group, **options)
+        groups = ds.pairwise_by(question.store, names, by_group, **question.asked, **asked.intervals)
         table, result, undefined = _by_group(groups, asked, listing)
         n = sum(groups.sizes.values())
         title = (
             f"{table.num_rows:,} pair{'s' if table.num_rows != 1 else ''} of {len(result.model_ids)} models"
         )
         title += f" in {len(groups)} group{'s' if len(groups) != 1 else ''} by {by_group}"
-    title += f" on {on_examples(opened, n, split, where)}, {listing.order(result)}"
+    title += f" on {on_examples(question.store, n, question.split, question.where)}, {listing.order(result)}"
     for name, count in undefined.items():
         if count:
             click.echo(f"Note: {name} is undefined for {count:,} pairs", err=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dissensus.errors import ArgumentError
 
 from .output import BINARY, FILE_WIDTH, PIPE_WIDTH, Sink, cell, output_options, screen_width, table_width
-from .queries import LABELS, STORE, WHERE, Share, accurate, on_examples
+from .queries import Share, accurate, on_examples
+from .question import Question, question_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +20,6 @@ SHOWN = 3  # partners of a model on the screen, where there is room
 
 
 @click.command()
-@STORE
 @click.option("--k", type=click.IntRange(min=1), default=20, show_default=True, help="Partners of a model.")
 @click.option(
     "--by", default="error_consistency", show_default=True, help="Measure of right and wrong answers."
@@ -27,9 +27,7 @@ SHOWN = 3  # partners of a model on the screen, where there is room
 @click.option(
     "--ascending/--descending", default=None, help="Order of --by. [default: the more different first]"
 )
-@click.option("--split", help="Only examples of this split.")
-@WHERE
-@LABELS
+@question_options("models", "calibrate", "device")
 @click.option("--min-accuracy", type=Share(), default=0.0, help="Only models at least this accurate.")
 @click.option(
     "--update",
@@ -38,18 +36,15 @@ SHOWN = 3  # partners of a model on the screen, where there is room
 )
 @output_options
 def partners(
-    store: Path,
     k: int,
     by: str,
     ascending: bool | None,
-    split: str | None,
-    where: str | None,
-    labels: str | None,
     min_accuracy: float,
     update: bool,
     fmt: str | None,
     out: Path | None,
     force: bool,
+    **asked: Any,
 ) -> None:
     """The best partners of every model: all pairs are computed, the first K of each model kept.
 
@@ -72,26 +67,18 @@ def partners(
     if update and sink.fmt not in BINARY:
         raise ArgumentError(f"--update needs a file that keeps what it was made of: .{' or .'.join(BINARY)}")
     previous = None if out is None or not update else _previous(out, sink.fmt)
-    opened = ds.open(store).under(labels)
-    chosen = accurate(opened, min_accuracy, split, where)
-    table = ds.partners(
-        opened,
-        by,
-        k,
-        ascending=ascending,
-        models=chosen,
-        split=split,
-        where=where,
-        previous=previous,
-        progress=True,
-    )
+    question = Question.of(**asked)
+    opened, split, where = question.store, question.split, question.where
+    chosen = question.chosen | {"models": accurate(opened, min_accuracy, split, where)}
+    how: dict[str, Any] = {"ascending": ascending, "previous": previous, "scheduler": question.scheduler}
+    table = ds.partners(opened, by, k, progress=True, **how, **chosen)
     examples = on_examples(opened, len(opened.rows(split, where)), split, where)
     title = f"partners by {by.replace('_', ' ')} on {examples}"
     if sink.fmt == "table":
         table, shown = _on_screen(table, by, FILE_WIDTH if out else screen_width(PIPE_WIDTH))
         title += f"; the first {shown} of up to {k}, --format csv lists all" if k > shown else ""
     if previous is not None and table.equals(previous):
-        click.echo(f"nothing new: {out} has all {len(opened.resolve(chosen)):,} models", err=True)
+        click.echo(f"nothing new: {out} has all {len(opened.resolve(chosen['models'])):,} models", err=True)
     sink.table(table, title)
 
 

@@ -94,9 +94,8 @@ def accurate(store: Store, least: float, split: str | None, where: str | None) -
     chosen = [row["model"] for row in rows if row["accuracy"] >= least]
     if len(chosen) < 2:
         best = max((row["accuracy"] for row in rows), default=0)
-        raise ArgumentError(
-            f"--min-accuracy {least}: {len(chosen)} models reach it, pairs need 2 (best {best:.4f})"
-        )
+        reach = "1 model reaches" if chosen else "no model reaches"
+        raise ArgumentError(f"--min-accuracy {least}: {reach} it, pairs need 2 (best {best:.4f})")
     return chosen
 
 

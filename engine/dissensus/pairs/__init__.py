@@ -7,7 +7,10 @@ is what it returns; `groups` does so by groups of examples, and `duplicates` mak
 numba before the first count.
 
 Where a matrix of all pairs is too large, `tiles` gives it away piece by piece: to `best`
-(partners), `streams` and `matrix_files`, each of which first says what it takes (`scale`).
+(partners), `streams`, `histograms` and `matrix_files`, each of which first says what it takes (`scale`).
+
+On a cluster `scheduled` counts, `score_tasks` sums probabilities and `tile_tasks` reduces, by tasks that
+workers answer from the store (`worker`, `tile_worker`).
 """
 
 from . import ensemble_measures, label_measures, probability_measures  # noqa: F401 (they declare their measures)
@@ -15,11 +18,12 @@ from .best import partners
 from .counts import Answers, PairCounts
 from .duplicates import Duplicates, near_duplicates
 from .groups import PairsBy, pairwise_by
+from .histograms import Histogram, histogram
 from .matrix_files import save_matrix
 from .measures import MEASURES, Measure
 from .query import pairwise
 from .result import Pairs
-from .streams import Histogram, histogram, pairs_within, save_stream
+from .streams import pairs_within, save_stream
 
 __all__ = [
     "MEASURES",

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from dissensus.store.catalog import Store
 
 Undefined = Literal["nan", "identical"]
-KAPPAS = "kappa is error_consistency (or label_kappa, of predicted classes)"
+_KAPPA = "kappa is error_consistency (or label_kappa, of predicted classes)"
+CALLED = {  # names that others give to measures, and traps: what is meant has two names here
+    "kappa": _KAPPA,
+    "cohen_kappa": _KAPPA,
+    "disagreement": "of right and wrong it is error_inconsistency, of predicted classes label_disagreement",
+    "diversity": "diversity of predictions is error_inconsistency, as of right and wrong answers",
+    "churn": "churn is label_disagreement; what a new model breaks is negative_flip_rate",
+    "error_correlation": "the correlation of errors is phi",
+    "correlation": "the correlation of errors is phi, of outputs logit_correlation",
+    "jaccard": "the Jaccard index of errors is error_iou",
+    "agreement": "of predicted classes it is 1 - label_disagreement, of probabilities expected_agreement",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +162,7 @@ def checked_measures(measures: str | Sequence[str]) -> list[str]:
         raise ArgumentError(f"measures must name at least one of {', '.join(MEASURES)}; got none")
     for name in names:
         if name not in MEASURES:
-            raise UnknownName.of("measure", name, MEASURES, KAPPAS if name == "kappa" else "")
+            raise UnknownName.of("measure", name, MEASURES, CALLED.get(name.lower(), ""))
         if names.count(name) > 1:
             raise ArgumentError(f"measures names {name!r} {names.count(name)} times; name each measure once")
     return names

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from dissensus.errors import ArgumentError
 
 from .correctness import Correctness, Source
+from .kept import Best, PartnersOf
 from .measures import MEASURES
 from .scale import Job, whole_number
-from .tiles import Tile, Tiles
+from .tile_tasks import reduced_on
+from .tiles import Tiles
+
+if TYPE_CHECKING:
+    from dissensus.run.scheduler import Runner
+    from dissensus.store.catalog import Store
 
 KEY = b"dissensus"  # of the table's schema metadata
 
@@ -36,6 +42,7 @@ def partners(
     undefined: Literal["nan", "identical"] = "nan",
     previous: pa.Table | None = None,
     threads: int | None = None,
+    scheduler: Any = None,
     progress: bool = False,
 ) -> pa.Table:
     """List the k best partners of every model: the first of all others by a measure.
@@ -68,6 +75,9 @@ def partners(
         with a warning.
     threads : int, optional
         All processors by default.
+    scheduler : distributed.Client or str, optional
+        Compute on this Dask cluster, a client or an address such as "tcp://host:8786": the result is the same
+        to the last bit. Workers open the store themselves, under the same path.
     progress : bool
         Print the plan of a large run, and its progress, on stderr.
 
@@ -82,8 +92,12 @@ def partners(
     ------
     ArgumentError
         Fewer than two models; a measure that needs more than right and wrong answers; a `previous` of another
-        measure, k, order or other examples; not enough memory.
+        measure, k, order or other examples; not enough memory; `scheduler` with an array or with `threads`.
     UnknownName
+    ClusterError
+        The cluster does not answer, or its workers cannot open this store.
+    MissingDependency
+        `scheduler` without the extra `cluster`.
 
     Warns
     -----
@@ -97,24 +111,28 @@ def partners(
     >>> table.select(["model", "partner", "error_inconsistency"]).to_pylist()[0]
     {'model': '0', 'partner': '1', 'error_inconsistency': 0.6666666666666666}
     """
-    job = Job.checked(by, undefined, threads, progress)
+    job = Job.checked(source, by, undefined, threads, progress, scheduler)
     k = whole_number(k, "k")
     ascending = job.measure.more_different == "low" if ascending is None else bool(ascending)
     settings = {"measure": by, "k": k, "ascending": ascending, "undefined": undefined}
     before = None if previous is None else _Record.of(previous)
-    sample = job.sample(source, models, split, where, mask, labels)
-    record = _Record(settings | {"examples": sample.examples}, sample.model_ids, sample.digests(), 0)
-    old = _kept(before, record)
-    # fresh models first, so that their rows with all others are the first bands; ranks keep the order
-    order = np.argsort(np.isin(np.arange(len(sample.packed)), old), kind="stable")
-    tiles = job.tiles(sample.reordered(order) if len(old) else sample, len(order) - len(old))
-    best = Best.empty(len(order), min(k, len(order) - 1), 1.0 if ascending else -1.0, order)
-    if len(old):
-        assert previous is not None
-        assert before is not None
-        best.put(np.argsort(order), *_listed(previous, sample.model_ids, by))
-        best.undefined = before.undefined
-    best = _folded(job, tiles, best)
+    with job.runner() as runner:
+        sample = job.sample(source, models, split, where, mask, labels)
+        record = _Record(settings | {"examples": sample.examples}, sample.model_ids, sample.digests(), 0)
+        old = _kept(before, record)
+        # fresh models first, so that their rows with all others are the first bands; ranks keep the order
+        order = np.argsort(np.isin(np.arange(len(sample.packed)), old), kind="stable")
+        tiles = job.tiles(sample.reordered(order) if len(old) else sample, len(order) - len(old))
+        best = Best.empty(len(order), min(k, len(order) - 1), 1.0 if ascending else -1.0, order)
+        if len(old):
+            assert previous is not None
+            assert before is not None
+            best.put(np.argsort(order), *_listed(previous, sample.model_ids, by))
+            best.undefined = before.undefined
+        if runner is None:
+            best = _folded(job, tiles, best)
+        else:
+            best = _scheduled(job, runner, source.under(labels), tiles, best)
     return _table(sample, by, best.in_order(), record)
 
 
@@ -184,74 +202,6 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f", … ({len(names):,} in all)" if len(names) > 5 else "")
 
 
-@dataclass
-class Best:
-    """The best partners found so far: of each model the first k by signed value and rank.
-
-    Attributes
-    ----------
-    keys, partners : (M, k) float64, int64
-        Signed values and ranks; infinity and `NOBODY` where there is none yet.
-    worst : (M,) float64
-        Last column of the keys.
-    ids : (M,) int64
-        Rank of each model.
-    sign : float
-        -1.0 where large values come first.
-    undefined : int
-        Undefined pairs that were met, in both orders for a measure that is not symmetric.
-    """
-
-    keys: NDArray[np.float64]
-    partners: NDArray[np.int64]
-    worst: NDArray[np.float64]
-    ids: NDArray[np.int64]
-    sign: float
-    undefined: int = 0
-
-    @classmethod
-    def empty(cls, n_models: int, k: int, sign: float, ids: NDArray[Any]) -> Best:
-        """Nobody's partners."""
-        from dissensus.kernels.partners import NOBODY
-
-        keys, nobody = np.full((n_models, k), np.inf), np.full((n_models, k), NOBODY)
-        return cls(keys, nobody, np.full(n_models, np.inf), np.ascontiguousarray(ids, np.int64), sign)
-
-    def fresh(self) -> Best:
-        """An empty one of the same models."""
-        return Best.empty(len(self.keys), self.keys.shape[1], self.sign, self.ids)
-
-    def fold(self, tile: Tile) -> None:
-        """Fold a tile in."""
-        from dissensus.kernels.partners import fold
-
-        undefined = fold(
-            tile.values, tile.back, self.sign, tile.a, tile.b, self.ids, self.worst, self.keys, self.partners
-        )
-        self.undefined += undefined // 2 if tile.back is tile.values else undefined
-
-    def merge(self, other: Best) -> None:
-        """Fold in what another thread found."""
-        from dissensus.kernels.partners import merge
-
-        merge(self.keys, self.partners, other.keys, other.partners)
-        self.undefined += other.undefined
-
-    def put(
-        self, place: NDArray[np.intp], model: Any, rank: Any, partner: Any, value: NDArray[np.float64]
-    ) -> None:
-        """Take over listed partners: ranks of models and partners, places in the list from 1, values."""
-        self.keys[place[model], rank - 1] = self.sign * value
-        self.partners[place[model], rank - 1] = partner
-        self.worst[:] = self.keys[:, -1]
-
-    def in_order(self) -> Best:
-        """The same by rank of the model."""
-        back = np.argsort(self.ids)
-        kept = (self.keys[back], self.partners[back], self.worst[back], self.ids[back])
-        return Best(*kept, self.sign, self.undefined)
-
-
 def _folded(job: Job, tiles: Tiles, best: Best) -> Best:
     """Fold all tiles into what is known already."""
     if not tiles.fresh:
@@ -261,6 +211,16 @@ def _folded(job: Job, tiles: Tiles, best: Best) -> Best:
     with job.bar(plan) as bar:
         for found in tiles.reduce(best.fresh, Best.fold, bar.advance, job.threads):
             best.merge(found)
+    return best
+
+
+def _scheduled(job: Job, runner: Runner, store: Store, tiles: Tiles, best: Best) -> Best:
+    """`_folded`, on a cluster."""
+    k = best.keys.shape[1]
+    with job.bar(job.plan(tiles, best.keys.nbytes)) as bar:
+        for part in reduced_on(runner, store, tiles, lambda some: PartnersOf(k, best.sign, best.ids[some])):
+            best.merge(part.found, part.spans)
+            bar.advance(part.pairs)
     return best
 
 

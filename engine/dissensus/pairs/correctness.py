@@ -41,6 +41,8 @@ class Correctness:
         Examples counted.
     examples : str
         Digest of which examples are counted.
+    chosen : (V,) uint64
+        The examples counted, packed, V at most W.
     """
 
     model_ids: list[str]
@@ -48,6 +50,7 @@ class Correctness:
     right: NDArray[np.int64]
     n: int
     examples: str
+    chosen: NDArray[np.uint64]
 
     @classmethod
     def of(
@@ -83,12 +86,18 @@ class Correctness:
 
     def digests(self) -> list[str]:
         """Digest of each model's answers: what its pairs depend on, and nothing else."""
-        return [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in self.packed]
+        return digests_of(self.packed)
 
     def reordered(self, order: NDArray[np.intp]) -> Correctness:
         """The same models in another order."""
         names = [self.model_ids[i] for i in order.tolist()]
-        return Correctness(names, self.packed[order], self.right[order], self.n, self.examples)
+        packed, right = self.packed[order], self.right[order]
+        return Correctness(names, packed, right, self.n, self.examples, self.chosen)
+
+
+def digests_of(packed: NDArray[np.uint64]) -> list[str]:
+    """Digest of each row of packed answers."""
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in packed]
 
 
 def packed_bytes(n_models: int, n_examples: int) -> int:
@@ -169,16 +178,28 @@ def _packed(
     chosen: NDArray[np.bool_] | None,
     origin: str,
 ) -> Correctness:
-    """Pack the rows of some models at a time."""
     from dissensus.kernels.bits import pack
 
     mask = pack(np.ones((1, n_examples), np.bool_) if chosen is None else chosen[None, :])[0]
-    packed = np.zeros((len(names), _words(n_examples)), np.uint64)
-    start = 0
+    return _counted(names, packed_rows(len(names), blocks, n_examples, mask), mask, origin)
+
+
+def packed_rows(
+    n_models: int, blocks: Iterable[NDArray[np.bool_]], n_examples: int, chosen: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Pack the rows of some models at a time, (M, W) uint64; 0 outside the examples chosen."""
+    from dissensus.kernels.bits import pack
+
+    packed, start = np.zeros((n_models, _words(n_examples)), np.uint64), 0
     for rows in blocks:
-        np.bitwise_and(pack(rows), mask, out=packed[start : start + len(rows), : len(mask)])
+        np.bitwise_and(pack(rows), chosen, out=packed[start : start + len(rows), : len(chosen)])
         start += len(rows)
-    return _counted(names, packed, mask, origin)
+    return packed
+
+
+def right_of(packed: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Examples that each model gets right, (M,)."""
+    return np.array([np.bitwise_count(row).sum(dtype=np.int64) for row in packed], np.int64)
 
 
 def _counted(
@@ -187,9 +208,8 @@ def _counted(
     n = int(np.bitwise_count(chosen).sum())
     if not n:
         raise ArgumentError("mask must choose at least one example; it chooses none")
-    right = np.array([np.bitwise_count(row).sum(dtype=np.int64) for row in packed])
     told = hashlib.blake2b(origin.encode() + np.trim_zeros(chosen, "b").tobytes(), digest_size=16)
-    return Correctness(names, packed, right, n, told.hexdigest())
+    return Correctness(names, packed, right_of(packed), n, told.hexdigest(), chosen)
 
 
 def _names(models: Sequence[str] | None, size: int) -> list[str]:

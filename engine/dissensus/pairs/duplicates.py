@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -101,6 +101,7 @@ def near_duplicates(
     mask: ArrayLike | None = None,
     where: str | None = None,
     labels: str | None = None,
+    scheduler: Any = None,
 ) -> Duplicates:
     """Group models that give nearly the same classes.
 
@@ -111,7 +112,7 @@ def near_duplicates(
     threshold : float
         Two models are linked where they give different classes on at most this share of the examples;
         0.01 by default, 0 finds exact copies only.
-    models, split, mask, where, labels : optional
+    models, split, mask, where, labels, scheduler : optional
         As in `pairwise`; `labels` decides the accuracies and which examples are counted.
 
     Returns
@@ -120,7 +121,7 @@ def near_duplicates(
 
     Raises
     ------
-    ArgumentError, UnknownName
+    ArgumentError, UnknownName, ClusterError
         A threshold outside 0..1; else as `pairwise`.
 
     Notes
@@ -138,7 +139,8 @@ def near_duplicates(
     """
     if not 0 <= threshold <= 1:
         raise ArgumentError(f"threshold must lie in 0..1, as 0.01 for one in a hundred; got {threshold}")
-    pairs = pairwise(store, DISTANCE, models=models, split=split, mask=mask, where=where, labels=labels)
+    chosen: dict[str, Any] = {"models": models, "split": split, "mask": mask, "where": where}
+    pairs = pairwise(store, DISTANCE, **chosen, labels=labels, scheduler=scheduler)
     distance = pairs[DISTANCE]
     linked = distance <= threshold + 1e-12  # a count over n, rounded once
     groups = [_group(pairs, members) for members in _components(linked) if len(members) > 1]

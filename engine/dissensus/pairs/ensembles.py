@@ -75,8 +75,15 @@ def ensemble_counts(
         return {}
     from .pair_hits import pair_hits
 
-    fitted = {m.model_id: 1.0 if calibration is None else _fitted(store, m, calibration) for m in models}
+    fitted = temperatures(store, models, calibration)
     return pair_hits(store, models, rows, fitted, correct, progress=progress)[0]
+
+
+def temperatures(
+    store: Store, models: Sequence[StoredModel], calibration: Calibration | None
+) -> dict[str, float]:
+    """Temperature of each model: the best one on the calibration's examples, 1 without."""
+    return {m.model_id: 1.0 if calibration is None else _fitted(store, m, calibration) for m in models}
 
 
 def _fitted(store: Store, model: StoredModel, calibration: Calibration) -> float:

@@ -31,7 +31,7 @@ def fresh_file(out: Path, replace: bool = False) -> Iterator[Path]:
         with writing(out):
             yield temporary
             for path in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
-                _sync(path)
+                sync_file(path)
             require_free(out, replace)
             os.replace(temporary, out)
             sync_folder(out.parent)
@@ -56,7 +56,8 @@ def require_free(out: str | os.PathLike[str], replace: bool = False) -> Path:
     return path
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

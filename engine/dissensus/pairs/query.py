@@ -15,7 +15,7 @@ from dissensus.store.models import again
 
 from .asked import Asked, Undefined, check_exact
 from .counts import Answers, PairCounts
-from .ensembles import Calibration, ensemble_counts
+from .ensembles import ENSEMBLES, Calibration, ensemble_counts, temperatures
 from .labels import label_counts
 from .result import Pairs
 from .sums import SCORED, score_sums
@@ -85,9 +85,10 @@ def pairwise(
         Resamples of each pair and where their random numbers start; 1,000 and 0 by default.
     scheduler : distributed.Client or str, optional
         Count on this Dask cluster, a client or an address such as "tcp://host:8786": the result is the same
-        to the last bit. Workers open the store themselves, under the same path. By default numba's threads
-        of this process count. Only measures of counts and labels; questions that resample examples or
-        answers (`compare`, `in_top`, `null`) read them here.
+        to the last bit; sums of probabilities are where the workers' processors are of this one's kind, else
+        within the rounding of `dissensus.pairs.sums`. Workers open the store themselves, under the same path.
+        By default numba's threads of this process count. Temperatures (`calibrate`) are fitted here, and
+        questions that resample examples or answers (`compare`, `in_top`, `null`) read them here.
     device : str, optional
         Count by torch on this device, "cpu", "cuda" or "cuda:1": the result is the same to the last bit. Only
         measures of counts and labels. By default numba's threads count.
@@ -134,14 +135,13 @@ def pairwise(
         seed=seed,
     )
     question = asked.store, asked.model_ids, asked.examples, asked.statistics
-    for name, value in (("scheduler", scheduler), ("device", device)):
-        if value is not None:
-            check_exact(name, asked.measures)
+    if device is not None:
+        check_exact("device", asked.measures)
     if scheduler is None:
         return asked.pairs(*_gathered(*question, backend(device), asked.calibration, progress))
     if device is not None:
         raise ArgumentError("the workers of a scheduler count by numba: pass scheduler or device, not both")
-    return asked.pairs(*_scheduled(*question, scheduler))
+    return asked.pairs(*_scheduled(*question, asked.calibration, scheduler))
 
 
 @again
@@ -173,17 +173,24 @@ def _scheduled(
     model_ids: Sequence[str],
     examples: NDArray[np.bool_] | None,
     wanted: set[str],
+    calibration: Calibration | None,
     scheduler: Any,
 ) -> tuple[PairCounts, Callable[[], Answers], Mapping[str, NDArray[Any]]]:
     """`_gathered`, counted on a cluster; right answers are read, of the same models, when asked for."""
     from dissensus.run.scheduler import cluster
 
     from .scheduled import scheduled_counts
+    from .score_tasks import scheduled_scores
 
     models = [store.model(model_id) for model_id in model_ids]
+    more: dict[str, NDArray[Any]] = {}
     with cluster(scheduler) as runner:
-        counts, more = scheduled_counts(store, models, examples, wanted, runner)
-    return counts, partial(_answers, store, models, examples), more
+        counts, labels = scheduled_counts(store, models, examples, wanted, runner)
+        if not {*SCORED, *ENSEMBLES}.isdisjoint(wanted):
+            fitted = {} if {*ENSEMBLES}.isdisjoint(wanted) else temperatures(store, models, calibration)
+            rows = np.arange(store.n_examples) if examples is None else np.flatnonzero(examples)
+            more = scheduled_scores(store, models, rows, wanted, fitted, runner)
+    return counts, partial(_answers, store, models, examples), labels | more
 
 
 def _answers(store: Store, models: Sequence[StoredModel], examples: NDArray[np.bool_] | None) -> Answers:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,9 @@ from .asked import check_undefined, checked_measures
 from .correctness import READ_BYTES, Correctness, Source, packed_bytes, shape_of
 from .measures import MEASURES, Measure
 from .tiles import BAND, WIDTH, Tile, Tiles
+
+if TYPE_CHECKING:
+    from dissensus.run.scheduler import Runner
 
 LARGE = 50_000_000  # pairs from which on a run is announced: it may take a second
 DISK_RATE = 500e6  # bytes a second, of a common disk, where none has been measured
@@ -125,15 +129,26 @@ class Job:
         Threads it runs on.
     progress : bool
         Whether a large run is announced, and its progress shown, on stderr.
+    scheduler : distributed.Client, str or None
+        The cluster it runs on; threads of this process for None.
     """
 
     measure: Measure
     undefined: str
     threads: int
     progress: bool
+    scheduler: Any = None
 
     @classmethod
-    def checked(cls, measure: str, undefined: str, threads: int | None, progress: bool) -> Job:
+    def checked(
+        cls,
+        source: Source,
+        measure: str,
+        undefined: str,
+        threads: int | None,
+        progress: bool,
+        scheduler: Any = None,
+    ) -> Job:
         """Check the arguments that all runs have.
 
         Raises
@@ -141,8 +156,31 @@ class Job:
         ArgumentError, UnknownName
         """
         check_undefined(undefined)
+        if scheduler is not None and not hasattr(source, "resolve"):
+            raise ArgumentError(
+                f"scheduler needs a store, which its workers read themselves; got {type(source).__name__}: "
+                "add its rows to a store (Store.add), or leave scheduler out"
+            )
+        if scheduler is not None and threads is not None:
+            raise ArgumentError("threads are those of this process: pass scheduler or threads, not both")
         threads = None if threads is None else whole_number(threads, "threads")
-        return cls(counted_measure(measure), undefined, threads or available_threads(), progress)
+        return cls(counted_measure(measure), undefined, threads or available_threads(), progress, scheduler)
+
+    @contextmanager
+    def runner(self) -> Iterator[Runner | None]:
+        """Connect to the cluster of the run; None where threads of this process compute.
+
+        Raises
+        ------
+        ArgumentError, ClusterError, MissingDependency
+        """
+        if self.scheduler is None:
+            yield None
+            return
+        from dissensus.run.scheduler import cluster
+
+        with cluster(self.scheduler) as found:
+            yield found
 
     def sample(
         self,

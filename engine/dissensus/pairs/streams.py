@@ -1,4 +1,4 @@
-"""Reductions of all pairs besides partners: pairs within bounds as a stream, and a histogram."""
+"""Pairs within bounds, of all pairs, as a stream."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from dissensus.run.threads import in_order
 
 from .correctness import Source
 from .outputs import fresh_file
-from .scale import Job, whole_number
+from .scale import Job
 from .tiles import BAND, WIDTH, Tile, Tiles
 
 FORMATS = (".arrow", ".parquet")
-MOST_BINS = 1_000_000
 
 
 def pairs_within(
@@ -42,7 +41,8 @@ def pairs_within(
 ) -> pa.RecordBatchReader:
     """Stream all pairs whose value of a measure lies within bounds: near-duplicates, or the most different.
 
-    Pairs are computed as the stream is read, and never held: it may be longer than memory.
+    Pairs are computed as the stream is read, and never held: it may be longer than memory. By threads of this
+    process only: on a cluster all that is listed would travel through the scheduler.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def pairs_within(
         raise ArgumentError(f"bounds must be numbers; got {at_least!r} and {at_most!r}") from error
     if not bounds[0] <= bounds[1]:
         raise ArgumentError(f"at_least must not exceed at_most; got {at_least} and {at_most}")
-    job = Job.checked(by, undefined, threads, progress)
+    job = Job.checked(source, by, undefined, threads, progress)
     tiles = job.tiles(job.sample(source, models, split, where, mask, labels))
     types = {"model_a": pa.string(), "model_b": pa.string()}
     floats = dict.fromkeys(("accuracy_a", "accuracy_b", by), pa.float64())
@@ -170,113 +170,3 @@ def save_stream(stream: pa.RecordBatchReader, out: str | os.PathLike[str], *, re
                 writer.write_batch(batch)
                 rows += batch.num_rows
     return rows
-
-
-@dataclass(frozen=True, eq=False)
-class Histogram:
-    """How many pairs have which values of a measure.
-
-    Attributes
-    ----------
-    measure : str
-        Which one.
-    counts : (K,) int64
-        Pairs in each bin: from its lower edge up to the upper one, which is in the last bin only.
-    edges : (K + 1,) float64
-        Edges of the bins.
-    below, above, undefined : int
-        Pairs under the first edge, over the last one, and without a value.
-    """
-
-    measure: str
-    counts: NDArray[np.int64]
-    edges: NDArray[np.float64]
-    below: int
-    above: int
-    undefined: int
-
-    def to_arrow(self) -> pa.Table:
-        """One row a bin: low, high, pairs."""
-        return pa.table({"low": self.edges[:-1], "high": self.edges[1:], "pairs": self.counts})
-
-
-def histogram(
-    source: Source,
-    by: str = "error_consistency",
-    *,
-    bins: int | ArrayLike = 100,
-    models: Sequence[str] | None = None,
-    split: str | None = None,
-    where: str | None = None,
-    mask: ArrayLike | None = None,
-    labels: str | None = None,
-    undefined: Literal["nan", "identical"] = "nan",
-    threads: int | None = None,
-    progress: bool = False,
-) -> Histogram:
-    """Count how many pairs have which values of a measure, exactly, without holding the values.
-
-    Parameters
-    ----------
-    source, by, models, split, where, mask, labels, undefined, threads, progress
-        As in `partners`.
-    bins : int or (K + 1,) float
-        Equal bins over the measure's range, or their edges.
-
-    Returns
-    -------
-    Histogram
-        The counts of `numpy.histogram` on the values of all pairs: each once for a symmetric measure, in both
-        orders for others.
-
-    Raises
-    ------
-    ArgumentError, UnknownName
-
-    Examples
-    --------
-    >>> correct = np.array([[True, False, True], [True, False, True], [False, True, False]])
-    >>> ds.histogram(correct, "error_inconsistency", bins=2).counts.tolist()
-    [1, 2]
-    """
-    job = Job.checked(by, undefined, threads, progress)
-    edges = _edges(job, bins)
-    tiles = job.tiles(job.sample(source, models, split, where, mask, labels))
-    plan = job.plan(tiles, 8 * len(edges))
-
-    def empty() -> NDArray[np.int64]:
-        return np.zeros(len(edges) + 2, np.int64)
-
-    def add(counts: NDArray[np.int64], tile: Tile) -> None:
-        from dissensus.kernels.partners import add_to_histogram
-
-        add_to_histogram(tile.values, tile.a, tile.b, edges, counts)
-        if tile.back is not tile.values:
-            add_to_histogram(tile.back, tile.a, tile.b, edges, counts)
-
-    probed = empty()
-    plan = job.announced(plan, tiles, lambda tile: add(probed, tile))
-    with job.bar(plan) as bar:
-        total = sum(tiles.reduce(empty, add, bar.advance, job.threads), empty())
-    below, above, nan = (int(count) for count in total[-3:])
-    return Histogram(by, total[:-3], edges, below, above, nan)
-
-
-def _edges(job: Job, bins: int | ArrayLike) -> NDArray[np.float64]:
-    """Edges of bins, checked."""
-    if np.ndim(bins) == 0:
-        number = whole_number(bins, "bins, where it is no list of edges,")
-        low, high = job.measure.low, job.measure.high
-        if number > MOST_BINS:
-            raise ArgumentError(f"bins must be at most {MOST_BINS:,}; got {number:,}")
-        if not np.isfinite(high - low):
-            raise ArgumentError(f"{job.measure.name} has no largest value: pass the edges of the bins")
-        return np.linspace(low, high, number + 1)
-    try:
-        edges = np.array(bins, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"edges of bins must be numbers; got {bins!r:.80}") from error
-    is_good = edges.ndim == 1 and len(edges) > 1 and bool(np.isfinite(edges).all())
-    if not is_good or not (np.diff(edges) > 1e-300).all():  # so that a bin's place can be computed
-        raise ArgumentError(f"edges of bins must be two or more ascending numbers; got {bins!r:.80}")
-    return edges

@@ -2,7 +2,8 @@
 
 For a piece of some examples, the scores of all models are (M, rows * C) float32, made and multiplied by one
 thread; N * C of all models is never held. Sums are float32 over at most `DEPTH` columns and float64 beyond,
-of the same columns whatever the threads. With u = 2**-24 each entry, a sum Σ x_i x_j, is so off by at most
+of the same columns in the same order whatever the threads: pieces are added up by runs of examples, and these
+are, which are also the tasks of a cluster. With u = 2**-24 each entry, a sum Σ x_i x_j, is so off by at most
 (DEPTH + 8) u Σ |x_i| |x_j|, 1.3e-4 of it; in practice by some 1e-6 of it, since roundings cancel and the
 lanes of a vector are runs of their own. What is `SHIFTED` is as exact as it was before its shift: 5 u of each
 score.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
+RUN = 4096  # examples of a run, about
 PIECE_BYTES = 8 << 20  # scores of all models that a thread has in hand: a few times the second cache
 
 # by statistic, the kinds of scores whose products it sums: left of the product, right of it
@@ -90,36 +92,74 @@ def grouped_score_sums(
     budget_bytes: int = PIECE_BYTES,
 ) -> list[Mapping[str, Floats]]:
     """`score_sums` of each of several disjoint groups of sorted rows, in one pass over the logits."""
-    asked = _Wanted.of(wanted)
-    example_bytes = len(asked.kinds) * len(models) * store.n_classes * 4
-    step = min(max(1, budget_bytes // example_bytes), max(map(len, groups)))
-    threads = available_threads()
-    n_sums = len(asked.products) * (len(groups) + 2 * threads)
-    _require_room(len(models), n_sums, threads * step * example_bytes)
+    asked, threads = Wanted.of(wanted), available_threads()
+    step = piece_rows(asked, len(models), store.n_classes, budget_bytes)
+    totals = [Sums.none(asked, len(models)) for _ in groups]
+    for run in runs(store, groups):
+        found = run_sums(store, models, run, asked, step, threads, held=len(groups) + len(run))
+        for group, sums in found.items():
+            totals[group].add(sums)
+    return [total.named(asked, len(models), store.n_classes) for total in totals]
+
+
+def runs(store: Store, groups: Sequence[Rows]) -> Iterator[dict[int, Rows]]:
+    """Cut groups of rows where runs of the store's rows end: rows of each run by group, none empty.
+
+    A run is of whole blocks of the files, `RUN` rows where these are smaller: the same whatever is asked.
+    """
+    size = max(1, RUN // store.block_rows) * store.block_rows
+    for start in range(0, store.n_examples, size):
+        ends = ((group, *np.searchsorted(rows, (start, start + size))) for group, rows in enumerate(groups))
+        found = {group: groups[group][first:last] for group, first, last in ends if first < last}
+        if found:
+            yield found
+
+
+def piece_rows(asked: Wanted, n_models: int, n_classes: int, budget_bytes: int = PIECE_BYTES) -> int:
+    """Examples of a piece, whose scores a thread holds."""
+    return max(1, budget_bytes // (len(asked.kinds) * n_models * n_classes * 4))
+
+
+def run_sums(
+    store: Store,
+    models: Sequence[StoredModel],
+    run: Mapping[int, Rows],
+    asked: Wanted,
+    step: int,
+    threads: int,
+    held: int = 1,
+) -> dict[int, Sums]:
+    """Sum over one run, by group; pieces of at most `step` examples, the same on any number of threads.
+
+    Refused where so many sums as are `held`, and those of the threads, do not fit the memory there is.
+    """
+    step = min(step, max(map(len, run.values())))
+    piece_bytes = len(asked.kinds) * len(models) * store.n_classes * 4 * step
+    require_room(len(models), len(asked.products) * (held + 2 * threads), threads * piece_bytes)
     makers: SimpleQueue[_Maker] = SimpleQueue()
     for _ in range(threads):
         makers.put(_Maker(asked, len(models), step, store.n_classes))
 
-    def summed(piece: _Piece) -> tuple[int, _Sums]:
+    def summed(piece: _Piece) -> tuple[int, Sums]:
         maker = makers.get()
         try:
             return piece.group, maker.sums(piece)
         finally:
             makers.put(maker)
 
-    totals = [_Sums.none(asked, len(models)) for _ in groups]
-    for group, found in in_order(summed, _pieces(store, models, groups, step), threads):
+    totals = {group: Sums.none(asked, len(models)) for group in run}
+    for group, found in in_order(summed, _pieces(store, models, run, step), threads):
         totals[group].add(found)
-    return [total.named(asked, len(models), store.n_classes) for total in totals]
+    return totals
 
 
 def sums_bytes(n_models: int, wanted: Collection[str]) -> int:
     """Memory that the sums of one group keep."""
-    return (len(_Wanted.of(wanted).products) + 1) * n_models**2 * 8
+    return 2 * (len(Wanted.of(wanted).products) + 1) * n_models**2 * 8  # of the whole, and of a run
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """What is summed.
 
     Attributes
@@ -137,7 +177,8 @@ class _Wanted:
     kinds: list[str]
 
     @classmethod
-    def of(cls, wanted: Collection[str]) -> _Wanted:
+    def of(cls, wanted: Collection[str]) -> Wanted:
+        """What there is of these names."""
         products = {name: kinds for name, kinds in PRODUCTS.items() if name in wanted}
         truth = not {*TRUTH}.isdisjoint(wanted)
         kinds = {kind for pair in products.values() for kind in pair} | ({"probability"} if truth else set())
@@ -154,10 +195,11 @@ class _Piece:
 
 
 def _pieces(
-    store: Store, models: Sequence[StoredModel], groups: Sequence[Rows], step: int
+    store: Store, models: Sequence[StoredModel], groups: Mapping[int, Rows], step: int
 ) -> Iterator[_Piece]:
     """Read block by block; what a block has of a group is cut into pieces of at most `step` examples."""
-    rows, owner = np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(some) for some in groups])
+    rows = np.concatenate([*groups.values()])
+    owner = np.repeat([*groups], [len(some) for some in groups.values()])
     order = np.argsort(rows, kind="stable")
     rows, owner = rows[order], owner[order]
     right = store.truth.first[rows]
@@ -177,25 +219,27 @@ def _taken(rows: NDArray[Any], places: Rows) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class _Sums:
+class Sums:
     """Sums of products by name, (R, R) float64 with M models padded to R, and of the truth, (M,)."""
 
     products: dict[str, Floats]
     truth: Floats
 
     @classmethod
-    def none(cls, asked: _Wanted, n_models: int) -> _Sums:
+    def none(cls, asked: Wanted, n_models: int) -> Sums:
+        """Sums over nothing."""
         from dissensus.kernels.gram import padded
 
         size = padded(n_models)
         return cls({name: np.zeros((size, size)) for name in asked.products}, np.zeros(n_models))
 
-    def add(self, other: _Sums) -> None:
+    def add(self, other: Sums) -> None:
+        """Add sums over other examples."""
         for name, found in other.products.items():
             self.products[name] += found
         self.truth[:] += other.truth
 
-    def named(self, asked: _Wanted, n_models: int, n_classes: int) -> Mapping[str, Floats]:
+    def named(self, asked: Wanted, n_models: int, n_classes: int) -> Mapping[str, Floats]:
         """What `score_sums` returns."""
         named = {name: found[:n_models, :n_models] for name, found in self.products.items()}
         for name, (left, right) in asked.products.items():
@@ -208,18 +252,18 @@ class _Sums:
 class _Maker:
     """Makes scores of pieces, in memory that it uses again, and sums their products."""
 
-    def __init__(self, asked: _Wanted, n_models: int, step: int, n_classes: int) -> None:
+    def __init__(self, asked: Wanted, n_models: int, step: int, n_classes: int) -> None:
         from dissensus.kernels.gram import padded
 
         self._asked, self._shape = asked, (n_models, padded(n_models), n_classes)
         self._held = {kind: np.empty(self._shape[1] * step * n_classes, np.float32) for kind in asked.kinds}
 
-    def sums(self, piece: _Piece) -> _Sums:
+    def sums(self, piece: _Piece) -> Sums:
         """Sum the products of one piece, on the thread that calls."""
         from dissensus.kernels.gram import add_gram, add_products
 
         scores = {kind: self._scores(kind, piece.centred) for kind in self._held}
-        sums = _Sums.none(self._asked, self._shape[0])
+        sums = Sums.none(self._asked, self._shape[0])
         for name, (left, right) in self._asked.products.items():
             x, y = (scores[kind].reshape(self._shape[1], -1) for kind in (left, right))
             add_gram(x, sums.products[name]) if left == right else add_products(x, y, sums.products[name])
@@ -248,7 +292,7 @@ class _Maker:
         return out
 
 
-def _require_room(n_models: int, n_sums: int, block_bytes: int) -> None:
+def require_room(n_models: int, n_sums: int, block_bytes: int) -> None:
     """Refuse sums that do not fit."""
     needed, there = (n_sums + 1) * n_models**2 * 8 + block_bytes, available_bytes()
     if needed > there:

@@ -47,10 +47,22 @@ class Site:
     truth: str
     version: str
 
+    @classmethod
+    def of(cls, store: Store) -> Site:
+        """The store that is asked about, as it is now."""
+        path, truth = str(store.path.resolve()), store.truth
+        return cls(path, truth.name, store.examples_hash, digest_of(truth), dissensus.__version__)
+
 
 @dataclass(frozen=True)
 class Some:
-    """Models of one side of a tile: where they stand among all, their ids, and a digest of their versions."""
+    """Models of one side of a tile: where they stand among all, their ids, and a digest of their versions.
+
+    Attributes
+    ----------
+    digest : str
+        Of the models' commit records; in reductions of all pairs, of the right answers that are counted.
+    """
 
     start: int
     ids: tuple[str, ...]
@@ -93,14 +105,8 @@ def tasks(
     rows: int | None = None,
 ) -> Iterator[Task]:
     """Cut all pairs and examples into tasks, made as they are asked for."""
-    site = Site(
-        str(store.path.resolve()),
-        store.truth.name,
-        store.examples_hash,
-        digest_of(store.truth),
-        dissensus.__version__,
-    )
-    sides = [_some(models, start, tile) for start in range(0, len(models), tile)]
+    site = Site.of(store)
+    sides = [some_of(models, start, tile) for start in range(0, len(models), tile)]
     tiles = len(sides) * (len(sides) + 1) // 2
     step = rows or max(ROWS, -(-store.n_examples * tiles // (EACH * threads)))
     for start in range(0, store.n_examples, step):
@@ -113,7 +119,8 @@ def tasks(
             yield Task(site, left, right, start, stop, mask, (BOTH, *labels))
 
 
-def _some(models: Sequence[StoredModel], start: int, tile: int) -> Some:
+def some_of(models: Sequence[StoredModel], start: int, tile: int) -> Some:
+    """Models of a side of so many, from `start` on."""
     chosen = models[start : start + tile]
     return Some(start, tuple(model.model_id for model in chosen), digest([model.digest for model in chosen]))
 

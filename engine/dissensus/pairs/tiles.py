@@ -66,17 +66,20 @@ class Tiles:
         See `Measure.finish`.
     fresh : int
         Only pairs with one of the first `fresh` models are visited.
+    apart : bool
+        Only pairs of one of these with one of the others.
     """
 
     sample: Correctness
     measure: Measure
     undefined: str
     fresh: int
+    apart: bool = False
 
     @property
     def pairs(self) -> int:
         """Pairs that are visited."""
-        return self.fresh * (len(self.sample.packed) - self.fresh) + self.fresh * (self.fresh - 1) // 2
+        return sum(map(self.pairs_of, self.bands()))
 
     def bands(self) -> list[tuple[int, int]]:
         """First and last model, exclusive, of each band."""
@@ -85,7 +88,7 @@ class Tiles:
     def band(self, start: int, stop: int) -> Iterator[Tile]:
         """Tiles of a band, from its diagonal on; one is overwritten by the next."""
         rows, buffers = stop - start, Buffers(self.measure.symmetric, BAND * WIDTH)
-        for left in range(start, len(self.sample.packed), WIDTH):
+        for left in range(self.fresh if self.apart else start, len(self.sample.packed), WIDTH):
             width = min(WIDTH, len(self.sample.packed) - left)
             yield self.tile(slice(start, stop), slice(left, left + width), buffers.of(rows, width))
 
@@ -159,6 +162,8 @@ class Tiles:
     def pairs_of(self, band: tuple[int, int]) -> int:
         """Pairs of a band."""
         rows = band[1] - band[0]
+        if self.apart:
+            return rows * (len(self.sample.packed) - self.fresh)
         return rows * (len(self.sample.packed) - band[1]) + rows * (rows - 1) // 2
 
     def seconds_a_pair(self, add: Callable[[Tile], None], budget_s: float = 0.3) -> float:

@@ -22,6 +22,7 @@ from .tasks import BOTH, CLASSES, Site, Some, Task, digest, digest_of
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
+    from dissensus.store.reader import StoredModel
     from dissensus.store.truth import Truth
 
 
@@ -33,7 +34,7 @@ def run_task(task: Task) -> tuple[Task, dict[str, NDArray[Any]]]:
     Task, dict of str to (A, B) unsigned integers
         The same task; counts by name, as narrow as they fit; `CLASSES` (A, C), from pairs within one set.
     """
-    store = _opened(task.site)
+    store = opened_store(task.site)
     mask = np.ones(task.stop - task.start, np.bool_)
     if task.mask is not None:
         mask = np.unpackbits(np.frombuffer(task.mask, np.uint8), count=len(mask)).astype(np.bool_)
@@ -48,7 +49,7 @@ def run_task(task: Task) -> tuple[Task, dict[str, NDArray[Any]]]:
 
 
 @lru_cache(maxsize=8)
-def _opened(site: Site) -> Store:
+def opened_store(site: Site) -> Store:
     """Open a store once a process, and check that it is the one asked about."""
     from dissensus.store.catalog import Store
 
@@ -75,20 +76,41 @@ def _opened(site: Site) -> Store:
 
 def _predicted(store: Store, some: Some, task: Task) -> NDArray[Any]:
     """Predicted classes of some models on the task's examples, (A, n), of the versions asked about."""
+    models = models_of(store, some.ids)
+    require_same(store, [model.digest for model in models], some)
+    # of each model alone: the cache of all of them would be checked whole for every task
+    return np.stack([model.column("top1")[task.start : task.stop] for model in models])
+
+
+def models_of(store: Store, model_ids: Sequence[str]) -> list[StoredModel]:
+    """Models that a task names.
+
+    Raises
+    ------
+    ClusterError
+        This worker does not see one of them.
+    """
     try:
-        models = [store.model(model_id) for model_id in some.ids]
+        return [store.model(model_id) for model_id in model_ids]
     except UnknownName as error:
         raise ClusterError(
             f"the Dask worker on {socket.gethostname()} does not see all models at {store.path} ({error}): "
             "put the same store there for all workers"
         ) from error
-    if digest([model.digest for model in models]) != some.digest:
+
+
+def require_same(store: Store, digests: Sequence[str], some: Some) -> None:
+    """Refuse to count what is not what was asked about.
+
+    Raises
+    ------
+    ModelReplaced
+    """
+    if digest(digests) != some.digest:
         raise ModelReplaced(
             f"models of {store.path} were replaced since the question was asked, or the Dask worker on "
             f"{socket.gethostname()} sees others there: ask again"
         )
-    # of each model alone: the cache of all of them would be checked whole for every task
-    return np.stack([model.column("top1")[task.start : task.stop] for model in models])
 
 
 def _counted(

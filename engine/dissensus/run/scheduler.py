@@ -155,13 +155,15 @@ def _client_type() -> Any:
 
 def _address(scheduler: Any) -> str:
     """Check that it is an address: Dask would take any other name for a host to look up, and wait."""
-    if not isinstance(scheduler, str) or not scheduler.rpartition(":")[2].isdigit():
+    address = scheduler if isinstance(scheduler, str) else ""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
         raise ArgumentError(
             "scheduler must be a Dask client or the address of a Dask scheduler, such as "
             f"'tcp://host:8786'; got {scheduler!r}. Without it numba's threads of this machine count"
         )
-    _require_protocol(scheduler)
-    return scheduler
+    _require_protocol(address)
+    return address
 
 
 def _require_protocol(address: str) -> None:
