@@ -60,7 +60,8 @@ def _lower_bound(rows: Values, k: int) -> Values:
 def _first_equal(rows: Values, bound: Values, k: int) -> NDArray[np.bool_]:
     """The first k values of each row that equal its bound: no other of them can be among the first k."""
     equal = rows == bound
-    return equal & (np.cumsum(equal, axis=1) <= k)
+    first: NDArray[np.bool_] = equal & (np.cumsum(equal, axis=1) <= k)
+    return first
 
 
 def _keys(values: Values, classes: NDArray[np.int64]) -> NDArray[np.int64]:
