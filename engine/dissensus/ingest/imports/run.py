@@ -229,7 +229,18 @@ class _Job:
     def _aligned(self, source: Source, file: Path, notes: list[str]) -> Aligned:
         order = self._order(source, file, notes)
         rows, ids = self.store.block_rows, self.store.example_ids
-        return Aligned(source, order, self.places, self.store.classes, rows, ids)
+        return Aligned(source, order, self._places(source, file, notes), self.store.classes, rows, ids)
+
+    def _places(self, source: Source, file: Path, notes: list[str]) -> NDArray[np.intp] | None:
+        """Place in the store of each class: as the user says, else as the file does; None for the store's."""
+        given, classes = source.facts.classes, self.store.classes
+        if self.places is not None or given is None or source.dtype.kind in "OU" or given == classes:
+            return self.places
+        if given == [str(number) for number in range(len(given))]:  # what NumPy and scikit-learn number
+            return None
+        places = class_places(given, classes, f"the list of classes in {file.name} (or classes=, --classes)")
+        notes.append(f"classes put from the file's order, {given[0]!r} first, into the store's")
+        return places
 
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
         given, ids = source.facts.ids, self.store.example_ids
