@@ -159,7 +159,10 @@ def class_places(
         )
     unknown = [name for name in given if name not in place]
     if unknown:
-        raise UnknownName.of("class" if what == "classes" else f"class in {what}:", str(unknown[0]), classes)
+        is_own = what != "classes"  # the file's, which the user may overrule
+        remedy = "(or give the store's names in the file's order: classes=, --classes FILE)"
+        what = f"class in {what}:" if is_own else "class"
+        raise UnknownName.of(what, str(unknown[0]), classes, remedy if is_own else "")
     if len(set(given)) < len(classes) or len(given) != len(classes):
         missing = [name for name in classes if name not in set(given)]
         raise ArgumentError(

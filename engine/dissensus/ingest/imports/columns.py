@@ -332,12 +332,12 @@ def _refuse_other_counts(table: TableFile, names: Sequence[str], n_classes: int)
 def _refuse_partly_named(table: TableFile, names: Sequence[str], classes: Sequence[str]) -> None:
     """Refuse columns that most classes, but not all, have given their names: by capitals only, perhaps."""
     folded = {name.strip().casefold(): name for name in names}
-    alike = [c for c in classes if c.strip().casefold() in folded]
+    alike = [folded[c.strip().casefold()] for c in classes if c.strip().casefold() in folded]
     lacking = [c for c in classes if c not in names]
     if len(alike) > 1 and 2 * len(alike) > len(classes) and lacking:
         raise WrongClassCount(
-            f"{table.path} has columns called as classes are, such as {folded[alike[0].strip().casefold()]!r}, "
-            f"but of the store's {len(classes)} classes {len(lacking)} have no column called exactly so: "
+            f"{table.path} has columns that classes gave their names to, such as {alike[0]!r}, but "
+            f"{len(lacking)} of the store's {len(classes)} classes have no column of exactly their name: "
             f"{some_names(lacking)}; rename or add these columns"
         )
 

@@ -234,12 +234,15 @@ class _Job:
     def _places(self, source: Source, file: Path, notes: list[str]) -> NDArray[np.intp] | None:
         """Place in the store of each class: as the user says, else as the file does; None for the store's."""
         given, classes = source.facts.classes, self.store.classes
-        if self.places is not None or given is None or source.dtype.kind in "OU" or given == classes:
+        if given is None or source.dtype.kind in "OU" or given == classes:
             return self.places
-        if given == [str(number) for number in range(len(given))]:  # what NumPy and scikit-learn number
+        if self.places is not None:
+            notes.append("the file's own list of classes is not used: classes= (--classes) says their order")
+            return self.places
+        if given == [str(number) for number in range(len(given))]:  # columns that are merely numbered
             return None
-        places = class_places(given, classes, f"the list of classes in {file.name} (or classes=, --classes)")
-        notes.append(f"classes put from the file's order, {given[0]!r} first, into the store's")
+        places = class_places(given, classes, f"the list of classes in {file.name}")
+        notes.append(f"classes put from the order of the file, {given[0]!r} first, into the store's")
         return places
 
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
