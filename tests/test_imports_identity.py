@@ -288,6 +288,14 @@ def test_classes_called_by_numbers_in_another_order(tmp_path):
     assert store.top1()[0].tolist() == PREDICTED.tolist()
 
 
+def test_classes_called_by_numbers_are_not_taken_for_ids(tmp_path):
+    store = ds.create(tmp_path / "n.zoo", LABELS, classes=list("1032"))
+    np.savez(tmp_path / "m.npz", logits=SCORES[:, TURNED], classes=list("3120"))
+    row = imported(store, tmp_path / "m.npz", rows="store")
+    assert row.notes == ["classes put from the order of the file, '3' first, into the store's"]
+    assert store.top1()[0].tolist() == PREDICTED.tolist()
+
+
 @pytest.mark.parametrize(
     ("classes", "message"),
     [

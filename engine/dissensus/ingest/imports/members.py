@@ -61,11 +61,12 @@ def entries_of(path: Path, format_name: str, members: Mapping[str, Member], want
         )
     id_name = _id_member(path, arrays, wanted)
     is_named = id_name is not None
-    if id_name is None and len(arrays) > 1:
-        id_name = _by_value(path, arrays, wanted)
-    has_more = len(arrays) > 1 + (id_name is not None)
+    has_more = len(arrays) > 1 + is_named
     order_name = _order_member(arrays, wanted, id_name) if has_more else None
-    chosen = _chosen(path, {n: m for n, m in arrays.items() if n != order_name}, wanted, id_name)
+    others = {name: member for name, member in arrays.items() if name != order_name}
+    if id_name is None and len(others) > 1:  # classes called by numbers may look like ids
+        id_name = _by_value(path, others, wanted)
+    chosen = _chosen(path, others, wanted, id_name)
     unused = [name for name in members if name not in (*chosen, id_name, order_name)]
     single = len(chosen) == 1
     loader = _Loader(path, format_name, arrays, id_name, is_named, order_name, unused)
