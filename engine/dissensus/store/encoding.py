@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, NonFiniteLogits
 
+from .buffers import own_buffer
 from .format import FLOOR, STEP, SUM_TOLERANCE, TINY, TOP_FROM, TOP_K
 from .ranking import BATCH, first_classes
 
@@ -120,27 +121,34 @@ def encode(
 def _encoded(x: NDArray[np.float32]) -> Encoded:
     """Float32 rows of so few finite logits that all that is made of them stays in the cache.
 
-    Whole blocks take three times as long: the pages of every array in between are new ones.
+    They hold until the thread's next call. Whole blocks, or new memory for each batch, take three times as
+    long: the system hands it out page by page.
     """
+    buffer = own_buffer(12 * x.size)
+    wide = buffer[: 8 * x.size].view(np.float64).reshape(x.shape)
+    fine = buffer[8 * x.size : 12 * x.size].view(np.float32).reshape(x.shape)
     rowmax = x.max(axis=1)
     with np.errstate(over="ignore"):  # a span beyond float32 is clamped just below
-        fine = narrowed(x - rowmax[:, None], "float32")
-    wide = np.subtract(x, rowmax[:, None], dtype=np.float64)  # exact: float32 would cost lse half its digits
+        narrowed(np.subtract(x, rowmax[:, None], out=fine), "float32", out=fine)
+    np.subtract(x, rowmax[:, None], out=wide, dtype=np.float64)  # float32 would cost lse half its digits
     lse = rowmax + np.log(np.exp(wide, out=wide).sum(axis=1))
     if x.shape[1] < TOP_FROM:
         return Encoded(fine, x.argmax(axis=1).astype(np.int32), rowmax, lse)
     first = first_classes(x, TOP_K + 1)
     values: NDArray[np.float32] = np.take_along_axis(fine, first, axis=1)
-    classes = first.astype(np.int32)
-    return Encoded(fine, classes[:, 0], rowmax, lse, classes[:, :TOP_K], values)
+    return Encoded(fine, first[:, 0], rowmax, lse, first[:, :TOP_K], values)
 
 
-def narrowed(centred: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Centred rows in the store's dtype: clamped at -65504, losers kept below the maximum by a step."""
+def narrowed(centred: NDArray[Any], dtype: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Centred rows in the store's dtype: clamped at -65504, losers kept below the maximum by a step.
+
+    `out` may be the rows themselves.
+    """
     if centred.dtype == dtype and centred.dtype == np.float16:
         return centred
-    kept: NDArray[Any] = np.clip(centred, np.float32(FLOOR), np.float32(-STEP))
-    np.copyto(kept, 0, where=centred >= 0)
+    is_maximum = centred >= 0
+    kept: NDArray[Any] = np.clip(centred, np.float32(FLOOR), np.float32(-STEP), out=out)
+    np.copyto(kept, 0, where=is_maximum)
     return kept.astype(dtype, copy=False)
 
 

@@ -28,7 +28,7 @@ def top_classes(values: NDArray[Any], k: int) -> NDArray[np.int32]:
     return out
 
 
-def first_classes(rows: Values, k: int) -> NDArray[np.int64]:
+def first_classes(rows: Values, k: int) -> NDArray[np.int32]:
     """`top_classes` of as many contiguous rows as a processor's cache holds, (n, k)."""
     n, n_classes = rows.shape
     bound = _lower_bound(rows, k)
@@ -41,7 +41,8 @@ def first_classes(rows: Values, k: int) -> NDArray[np.int64]:
     row, place = np.repeat([np.arange(n), np.cumsum(counts) - counts], counts, axis=1)
     keys[row, np.arange(len(places)) - place] = _keys(rows.reshape(-1)[places], places - row * n_classes)
     keys.sort(axis=1)
-    return ~keys[:, : -k - 1 : -1] & 0xFFFFFFFF
+    classes: NDArray[np.int32] = (~keys[:, : -k - 1 : -1] & 0xFFFFFFFF).astype(np.int32)
+    return classes
 
 
 def _lower_bound(rows: Values, k: int) -> Values:
