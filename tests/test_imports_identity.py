@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -244,6 +245,89 @@ def test_sorted_whole_numbers_are_in_the_order_of_numbers(tmp_path):
     row = imported(store, tmp_path / "m.npy", rows="sorted")
     assert row.accuracy == (PREDICTED == LABELS).mean()
     assert row.notes == ["rows are taken in the order of the ids as numbers, 2 before 10"]
+
+
+TURNED = [2, 0, 3, 1]  # the store's class of each column of the files below
+SCORES = np.eye(C)[PREDICTED] * 3 + RNG.random((N, C))
+
+
+def with_classes(path, classes, key="classes", rows=SCORES[:, TURNED]):
+    """Write an archive or object of scores or classes, ids, and a list of classes."""
+    content = {"logits" if rows.ndim == 2 else "pred": rows, "ids": IDS, key: classes}
+    if path.suffix == ".json":
+        path.write_text(
+            json.dumps({n: v.tolist() if hasattr(v, "tolist") else v for n, v in content.items()})
+        )
+    else:
+        np.savez(path, **content)
+    return path
+
+
+@pytest.mark.parametrize("key", ["classes", "Class_Names", "classes_"])
+@pytest.mark.parametrize("end", ["npz", "json"])
+def test_classes_that_a_file_lists_are_put_into_the_stores_order(store, tmp_path, end, key):
+    row = imported(store, with_classes(tmp_path / f"m.{end}", list("cadb"), key))
+    assert (row.status, row.suspicions) == ("done", [])
+    assert row.notes == ["classes put from the order of the file, 'c' first, into the store's"]
+    np.testing.assert_allclose(store.logits("m")[:], SCORES, atol=2e-3)
+    numbers = np.argsort(TURNED)[PREDICTED]
+    imported(store, with_classes(tmp_path / f"hard.{end}", list("cadb"), key, numbers))
+    assert store.top1(["hard"])[0].tolist() == PREDICTED.tolist()
+
+
+@pytest.mark.parametrize("classes", [list("abcd"), [0, 1, 2, 3]])
+def test_classes_in_order_or_by_number_say_nothing_new(store, tmp_path, classes):
+    row = imported(store, with_classes(tmp_path / "m.npz", classes, rows=SCORES))
+    assert (row.status, row.notes) == ("done", [])
+    assert store.top1(["m"])[0].tolist() == PREDICTED.tolist()
+
+
+def test_classes_called_by_numbers_in_another_order(tmp_path):
+    store = ds.create(tmp_path / "n.zoo", LABELS, classes=["10", "20", "30", "40"], example_ids=IDS)
+    imported(store, with_classes(tmp_path / "m.npz", [30, 10, 40, 20]))
+    assert store.top1()[0].tolist() == PREDICTED.tolist()
+
+
+def test_classes_called_by_numbers_are_not_taken_for_ids(tmp_path):
+    store = ds.create(tmp_path / "n.zoo", LABELS, classes=list("1032"))
+    np.savez(tmp_path / "m.npz", logits=SCORES[:, TURNED], classes=list("3120"))
+    row = imported(store, tmp_path / "m.npz", rows="store")
+    assert row.notes == ["classes put from the order of the file, '3' first, into the store's"]
+    assert store.top1()[0].tolist() == PREDICTED.tolist()
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (list("abcx"), "unknown class in the list of classes in m.npz: 'x'.*--classes FILE"),
+        (list("abc"), "the list of classes in m.npz must name each of the store's 4 classes once"),
+        ([3, 1, 0, 2], "unknown class in the list of classes in m.npz: '3'"),
+    ],
+)
+def test_lists_of_other_classes_are_refused_and_may_be_overruled(store, tmp_path, classes, message):
+    file = with_classes(tmp_path / "m.npz", classes)
+    row = imported(store, file)
+    assert (row.status, store.model_ids) == ("failed", [])
+    assert re.search(message, row.error)
+    row = imported(store, file, classes=list("cadb"))
+    assert row.notes == ["the file's own list of classes is not used: classes= (--classes) says their order"]
+    assert store.top1(["m"])[0].tolist() == PREDICTED.tolist()
+
+
+def test_classes_of_examples_are_no_list_of_classes(store, tmp_path):
+    file = with_classes(tmp_path / "m.npz", [list("abcd")[c] for c in PREDICTED], rows=SCORES)
+    assert imported(store, file).notes == ["not used: classes"]
+    names = with_classes(tmp_path / "names.npz", list("cadb"), rows=np.array(list("abcd"))[PREDICTED])
+    assert imported(store, names).status == "done"
+    assert store.top1(["m", "names"]).tolist() == [PREDICTED.tolist()] * 2
+
+
+@pytest.mark.parametrize("heads", ["abdx", "ABCD", "abd"])
+def test_columns_of_some_classes_only_are_refused_by_name(store, tmp_path, heads):
+    columns = {name: SCORES[:, column] for column, name in enumerate(heads)}
+    row = imported(store, csv(tmp_path / "m.csv", id=IDS, **columns))
+    lacking = ", ".join(repr(name) for name in "abcd" if name not in heads)
+    assert f"classes have no column of exactly their name: {lacking}; rename or add" in row.error
 
 
 @pytest.mark.parametrize("name", ["names.txt", "names.csv", "names.json"])

@@ -96,6 +96,13 @@ def test_a_late_row_that_is_no_probability_is_named():
         form(p[:4000], p[4000:])
 
 
+def test_a_negative_row_that_sums_to_one_is_named_for_what_it_is():
+    rows = np.tile([0.25, 0.75], (300, 1))
+    rows[7] = 2, -1
+    with pytest.raises(ArgumentError, match=r"1 of 300 rows are negative or .* row 7 has a negative value: "):
+        form(rows)
+
+
 def test_what_the_user_says_must_fit():
     z = np.random.default_rng(0).normal(size=(50, 4))
     p = softmax(z)

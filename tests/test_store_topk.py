@@ -17,7 +17,8 @@ import dissensus as ds
 import naive
 from dissensus import errors
 from dissensus.store import format as fmt
-from dissensus.store.encoding import Encoded, encode, top_classes
+from dissensus.store.encoding import Encoded, encode
+from dissensus.store.ranking import top_classes
 
 C, N = 40, 60
 
@@ -55,14 +56,14 @@ def without_view(store, monkeypatch, model_id, logits):
 values = st.sampled_from([-65504.0, -3.0, -1e-7, -0.0, 0.0, 1e-7, 0.25, 0.2500001, 3.4e38, -3.4e38])
 
 
-@given(hnp.arrays("f4", st.tuples(st.integers(1, 4), st.integers(9, 50)), elements=values), st.data())
+@given(hnp.arrays("f4", st.tuples(st.integers(1, 4), st.integers(9, 80)), elements=values), st.data())
 def test_ranks_are_those_of_the_loop(logits, data):
     k = data.draw(st.integers(1, logits.shape[1]))
     assert top_classes(logits, k).tolist() == oracle(logits, k).tolist()
 
 
 @settings(deadline=None)  # torch is imported once
-@given(hnp.arrays("f4", st.tuples(st.integers(1, 4), st.integers(32, 50)), elements=values))
+@given(hnp.arrays("f4", st.tuples(st.integers(1, 4), st.integers(32, 80)), elements=values))
 def test_devices_make_the_same_view(logits):
     torch = pytest.importorskip("torch")
     from dissensus.ingest.streaming.encode import encode_tensor
@@ -76,6 +77,54 @@ def test_devices_make_the_same_view(logits):
         assert here.top_values.tobytes() == there.top_values.tobytes()
         stored = np.take_along_axis(here.centred, here.top_classes, axis=1)
         assert np.array_equal(here.top_values[:, :8].astype(dtype), stored)
+
+
+def crowded(rng, n, n_classes):
+    """Rows of which some have many equal values, zeros of both signs or a floor, and some have none."""
+    z = rng.normal(size=(n, n_classes)).astype("f4")
+    z[::5] = rng.integers(-2, 3, (len(z[::5]), n_classes))
+    z[1::5] = np.where(rng.random((len(z[1::5]), n_classes)) < 0.5, np.float32(-0.0), np.float32(0))
+    z[2::5, 3:] = -87.3
+    z[3::5] = 2.5
+    return z
+
+
+@pytest.mark.parametrize("n_classes", [33, 72, 145, 1500])  # few, and numbers that halve evenly and oddly
+def test_ranks_beside_many_equal_values(rng, n_classes):
+    logits = crowded(rng, 200, n_classes)
+    by_value = np.argsort(-logits, axis=1, kind="stable")
+    for k in (1, 9, n_classes):
+        assert np.array_equal(top_classes(logits, k), by_value[:, :k])
+        assert np.array_equal(top_classes(np.asfortranarray(logits)[::-1], k), by_value[::-1, :k])
+    halves = logits.astype("f2")
+    assert np.array_equal(top_classes(halves, 9), np.argsort(-halves, axis=1, kind="stable")[:, :9])
+
+
+@pytest.mark.parametrize("n_classes", [20, 1500])
+def test_rows_are_the_same_alone_together_and_in_any_layout(rng, n_classes):
+    logits = crowded(rng, 200, n_classes)
+    names = {"example_ids": [str(i) for i in range(200)], "class_names": [str(i) for i in range(n_classes)]}
+    wide = np.zeros((200, 2 * n_classes), "f4")
+    wide[:, ::2] = logits
+    pairs = [(z, logits) for z in (np.asfortranarray(logits), logits.astype("f8"), wide[:, ::2])]
+    half = logits.astype("f2")
+    for dtype in fmt.DTYPES:
+        for given_rows, same in [*pairs, (half, half.astype("f4"))]:
+            together = encode(given_rows, dtype, model_id="m", **names)
+            alone = [encode(same[i : i + 1], dtype, model_id="m", **names) for i in range(200)]
+            for name, part in vars(together).items():
+                parts = [getattr(row, name) for row in alone]
+                one = None if parts[0] is None else np.concatenate(parts).tobytes()
+                assert (None if part is None else part.tobytes()) == one, (dtype, name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_named_in_a_later_batch_too(rng, value):
+    logits = rng.normal(size=(200, 1500)).astype("f4")
+    logits[[190, 195], 7] = value
+    names = {"example_ids": [f"x{i}" for i in range(200)], "class_names": [f"c{i}" for i in range(1500)]}
+    with pytest.raises(errors.NonFiniteLogits, match=r"example 'x190', class 'c7' \(2 of 200 rows"):
+        encode(logits, "float16", model_id="m", **names)
 
 
 def test_few_classes_have_no_view(small_zoo):

@@ -17,6 +17,7 @@ from .blocks import Block, read_blocks
 from .cache import top1_blocks, top1_matrix
 from .embeddings import Embeddings
 from .inventory import Inventory
+from .labelled_arrays import ids_of, in_class_order
 from .locks import FileLock
 from .logits import Logits
 from .models import again
@@ -275,7 +276,9 @@ class Store(Inventory):
         model_id : str
             Name in the store.
         logits, probabilities : (N, C) float, exactly one of the three
-            Scores; probabilities must sum to 1 and are stored as their logarithm.
+            Scores; probabilities must sum to 1 and are stored as their logarithm. Columns of a data frame
+            (pandas, polars, Arrow, xarray) that are called as the classes are are put into the store's order,
+            those called otherwise are refused; so are rows that its index names.
         predictions : (N,) int
             Hard labels: enough for pair statistics, not for calibration or ensembles of probabilities.
         example_ids : sequence of str, optional
@@ -300,7 +303,12 @@ class Store(Inventory):
             raise ArgumentError(
                 f"give exactly one of logits, probabilities, predictions; got {kinds or 'none'}"
             )
-        values = plain_array(given[kinds[0]], kinds[0])
+        named = given[kinds[0]]
+        if example_ids is None:
+            example_ids = ids_of(named, self.example_ids, kinds[0])
+        if kinds[0] != "labels":
+            named = in_class_order(named, self.classes, kinds[0])
+        values = plain_array(named, kinds[0])
         shape = (self.n_examples,) if kinds[0] == "labels" else (self.n_examples, self.n_classes)
         order = self._examples.order(len(values), example_ids)
         if values.shape != shape and kinds[0] != "labels":

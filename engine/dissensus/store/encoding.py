@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, NonFiniteLogits
 
+from .buffers import own_buffer
 from .format import FLOOR, STEP, SUM_TOLERANCE, TINY, TOP_FROM, TOP_K
+from .ranking import BATCH, first_classes
 
 
 @dataclass(frozen=True)
@@ -100,42 +102,54 @@ def encode(
         NaN or infinity; also a value too large for float32.
     """
     with np.errstate(over="ignore"):  # an overflow becomes an infinity, which is then named
-        x = np.asarray(logits).astype(np.float32, copy=False)
-    check_finite(x, model_id, example_ids, class_names)
+        x = np.asarray(logits).astype(np.float32, order="C", copy=False)
+    n, n_classes = x.shape
+    rows = Encoded(np.empty((n, n_classes), dtype), np.empty(n, "i4"), np.empty(n, "f4"), np.empty(n, "f8"))
+    if n_classes >= TOP_FROM:
+        view = {"top_classes": np.empty((n, TOP_K), "i4"), "top_values": np.empty((n, TOP_K + 1), "f4")}
+        rows = replace(rows, **view)
+    step = max(1, BATCH // n_classes)
+    for here in (slice(start, start + step) for start in range(0, n, step)):
+        if not np.isfinite(x[here]).all():
+            check_finite(x, model_id, example_ids, class_names)
+        for name, part in vars(_encoded(x[here])).items():
+            if part is not None:
+                getattr(rows, name)[here] = part
+    return rows
+
+
+def _encoded(x: NDArray[np.float32]) -> Encoded:
+    """Float32 rows of so few finite logits that all that is made of them stays in the cache.
+
+    They hold until the thread's next call. Whole blocks, or new memory for each batch, take three times as
+    long: the system hands it out page by page.
+    """
+    buffer = own_buffer(12 * x.size)
+    wide = buffer[: 8 * x.size].view(np.float64).reshape(x.shape)
+    fine = buffer[8 * x.size : 12 * x.size].view(np.float32).reshape(x.shape)
     rowmax = x.max(axis=1)
     with np.errstate(over="ignore"):  # a span beyond float32 is clamped just below
-        fine = narrowed(x - rowmax[:, None], "float32")
-    wide = x.astype(np.float64)  # the exact difference: float32 would cost lse half its digits
-    lse = rowmax + np.log(np.exp(wide - rowmax[:, None]).sum(axis=1))
-    rows = Encoded(fine.astype(dtype, copy=False), x.argmax(axis=1).astype(np.int32), rowmax, lse)
+        narrowed(np.subtract(x, rowmax[:, None], out=fine), "float32", out=fine)
+    np.subtract(x, rowmax[:, None], out=wide, dtype=np.float64)  # float32 would cost lse half its digits
+    lse = rowmax + np.log(np.exp(wide, out=wide).sum(axis=1))
     if x.shape[1] < TOP_FROM:
-        return rows
-    first = top_classes(x, TOP_K + 1)
-    return replace(rows, top_classes=first[:, :TOP_K], top_values=np.take_along_axis(fine, first, axis=1))
+        return Encoded(fine, x.argmax(axis=1).astype(np.int32), rowmax, lse)
+    first = first_classes(x, TOP_K + 1)
+    values: NDArray[np.float32] = np.take_along_axis(fine, first, axis=1)
+    return Encoded(fine, first[:, 0], rowmax, lse, first[:, :TOP_K], values)
 
 
-def top_classes(values: NDArray[Any], k: int) -> NDArray[np.int32]:
-    """First k classes of each row of finite (n, C) values: the largest first, the lowest of equal ones.
+def narrowed(centred: NDArray[Any], dtype: str, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Centred rows in the store's dtype: clamped at -65504, losers kept below the maximum by a step.
 
-    Partitions integers that hold value and class, no two alike; sorting whole rows takes longer, and
-    `argpartition` leaves open which of equal values it takes.
+    `out` may be the rows themselves.
     """
-    bits = (values.astype(np.float32) + np.float32(0)).view(np.int32)  # -0 is 0
-    ascending = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
-    last = values.shape[1] - 1
-    keys = (ascending.astype(np.int64) << 32) | np.arange(last, -1, -1)
-    largest = np.sort(np.partition(keys, last + 1 - k, axis=1)[:, last + 1 - k :], axis=1)[:, ::-1]
-    classes: NDArray[np.int32] = (last - (largest & 0xFFFFFFFF)).astype(np.int32)
-    return classes
-
-
-def narrowed(centred: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Centred rows in the store's dtype: clamped at -65504, losers kept below the maximum by a step."""
     if centred.dtype == dtype and centred.dtype == np.float16:
         return centred
-    clamped = np.maximum(centred, np.float32(FLOOR))
-    kept: NDArray[Any] = np.where(clamped < 0, np.minimum(clamped, np.float32(-STEP)), np.float32(0))
-    return kept.astype(dtype)
+    is_maximum = centred >= 0
+    kept: NDArray[Any] = np.clip(centred, np.float32(FLOOR), np.float32(-STEP), out=out)
+    np.copyto(kept, 0, where=is_maximum)
+    return kept.astype(dtype, copy=False)
 
 
 def log_probabilities(

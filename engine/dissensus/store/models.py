@@ -59,7 +59,7 @@ class Models:
 
     def __init__(self, root: Path, geometry: fmt.Geometry, examples_hash: str, damaged: str) -> None:
         self._root, self._geometry, self._hash = root / fmt.MODELS, geometry, examples_hash
-        self._damaged = damaged
+        self._place, self._damaged = str(self._root), damaged
         self._opened: dict[str, tuple[tuple[int, int], StoredModel]] = {}
 
     @property
@@ -75,16 +75,15 @@ class Models:
             return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
 
     def _open(self, name: str) -> StoredModel:
-        folder = self._root / name
         try:
-            status = os.stat(f"{folder}/{fmt.COMMIT_JSON}")
+            status = os.stat(f"{self._place}/{name}/{fmt.COMMIT_JSON}")  # joining paths takes as long
             stamp = status.st_mtime_ns, status.st_ino
         except OSError:
             stamp = -1, -1  # StoredModel names the missing record
         known = self._opened.get(name)
         if known is None or known[0] != stamp:
             try:
-                model = StoredModel(folder, self._geometry, self._hash)
+                model = StoredModel(self._root / name, self._geometry, self._hash)
                 if self._damaged == "skip":
                     model.check_small_files()
             except ModelReplaced:  # between its record and its files

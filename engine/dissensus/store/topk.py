@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError
 
 from . import format as fmt
-from .encoding import Encoded, top_classes
+from .encoding import Encoded
+from .ranking import top_classes
 from .tables import numbers, read_arrow
 
 if TYPE_CHECKING:

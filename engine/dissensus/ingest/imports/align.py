@@ -138,7 +138,9 @@ def order_without_ids(n_rows: int, ids: Sequence[str], row_ids: Sequence[str] | 
     return None
 
 
-def class_places(given: Sequence[str] | None, classes: Sequence[str]) -> NDArray[np.intp] | None:
+def class_places(
+    given: Sequence[str] | None, classes: Sequence[str], what: str = "classes"
+) -> NDArray[np.intp] | None:
     """Place in the store of each class of a file, (C,); None where no order was given.
 
     Raises
@@ -152,16 +154,19 @@ def class_places(given: Sequence[str] | None, classes: Sequence[str]) -> NDArray
     twice = next((name for name, n in Counter(given).items() if n > 1), None)
     if twice is not None:
         raise ArgumentError(
-            f"classes must name each class once, in the file's order; {twice!r} comes "
+            f"{what} must name each class once, in the file's order; {twice!r} comes "
             f"{list(given).count(twice)} times"
         )
     unknown = [name for name in given if name not in place]
     if unknown:
-        raise UnknownName.of("class", str(unknown[0]), classes)
+        is_own = what != "classes"  # the file's, which the user may overrule
+        remedy = "(or give the store's names in the file's order: classes=, --classes FILE)"
+        what = f"class in {what}:" if is_own else "class"
+        raise UnknownName.of(what, str(unknown[0]), classes, remedy if is_own else "")
     if len(set(given)) < len(classes) or len(given) != len(classes):
         missing = [name for name in classes if name not in set(given)]
         raise ArgumentError(
-            f"classes must name each of the store's {len(classes)} classes once, in the file's order; got "
+            f"{what} must name each of the store's {len(classes)} classes once, in the file's order; got "
             f"{len(given)} names, of the store's {len(missing)} are missing, first {missing[:3]}"
         )
     return np.array([place[name] for name in given], np.intp)

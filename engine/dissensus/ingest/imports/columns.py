@@ -234,6 +234,8 @@ def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | Non
     _refuse_other_counts(table, names, len(wanted.classes))
     lower = {n.lower(): n for n in reversed(names)}
     found = next((lower[known] for known in PREDICTIONS if known in lower), None)
+    if found is None:
+        _refuse_partly_named(table, names, wanted.classes)
     return _one(_only_candidate(table, names) if found is None else found)
 
 
@@ -325,6 +327,19 @@ def _refuse_other_counts(table: TableFile, names: Sequence[str], n_classes: int)
                 f"{prefix + str(max(numbers))!r}; the store needs one for each of its {n_classes} classes, "
                 f"numbered 0 to {n_classes - 1} or named by them"
             )
+
+
+def _refuse_partly_named(table: TableFile, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse columns that most classes, but not all, have given their names: by capitals only, perhaps."""
+    folded = {name.strip().casefold(): name for name in names}
+    alike = [folded[c.strip().casefold()] for c in classes if c.strip().casefold() in folded]
+    lacking = [c for c in classes if c not in names]
+    if len(alike) > 1 and 2 * len(alike) > len(classes) and lacking:
+        raise WrongClassCount(
+            f"{table.path} has columns that classes gave their names to, such as {alike[0]!r}, but "
+            f"{len(lacking)} of the store's {len(classes)} classes have no column of exactly their name: "
+            f"{some_names(lacking)}; rename or add these columns"
+        )
 
 
 def some_names(names: Sequence[str]) -> str:

@@ -176,8 +176,7 @@ def _refuse_mixed(survey: Survey, begin: str) -> None:
     logits = NO_SIGMOIDS if in_range else "if these are logits pass kind='logits' (--kind logits)"
     raise ArgumentError(
         f"{begin} {survey.n - survey.n_sums} of {survey.n} rows are negative or do not sum to 1 within "
-        f"{survey.tolerance:g}; the worst, {survey.worst}, sums to {survey.worst_sum:.6g}: correct "
-        f"these rows, or {logits}"
+        f"{survey.tolerance:g}; {survey.worst}: correct these rows, or {logits}"
     )
 
 

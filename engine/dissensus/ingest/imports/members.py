@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from dissensus.errors import ArgumentError, UnknownName
 
 from .files import id_texts, stem_of
 from .id_values import SAMPLE, KnownIds
-from .names import LOGITS, MEMBER_IDS, PREDICTIONS, PROBABILITIES, TRUTH_ARRAYS, hint_of
+from .names import CLASS_ORDERS, LOGITS, MEMBER_IDS, PREDICTIONS, PROBABILITIES, TRUTH_ARRAYS, hint_of
 from .source import Entry, Facts, Source, Wanted
 
 
@@ -60,42 +61,64 @@ def entries_of(path: Path, format_name: str, members: Mapping[str, Member], want
         )
     id_name = _id_member(path, arrays, wanted)
     is_named = id_name is not None
-    if id_name is None and len(arrays) > 1:
-        id_name = _by_value(path, arrays, wanted)
-    chosen = _chosen(path, arrays, wanted, id_name)
-    unused = [name for name in members if name not in (*chosen, id_name)]
+    has_more = len(arrays) > 1 + is_named
+    order_name = _order_member(arrays, wanted, id_name) if has_more else None
+    others = {name: member for name, member in arrays.items() if name != order_name}
+    if id_name is None and len(others) > 1:  # classes called by numbers may look like ids
+        id_name = _by_value(path, others, wanted)
+    chosen = _chosen(path, others, wanted, id_name)
+    unused = [name for name in members if name not in (*chosen, id_name, order_name)]
     single = len(chosen) == 1
+    loader = _Loader(path, format_name, arrays, id_name, is_named, order_name, unused)
     return [
         Entry(
             stem_of(path) if single else name,
             path,
-            _loader(path, format_name, name, arrays, id_name, is_named, unused),
+            partial(loader.load, name),
         )
         for name in chosen
     ]
 
 
-def _loader(
-    path: Path,
-    format_name: str,
-    name: str,
-    arrays: Mapping[str, Member],
-    id_name: str | None,
-    is_named: bool,
-    unused: Sequence[str],
-) -> Callable[[], Source]:
-    guessed = None if id_name is None or is_named else id_name
+@dataclass(frozen=True)
+class _Loader:
+    """Opens the arrays of predictions of one file, with the ids and classes that it has for all of them."""
 
-    def load() -> Source:
-        ids = None
-        if id_name is not None:
-            source = arrays[id_name].load(Facts(format_name))
-            ids = id_texts(source.read(0, source.shape[0]), f"array {id_name!r} of {path.name}")
+    path: Path
+    format: str
+    arrays: Mapping[str, Member]
+    id_name: str | None
+    is_named: bool
+    order_name: str | None
+    unused: Sequence[str]
+
+    def load(self, name: str) -> Source:
+        """Open one array."""
+        guessed = None if self.is_named else self.id_name
         notes = [f"ids are array {guessed!r}"] if guessed is not None else []
-        notes += [f"not used: {', '.join(unused)}"] if unused else []
-        return arrays[name].load(Facts(format_name, ids, hint_of(name), notes, guessed=guessed))
+        notes += [f"not used: {', '.join(self.unused)}"] if self.unused else []
+        facts = Facts(self.format, self._texts(self.id_name), hint_of(name), notes, guessed=guessed)
+        facts.classes = self._texts(self.order_name)
+        return self.arrays[name].load(facts)
 
-    return load
+    def _texts(self, name: str | None) -> list[str] | None:
+        if name is None:
+            return None
+        source = self.arrays[name].load(Facts(self.format))
+        return id_texts(source.read(0, source.shape[0]), f"array {name!r} of {self.path.name}")
+
+
+def _order_member(arrays: Mapping[str, Member], wanted: Wanted, id_name: str | None) -> str | None:
+    """Array that lists the classes in the file's order: distinct texts, or as many distinct numbers."""
+    lower = {name.lower(): name for name in reversed(list(arrays))}
+    for name in (lower[known] for known in CLASS_ORDERS if known in lower):
+        if name in (id_name, *wanted.taken) or len(arrays[name].shape) != 1:
+            continue
+        texts = _texts(arrays[name], arrays[name].shape[0])
+        is_number = arrays[name].load(Facts("")).dtype.kind in "iu"
+        if texts and len(set(texts)) == len(texts) and (not is_number or len(texts) == len(wanted.classes)):
+            return name
+    return None
 
 
 def _id_member(path: Path, arrays: Mapping[str, Any], wanted: Wanted) -> str | None:

@@ -229,7 +229,21 @@ class _Job:
     def _aligned(self, source: Source, file: Path, notes: list[str]) -> Aligned:
         order = self._order(source, file, notes)
         rows, ids = self.store.block_rows, self.store.example_ids
-        return Aligned(source, order, self.places, self.store.classes, rows, ids)
+        return Aligned(source, order, self._places(source, file, notes), self.store.classes, rows, ids)
+
+    def _places(self, source: Source, file: Path, notes: list[str]) -> NDArray[np.intp] | None:
+        """Place in the store of each class: as the user says, else as the file does; None for the store's."""
+        given, classes = source.facts.classes, self.store.classes
+        if given is None or source.dtype.kind in "OU" or given == classes:
+            return self.places
+        if self.places is not None:
+            notes.append("the file's own list of classes is not used: classes= (--classes) says their order")
+            return self.places
+        if given == [str(number) for number in range(len(given))]:  # columns that are merely numbered
+            return None
+        places = class_places(given, classes, f"the list of classes in {file.name}")
+        notes.append(f"classes put from the order of the file, {given[0]!r} first, into the store's")
+        return places
 
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
         given, ids = source.facts.ids, self.store.example_ids

@@ -85,6 +85,8 @@ class Facts:
         Whether the predictions have a name that right answers go by too.
     guessed
         Column (or array) that was taken for the ids by its values, not by its name.
+    classes
+        Names of the classes in the order of the scores or class numbers, where the file lists them.
     """
 
     format: str
@@ -94,6 +96,7 @@ class Facts:
     in_order: bool = False
     is_weak: bool = False
     guessed: str | None = None
+    classes: list[str] | None = None
 
 
 class ArraySource:

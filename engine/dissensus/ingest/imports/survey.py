@@ -42,6 +42,8 @@ class Survey:
         All numbers are multiples of 10**-decimals; `MOST_DECIMALS` where they are of no larger unit.
     worst_sum, worst_row : float, int
         Sum of the row that is farthest from 1, and its place.
+    negative_row : int
+        Place of the first row with a negative number; -1 where there is none.
     least_sum, most_sum : float
         Of all rows.
     lowest, highest : float
@@ -57,7 +59,7 @@ class Survey:
     def __init__(self, n_classes: int, ids: Sequence[str] = ()) -> None:
         self.n_classes, self._ids = n_classes, ids
         self.n = self.n_exact = self.n_logs = self.n_one_hot = self.n_negative = self.decimals = 0
-        self.worst_sum, self.worst_row = 1.0, -1
+        self.worst_sum, self.worst_row, self.negative_row = 1.0, -1, -1
         self.lowest, self.highest = float("inf"), float("-inf")
         self.least_sum, self.most_sum = float("inf"), float("-inf")
         self.is_single, self.is_bool = True, False
@@ -75,8 +77,13 @@ class Survey:
 
     @property
     def worst(self) -> str:
-        """Name of the row whose sum is farthest from 1."""
-        return f"row of {self._ids[self.worst_row]!r}" if len(self._ids) else f"row {self.worst_row}"
+        """Which row is farthest from probabilities, and why: by its sum, else by what is negative in it."""
+        if abs(self.worst_sum - 1) <= self.tolerance and self.negative_row >= 0:
+            return f"{self._named(self.negative_row)} has a negative value"
+        return f"the worst, {self._named(self.worst_row)}, sums to {self.worst_sum:.6g}"
+
+    def _named(self, row: int) -> str:
+        return f"row of {self._ids[row]!r}" if len(self._ids) else f"row {row}"
 
     @property
     def n_sums(self) -> int:
@@ -139,7 +146,10 @@ class Survey:
             self.is_like_classes = bool(((x >= 0) & (x < self.n_classes) & (x == np.floor(x))).all())
         self.n_logs += int(((x <= 0).all(axis=1) & (np.abs(lse) <= ROUNDED)).sum())
         self.n_one_hot += int((((x == 0) | (x == 1)).all(axis=1) & (sums == 1)).sum())
-        self.n_negative += int((x < 0).any(axis=1).sum())
+        negative = np.flatnonzero((x < 0).any(axis=1))
+        if self.negative_row < 0 and len(negative):
+            self.negative_row = self.n + int(negative[0])
+        self.n_negative += len(negative)
         self._add_sums(sums, np.asarray((x >= 0).all(axis=1)))
 
     def _add_sums(self, sums: NDArray[np.float64], positive: NDArray[np.bool_]) -> None:

@@ -79,7 +79,7 @@ def _first_classes(x: torch.Tensor) -> torch.Tensor:
     """First classes of rows, one more than are kept, in order; of equal values the lowest class first.
 
     torch.topk leaves open which of equal values it takes; integers that hold value and class differ. The twin
-    of `dissensus.store.encoding.top_classes`.
+    of `dissensus.store.ranking.top_classes`.
     """
     bits = (x + 0.0).view(torch.int32)  # -0 is 0
     ascending = bits.bitwise_xor_((bits >> 31).bitwise_and_(0x7FFFFFFF))
