@@ -38,6 +38,7 @@ from dissensus.ingest.streaming.encode import encode_tensor
 from dissensus.ingest.streaming.overlap import Backlog, look_ahead
 from dissensus.run import progress as progress_module
 from dissensus.store.encoding import encode
+from dissensus.store.fingerprint import require_same_fingerprint
 from dissensus.store.writer import ModelWriter
 
 OWN = ("commit.json", "model.json", "zarr.json")
@@ -344,6 +345,15 @@ def test_other_weights_under_a_stored_id(store, rows):
     assert row.status == "failed"
     assert "model 'm' is stored with another fingerprint (weights: stored v1, given v2)" in row.error
     assert stored_bytes(store) == before
+
+
+def test_long_fingerprints_are_told_where_they_differ():
+    there, given = ({"preprocessing": f"dissensus.ingest.zoo.stated.StatedPreprocess {n}"} for n in "79")
+    with pytest.raises(errors.FingerprintMismatch, match=r"stored …reprocess 7, given …reprocess 9\)"):
+        require_same_fingerprint("m", there, given, "stored", "remove it")
+    whole, cut = {"weights": "v" * 30}, {"weights": "v" * 50}
+    with pytest.raises(errors.FingerprintMismatch, match=r"stored …v{10}, given …v{30}\)"):
+        require_same_fingerprint("m", whole, cut, "stored", "remove it")
 
 
 def test_other_weights_replace_a_stored_model_when_asked(store, rows):
