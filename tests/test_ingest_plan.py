@@ -37,6 +37,7 @@ from dissensus.ingest import (
 from dissensus.ingest.streaming import memory as memory_module
 from dissensus.ingest.streaming import planning as planning_module
 from dissensus.ingest.streaming import room as room_module
+from dissensus.ingest.streaming import turns as turns_module
 from dissensus.ingest.streaming.plan_text import duration, told
 from dissensus.ingest.zoo.activations import activation_bytes
 from dissensus.ingest.zoo.outline import outline_of
@@ -413,8 +414,56 @@ def test_a_model_that_fails_is_told_and_the_next_is_tried(tmp_path):
     models = [linear("bad", fails_at=1), linear("good")]
     plan = plan_ingest(tmp_path / "zoo", models, Counted(), batch_size=100)
     assert plan.failing == {"bad": "ValueError: as the test wants it"}
-    assert "bad failed when it was tried: ValueError: as the test wants it" in "\n".join(plan.lines())
+    assert "bad is going to fail: ValueError: as the test wants it" in "\n".join(plan.lines())
     assert plan.time.measured == ["good"]
+
+
+def wide(model_id, n_classes):
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, n_classes))
+    return TorchModel(model_id, module, preprocess=StatedPreprocess((3, 32, 32)))
+
+
+def test_a_module_of_other_classes_is_told_though_another_of_its_kind_was_run(tmp_path):
+    store, models = ds.create_from(tmp_path / "zoo", images()), [wide("right", 10), wide("wide", 11)]
+    plan = plan_ingest(store, models, images())
+    assert plan.time.measured == ["right"]
+    assert plan.failing["wide"].startswith("model 'wide' has 11 classes, the store has 10; ")
+    mapped = MappedModel(models[1], ClassMap.of_names([*images().classes, "other"], images().classes))
+    assert mapped.outline().n_outputs is None
+
+
+def test_a_module_of_other_classes_fails_before_its_round(tmp_path, monkeypatch):
+    rounds, run_round = [], turns_module.run_round
+    monkeypatch.setattr(
+        turns_module,
+        "run_round",
+        lambda *a: rounds.append([r.source.model_id for r in a[1]]) or run_round(*a),
+    )
+    store = ds.create_from(tmp_path / "zoo", images())
+    report = infer(store, [wide("wide", 11), wide("right", 10)], images(), progress=False)
+    assert [(row.model_id, row.status) for row in report.rows] == [("wide", "failed"), ("right", "done")]
+    assert rounds == [["right"]]
+
+
+def test_what_is_not_finite_is_told(tmp_path):
+    model = wide("lost", 10)
+    torch.nn.init.constant_(model.module[1].bias, float("nan"))
+    plan = plan_ingest(tmp_path / "zoo", model, images())
+    assert plan.failing["lost"].startswith("model 'lost' gave nan for example")
+
+
+def test_loading_libraries_counts_for_no_example(tmp_path):
+    """The first call of a preprocessing may take seconds: it says nothing of those that follow."""
+    calls = []
+
+    def slow_at_first(pixels):
+        calls.append(len(pixels))
+        time.sleep(0 if calls[1:] else 1)
+        return torch.from_numpy(pixels.copy())
+
+    model = TorchModel("m", torch.nn.Linear(8, C), preprocess=slow_at_first)
+    plan = plan_ingest(tmp_path / "zoo", model, Counted(), batch_size=100)
+    assert max(plan.probe.prepare_s.values()) < 1 / 100
 
 
 def test_a_model_of_other_classes_is_told(tmp_path):

@@ -246,6 +246,16 @@ def test_a_function_or_preprocessing_that_writes_changes_no_other(tmp_path, writ
     assert np.array_equal(rows._images, before)
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_batches_are_copied_for_all_models_but_the_last(make, rows, k, monkeypatch):
+    copied = []
+    monkeypatch.setattr(resident_module, "own", lambda batch: copied.append(len(batch)) or own(batch))
+    models = [TorchModel(f"m{i}", torch.nn.Linear(8, 1000)) for i in range(k)]
+    assert not run(make("s.zoo"), models, rows).failed
+    whole = [n for n in copied if n > 1]  # single ones are examples by which costs are counted
+    assert len(whole) == (k - 1) * len(BATCHES)
+
+
 def test_images_are_copied_for_every_preprocessing():
     from PIL import Image
 

@@ -38,6 +38,7 @@ from dissensus.ingest.streaming.encode import encode_tensor
 from dissensus.ingest.streaming.overlap import Backlog, look_ahead
 from dissensus.run import progress as progress_module
 from dissensus.store.encoding import encode
+from dissensus.store.fingerprint import require_same_fingerprint
 from dissensus.store.writer import ModelWriter
 
 OWN = ("commit.json", "model.json", "zarr.json")
@@ -206,8 +207,11 @@ def test_batch_size_does_not_matter(store, rows):
 def assert_same(logits, dtype):
     names = {"model_id": "m", "example_ids": range(len(logits)), "class_names": range(logits.shape[1])}
     expected, got = encode(logits, dtype, **names), encode_tensor(torch.from_numpy(logits), dtype, **names)
-    for column in ("centred", "top1", "rowmax"):
+    for column in ("centred", "top1", "rowmax", "top_classes", "top_values"):
         a, b = getattr(expected, column), getattr(got, column)
+        if a is None:
+            assert b is None
+            continue
         assert (a.dtype, a.tobytes()) == (b.dtype, b.tobytes())
     np.testing.assert_allclose(
         got.lse, expected.lse, rtol=0, atol=1e-12 * np.maximum(1, np.abs(expected.lse)).max()
@@ -228,6 +232,22 @@ def test_encode_tensor_equals_encode(seed, n, c, scale, dtype, ties):
     logits = np.random.default_rng(seed).normal(size=(n, c)) * scale
     logits = np.round(logits / scale) * scale if ties else logits
     assert_same((logits + 0.0).astype("f4"), dtype)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(318, 350),
+    st.sampled_from([None, 1, 0, -1]),
+    st.sampled_from([0.0, 1e-8, 1e-3]),
+)
+def test_first_classes_by_groups_are_those_of_all_classes(seed, c, decimals, near):
+    """Ties within a group, between groups, at the last rank, and runners-up that rounding makes equal."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(5, c)) * 3
+    logits = logits if decimals is None else logits.round(decimals) + 0.0
+    logits[:, rng.integers(c)] = logits.max(axis=1) - near
+    assert_same(logits.astype("f4"), "float16")
 
 
 def test_encode_tensor_at_the_edges():
@@ -325,6 +345,15 @@ def test_other_weights_under_a_stored_id(store, rows):
     assert row.status == "failed"
     assert "model 'm' is stored with another fingerprint (weights: stored v1, given v2)" in row.error
     assert stored_bytes(store) == before
+
+
+def test_long_fingerprints_are_told_where_they_differ():
+    there, given = ({"preprocessing": f"dissensus.ingest.zoo.stated.StatedPreprocess {n}"} for n in "79")
+    with pytest.raises(errors.FingerprintMismatch, match=r"stored …reprocess 7, given …reprocess 9\)"):
+        require_same_fingerprint("m", there, given, "stored", "remove it")
+    whole, cut = {"weights": "v" * 30}, {"weights": "v" * 50}
+    with pytest.raises(errors.FingerprintMismatch, match=r"stored …v{10}, given …v{30}\)"):
+        require_same_fingerprint("m", whole, cut, "stored", "remove it")
 
 
 def test_other_weights_replace_a_stored_model_when_asked(store, rows):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 
 from dissensus.errors import ArgumentError, FingerprintMismatch
 
 from .format import EMBEDDING_DIM
 
 OWN_KEYS = ("dtype", "examples", "kind")  # what the store adds
+_MOST = 40  # characters of a value that a message has
 
 
 def given_part(fingerprint: Mapping[str, str], embedding_dim: int | None) -> dict[str, str]:
@@ -50,9 +52,16 @@ def require_same_fingerprint(
     """
     keys = sorted(k for k in there.keys() | given.keys() if there.get(k) != given.get(k))
     if keys:
-        both = "; ".join(
-            f"{k}: {state} {there.get(k, 'absent'):.40}, given {given.get(k, 'absent'):.40}" for k in keys
-        )
+        values = [(key, *_apart(there.get(key, "absent"), given.get(key, "absent"))) for key in keys]
+        both = "; ".join(f"{key}: {state} {a}, given {b}" for key, a, b in values)
         raise FingerprintMismatch(
             f"model {model_id!r} is {state} with another fingerprint ({both}); {remedy}"
         )
+
+
+def _apart(a: str, b: str) -> tuple[str, str]:
+    """Two texts cut to what can be read in a message, from shortly before they differ."""
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+    start = 0 if same < _MOST // 2 else same - _MOST // 4
+    head = "…" if start else ""
+    return f"{head}{a[start:]:.{_MOST}}", f"{head}{b[start:]:.{_MOST}}"

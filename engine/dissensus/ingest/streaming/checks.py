@@ -11,6 +11,7 @@ import numpy as np
 
 from dissensus.errors import ArgumentError, ExamplesMismatch, WrongClassCount
 from dissensus.store import format as fmt
+from dissensus.store.encoding import check_finite
 from dissensus.store.files import writing
 
 from ..data.create import CONTENT, DIGESTS
@@ -174,6 +175,18 @@ def check_output(output: Any, model_id: str, n_rows: int, n_classes: int) -> Any
     if shape[1] != n_classes:
         raise wrong_class_count(model_id, shape[1], n_classes)
     return output
+
+
+def check_first(output: Any, model_id: str, examples: ExampleSource) -> None:
+    """Refuse what a model gave for the first example alone, as `check_output` does, and what is not finite.
+
+    Raises
+    ------
+    WrongClassCount, ArgumentError, NonFiniteLogits
+    """
+    row = check_output(output, model_id, 1, len(examples.classes))
+    values = row.detach().float().cpu().numpy() if hasattr(row, "detach") else row
+    check_finite(values, model_id, examples.ids, examples.classes)
 
 
 def check_classes(model_id: str, predictor: Predictor, store: Store) -> None:

@@ -108,10 +108,13 @@ def _pass(work: Work, devices: Sequence[str], deaths: list[str]) -> dict[str, Mo
                 ear.send(work)
             ears[ear] = device
         _listen(ears, rows, deaths)
-    finally:
+    except BaseException:  # Ctrl-C: theirs too. One that is done would only be disturbed in ending
         for process in processes:
             if process.is_alive():
                 os.kill(process.pid or 0, signal.SIGINT)
+        raise
+    finally:
+        for process in processes:
             process.join()
     return rows
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dissensus.errors import ArgumentError, StoreFull
 
 from ..zoo.outline import Outline
+from .checks import wrong_class_count
 from .memory import Memory
 from .plan_text import count, lines, short, told
 from .probe import Probe
@@ -116,8 +117,13 @@ class IngestPlan:
 
     @property
     def failing(self) -> Mapping[str, str]:
-        """Models that failed when they were tried, and why."""
-        return {} if self.probe is None else self.probe.failed
+        """Models that have another number of classes, or failed when they were tried, and why."""
+        other = {
+            name: str(wrong_class_count(name, one.n_outputs, self.n_classes))
+            for name, one in self.outlines.items()
+            if one.n_outputs is not None and one.n_outputs != self.n_classes
+        }
+        return other if self.probe is None else {**other, **self.probe.failed}
 
     @property
     def too_large(self) -> list[str]:

@@ -178,7 +178,7 @@ def _notes(plan: IngestPlan) -> list[str]:
         slow = [name for name, speed in plan.time.example_s.items() if speed is None]
         if slow:
             notes.append(f"of unknown speed, and not counted in time: {_names(slow)}")
-    notes += [f"{name} failed when it was tried: {reason}" for name, reason in plan.failing.items()]
+    notes += [f"{name} is going to fail: {reason}" for name, reason in plan.failing.items()]
     if not plan.disk.is_exact and plan.disk.most_bytes > plan.disk.free_bytes:
         notes.append("the disk may not suffice; what is written when it is full is kept, and can be resumed")
     if plan.too_large:

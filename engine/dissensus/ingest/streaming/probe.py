@@ -11,7 +11,7 @@ from ..zoo.execution import Execution
 from ..zoo.models import leave_device
 from ..zoo.outline import UNKNOWN, Outline
 from .batches import own
-from .checks import wrong_class_count
+from .checks import check_first, wrong_class_count
 from .failures import Failure
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def measure(
         for source in family:
             if time.perf_counter() - running > BUDGET_S:
                 break
-            result = _run(source, images, lane, execution, len(examples.classes))
+            result = _run(source, images, lane, execution, examples)
             if isinstance(result, Timed):
                 models[source.model_id] = result
                 text = outlines[source.model_id].preparation_text or ""
@@ -202,6 +202,7 @@ def _prepare(prepare: Callable[[Images], Any], images: Images) -> tuple[float, i
     """Return seconds and bytes of one prepared example; None where the images cannot be prepared."""
     n, n_all = min(8, len(images)), len(images)
     try:
+        prepare(own(images[:1]))  # libraries are loaded at the first call
         batch, seconds = _timed(lambda: prepare(own(images[:n])))
         n_more = min(n_all, int(_ONE_S / max(seconds / n, 1e-9)))
         if n_more > n:
@@ -213,9 +214,9 @@ def _prepare(prepare: Callable[[Images], Any], images: Images) -> tuple[float, i
 
 
 def _run(
-    source: ModelSource, images: Images, lane: Host, execution: Execution, n_classes: int
+    source: ModelSource, images: Images, lane: Host, execution: Execution, examples: ExampleSource
 ) -> Timed | Failure:
-    begun, predictor = time.perf_counter(), None
+    begun, predictor, n_classes = time.perf_counter(), None, len(examples.classes)
     try:
         predictor = source.load(lane.device)
         if execution != Execution() and hasattr(predictor, "executed"):
@@ -223,6 +224,8 @@ def _run(
         load_s = time.perf_counter() - begun
         if predictor.n_classes not in (None, n_classes):
             return Failure.of(wrong_class_count(source.model_id, predictor.n_classes or 0, n_classes))
+        first = predictor(lane.upload(predictor.prepare(own(images[:1]))))
+        check_first(first, source.model_id, examples)
         timed = _run_loaded(predictor, images, lane, load_s)
         known = predictor.metadata
         return replace(timed, params=known.get("params"), weights_bytes=known.get("weights_bytes"))

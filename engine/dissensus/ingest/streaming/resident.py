@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = "Callable[[], tuple[Encoded, NDArray[Any] | None]]"  # and embeddings
 Part: TypeAlias = "tuple[int, Rows, Clock]"
+Again: TypeAlias = "Callable[[], Any]"
 
 
 class _Left(Exception):
@@ -100,7 +101,7 @@ class Resident:
                 self.is_full = isinstance(error, StoreFull)
                 self.failure = error if isinstance(error, Failure) else Failure.of(error)
 
-    def run(self, span: Span, batch: Any) -> Iterator[Part]:
+    def run(self, span: Span, batch: Any, again: Again | None = None) -> Iterator[Part]:
         """Compute a batch; yield first row, rows to be waited for, and time of each part of it.
 
         Parameters
@@ -108,7 +109,10 @@ class Resident:
         span
             Rows of the batch.
         batch
-            On the device; it stays as it is, for other models and for another try with less of it.
+            On the device.
+        again
+            Makes the same batch anew, or tells why it cannot, where nobody else needs this one: the model is
+            then given it without a copy, and may change it. Without it the batch stays as it is.
         """
         start, n = span[0], span[1] - span[0]
         if self._sample is None and hasattr(self._predictor, "module"):
@@ -118,10 +122,14 @@ class Resident:
             size = min(self._limit, n - at)
             part = batch if size == n else batch[at : at + size]
             try:
-                yield start + at, *self._compute(start + at, size, part)
+                yield start + at, *self._compute(start + at, size, own(part) if again is None else part)
                 at += size
             except Exception as error:
                 self._give_way(error, size)
+                if again is not None and self.failure is None:  # the model may have changed it by then
+                    batch, again = again(), None
+                    if isinstance(batch, Failure):
+                        self.fail(batch)
 
     def _give_way(self, error: Exception, size: int) -> None:
         """Halve the batch where memory was short; leave the round where that is no remedy."""
@@ -139,7 +147,7 @@ class Resident:
     def _compute(self, start: int, n: int, batch: Any) -> tuple[Rows, Clock]:
         store, lane = self._job.store, self._job.lane
         clock = lane.start()
-        output = check_output(self._predictor(own(batch)), self.source.model_id, n, store.n_classes)
+        output = check_output(self._predictor(batch), self.source.model_id, n, store.n_classes)
         rows = self._encode(output, store.example_ids[start : start + n])
         clock.stop()
         return rows, clock

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from dissensus.errors import ArgumentError
 from dissensus.run.progress import Progress
 
-from .batches import Preparation, Reading, Span, read_ahead, spans_of
+from .batches import Preparation, Reading, Span, own, read_ahead, spans_of
 from .failures import Failure, is_out_of_memory
 from .job import Job
 from .overlap import Backlog
@@ -117,8 +118,17 @@ def _run_batch(job: Job, members: Sequence[Resident], span: Span, batch: Any, ba
         _fail(lacking, there)
         return
     for resident in lacking:
-        for part in resident.run(span, there):
+        again = partial(_made_anew, job, resident, span) if resident is lacking[-1] else None
+        for part in resident.run(span, there, again):
             backlog.put((resident, part))
+
+
+def _made_anew(job: Job, resident: Resident, span: Span) -> Any:
+    """The same batch once more: a copy for every batch would cost more than one for each that fails."""
+    try:
+        return _uploaded(job, resident.preparation(own(job.examples.read(*span))))
+    except Exception as error:
+        return Failure.of(error)
 
 
 def _uploaded(job: Job, batch: Any) -> Any:

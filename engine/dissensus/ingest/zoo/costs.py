@@ -41,7 +41,7 @@ def module_costs(module: nn.Module, input_size: Sequence[int] | None = None) -> 
     if input_size is None:
         return costs
     costs["input_size"] = size_text(input_size)
-    gmacs = count_gmacs(module, _example(module, input_size))
+    gmacs = count_gmacs(module, example_of(module, input_size))
     return costs if gmacs is None else {**costs, "gmacs": gmacs}
 
 
@@ -93,6 +93,28 @@ def count_gmacs(module: Callable[[Any], Any], batch_of_one: torch.Tensor) -> flo
     if seen.uncounted(counter.flop_registry) or (flops == 0 and has_matrices):
         return None
     return flops / 2e9 / max(len(batch_of_one), getattr(module, "fewest_examples", 1))
+
+
+def count_outputs(module: Callable[[Any], Any], batch_of_one: torch.Tensor) -> int | None:
+    """Return how many columns a module gives; it is left as `count_gmacs` leaves it.
+
+    Parameters
+    ----------
+    module, batch_of_one
+        See `count_gmacs`.
+
+    Returns
+    -------
+    int or None
+        None where the pass fails, or gives something else than a row an example.
+    """
+    parts = list(module.modules()) if isinstance(module, nn.Module) else []
+    try:
+        with unchanged(parts, batch_of_one.device), torch.inference_mode():
+            output = module(batch_of_one)
+        return int(output.shape[1]) if output.ndim == 2 and len(output) == len(batch_of_one) else None
+    except Exception:  # runs code of any model
+        return None
 
 
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -172,6 +194,7 @@ def _copy(buffer: torch.Tensor | None) -> torch.Tensor | None:
     return None if buffer is None or buffer.is_meta else buffer.detach().clone()
 
 
-def _example(module: nn.Module, size: Sequence[int]) -> torch.Tensor:
+def example_of(module: nn.Module, size: Sequence[int]) -> torch.Tensor:
+    """Return a batch of one black example of a size, of a module's dtype and on its device."""
     first = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     return torch.zeros(1, *size, dtype=first.dtype, device=first.device)

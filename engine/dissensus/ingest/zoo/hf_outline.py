@@ -39,6 +39,7 @@ def outline_hf(source: HfModel) -> Outline:
         weights_bytes=_weights_bytes(folder),
         input_size=size,
         preparation_text=text,
+        n_outputs=len(config.get("id2label") or ()) or None,
     )
 
 

@@ -65,8 +65,8 @@ class MappedModel:
         return self.source.metadata
 
     def outline(self, counted: bool = True) -> Outline:
-        """Return the source's."""
-        return outline_of(self.source, counted)
+        """Return the source's, whose number of classes is no longer the model's."""
+        return replace(outline_of(self.source, counted), n_outputs=None)
 
     def load(self, device: torch.device) -> MappedPredictor:
         """Load the source and fit the map to what it tells of its outputs; raises as `ClassMap.columns`."""

@@ -40,6 +40,8 @@ class Outline:
         Most memory that one example takes during a pass, beside weights and input.
     embedding_dim
         Number of features before the classifier.
+    n_outputs
+        How many classes it tells apart, before any class map.
     input_size
         Shape of one prepared example: (channels, height, width).
     preparation_text
@@ -56,6 +58,7 @@ class Outline:
     gmacs: float | None = None
     activation_bytes: int | None = None
     embedding_dim: int | None = None
+    n_outputs: int | None = None
     input_size: tuple[int, ...] | None = None
     preparation_text: str | None = None
     preparation: Callable[[Images], Any] | None = None

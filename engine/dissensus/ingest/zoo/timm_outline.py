@@ -74,6 +74,7 @@ def _counted(recipe: _Recipe, input_size: tuple[int, ...]) -> dict[str, Any]:
     return {
         "family": f"timm {type(module).__module__.rpartition('.')[2]}",
         "embedding_dim": getattr(module, "head_hidden_size", None) or getattr(module, "num_features", None),
+        "n_outputs": getattr(module, "num_classes", None),
         **count_module(module, input_size),
     }
 

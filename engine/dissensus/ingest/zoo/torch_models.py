@@ -18,7 +18,7 @@ from ..data.examples import grey_or_rgb, own_copy
 from .callables import check_kind
 from .canonical import text_digest
 from .checkpoints import one_line
-from .costs import module_costs
+from .costs import count_outputs, example_of, module_costs
 from .digests import describe_callable, module_digest, versions
 from .execution import Execution
 from .outline import Outline, count_module, describe_preparation
@@ -194,13 +194,17 @@ class TorchModel:
             if home is not None:
                 self.module.to(home)
             raise
+        size = prepared_size(preprocess)
         metadata = {
-            **module_metadata(module, device, prepared_size(preprocess)),
+            **module_metadata(module, device, size),
             "source": "torch",
             **self.metadata,
         }
         metadata.setdefault("architecture", type(module).__qualname__)
-        return ModulePredictor(module, device, preprocess, fingerprint, metadata, kind=self.kind, home=home)
+        n_classes = _count_outputs(module, size)  # a wrong number is found before others are loaded
+        return ModulePredictor(
+            module, device, preprocess, fingerprint, metadata, n_classes, kind=self.kind, home=home
+        )
 
     def outline(self, counted: bool = True) -> Outline:
         """Return what the module in memory tells; counting runs it on one example of the stated size."""
@@ -208,6 +212,7 @@ class TorchModel:
         size = prepared_size(preprocess)
         with _evaluating(self.module):
             counts = count_module(self.module, size if counted else None)
+            n_outputs = _count_outputs(self.module, size if counted else None)
         return Outline(
             self.model_id,
             f"torch {type(self.module).__qualname__}",
@@ -215,8 +220,13 @@ class TorchModel:
             input_size=size,
             preparation_text=describe_preparation(preprocess),
             preparation=TensorBatch(preprocess),
+            n_outputs=n_outputs,
             **counts,
         )
+
+
+def _count_outputs(module: nn.Module, size: Sequence[int] | None) -> int | None:
+    return None if size is None else count_outputs(module, example_of(module, size))
 
 
 def _place(module: nn.Module) -> torch.device | None:
