@@ -81,6 +81,13 @@ def test_tables_equal_the_pair_queries(zoo, found):
 
 def test_ensembles_with_the_base_equal_loops(zoo, found):
     """Accuracy and conversion by the loop's definition; improvement = EI (conversion - 1/2) + P00 r00."""
+    gains = ["pair_accuracy", "improvement", "conversion_rate"]
+    pairs = ds.pairwise(zoo, gains, split="report", calibrate="fit")
+    base = pairs.model_ids.index("base")
+    for row in found.tables["figure2-gains"].to_pylist():
+        assert [row[name] for name in gains] == [
+            pairs[name][base, pairs.model_ids.index(row["model"])] for name in gains
+        ]
     rows = zoo.rows("report")
     labels = [[c] for c in zoo.labels[rows].tolist()]
     t = found.record["temperatures"]

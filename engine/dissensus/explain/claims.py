@@ -188,13 +188,13 @@ def _weak_partner(found: Measured) -> Claim:
         strong = found.seeds[seed]
         weak = np.flatnonzero(accuracy[places] <= accuracy[strong] - WEAK)
         if len(weak):
-            pick = weak[found.fit.right[seed, weak].argmax()]
+            pick = weak[found.fit["pair_right"][seed, weak].argmax()]
             names = found.zoo.model_ids[strong], found.zoo.model_ids[places[pick]]
             statement += f" ({names[0]} with {names[1]}, chosen on {found.zoo.select!r})"
             n = len(found.zoo.rows)
-            gain = paired_gain(int(found.report.gained[seed, pick]), int(found.report.lost[seed, pick]), n)
+            gain = paired_gain(*found.turned(strong, int(places[pick])), n)
             different = -found.zoo.measured("error_consistency")[strong, places[weak]]
-            gains = (found.report.gained - found.report.lost)[seed, weak] / n
+            gains = found.report["pair_right"][seed, weak] / n - found.zoo.accuracy[strong]
             columns = [c[~np.isnan(different)] for c in (different, gains, found.zoo.accuracy[places[weak]])]
             kappa = bootstrap(slope_beside, *columns, least=LEAST_BESIDE)
     return Claim(
@@ -252,7 +252,7 @@ def _picks(found: Measured, allowed: NDArray[np.bool_]) -> list[tuple[int, int, 
     for place, seed in enumerate(found.seeds):
         candidates = np.flatnonzero(allowed & (found.places != seed))
         if len(candidates):
-            pick = candidates[found.fit.right[place, candidates].argmax()]
+            pick = candidates[found.fit["pair_right"][place, candidates].argmax()]
             picks.append((seed, int(found.places[pick]), found.places[candidates]))
     return picks
 

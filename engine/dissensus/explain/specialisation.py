@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from dissensus.ensemble.calibration import temperatures
 from dissensus.ensemble.splits import select_and_report
+from dissensus.ensemble.views import Views
 from dissensus.errors import ArgumentError, UnknownName
+from dissensus.kernels.probabilities import ONE
 from dissensus.kernels.tails import mcnemar
 from dissensus.pairs.significance import q_values
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
 
-from .against import against
 from .theta import Auroc, angles, auroc, entropy_bits, entropy_if_even, share_of_classes
 
 Bools = NDArray[np.bool_]
@@ -186,7 +187,7 @@ def specialisation(
     if scored:
         fit, rows = select_and_report(store, select, report or "report", allow_same_split)
         fitted = temperatures(store, ids, fit)
-        confidence = against(store, ids, [], rows, fitted).confidence
+        confidence = _confidences(store, ids, rows, fitted)
     else:
         rows, fitted, confidence = store.rows(report or "all"), {}, None
     splits = {
@@ -196,6 +197,14 @@ def specialisation(
         "temperatures": fitted,
     }
     return _told(store, ids, rows, confidence, groups, part, splits)
+
+
+def _confidences(
+    store: Store, ids: Sequence[str], rows: Rows, fitted: Mapping[str, float]
+) -> NDArray[np.float32]:
+    """Calibrated probability of each model's first class, (M, n)."""
+    first = Views.of(store, ids, rows, fitted).q[:, 0]
+    return (first.T / np.float64(ONE)).astype(np.float32)
 
 
 def _told(
