@@ -14,8 +14,8 @@ import dissensus as ds
 import naive
 from dissensus.explain import theta, trends
 from dissensus.explain.specialisation import _confidences
-from dissensus.pairs.pair_hits import pair_hits
 from dissensus.kernels.tails import mcnemar
+from dissensus.pairs.pair_hits import pair_hits
 
 SCORES = st.lists(st.sampled_from([0.1, 0.25, 0.25, 0.5, 0.75, 0.9]), min_size=0, max_size=9)
 COUNTS = st.lists(st.integers(0, 6), min_size=1, max_size=8)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from .claims import HOLDS, NOT, Claim
+from .features import DRAWS, Probed
 from .measuring import Measured
 from .tables import LEAST_OF_GROUP, numbers
 from .trends import Estimate
@@ -132,6 +133,46 @@ def curves(found: Measured, table: pa.Table) -> tuple[str, str]:
     note = (
         f"Greedy forward selection by accuracy on split {found.zoo.select!r}, each model once; accuracy on "
         f"split {found.zoo.report!r} is shown, which took no part. Marker: category of the model added."
+    )
+    return title, note
+
+
+PROBE = (
+    "Linear probes: ridge regressions of the class on standardised features, fitted on split {fit!r}, accuracy "
+    "on split {report!r}."
+)
+
+
+def features(found: Measured, probed: Probed) -> tuple[str, str]:
+    """Title and note of the sixth figure."""
+    mixes = probed.mixes.to_pylist()
+    models = list(dict.fromkeys(row["model"] for row in mixes))
+    even = {
+        m: np.mean([r["accuracy"] for r in mixes if r["model"] == m and r["share"] == 0.5]) for m in models
+    }
+    told = [f"{_share(float(even[m]))} with {m}" for m in dict.fromkeys([models[0], models[-1]])]
+    title = f"Half of the features from another model: a probe gets {' and '.join(told)}"
+    title += f", all from the base {_share(probed.base_accuracy)}"
+    note = (
+        f"{PROBE.format(fit=found.zoo.select, report=found.zoo.report)} Left: as many features as the smaller "
+        f"of the two embeddings has, drawn at random; means and ranges of {DRAWS} draws. Right: features of "
+        "both embeddings, those first whose squared correlation with all others is least."
+    )
+    return title, note
+
+
+def joined(found: Measured, probed: Probed) -> tuple[str, str]:
+    """Title and note of the seventh figure."""
+    gain, slope = 100 * float(np.mean(numbers(probed.joined, "gain"))), probed.slope
+    title = f"A probe on both embeddings gets {gain:+.1f} points more than the better of the two alone"
+    if not math.isnan(slope.value):
+        sure = slope.low > 0 or slope.high < 0
+        each = f"{slope.value:+.2f} for each point of inconsistency {_interval(slope)}"
+        title += f", {each}" if sure else f"; no clear trend with inconsistency {_interval(slope)}"
+    note = (
+        f"{PROBE.format(fit=found.zoo.select, report=found.zoo.report)} Dashed: the base's embedding alone. "
+        "Stars: means of categories. Line: least squares over the models shown; band: 95 %, bootstrap over "
+        "models. The slope in the title holds the models' accuracy fixed."
     )
     return title, note
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -76,11 +77,15 @@ def categories_table(found: Measured, models: pa.Table) -> pa.Table:
 
 def lines_table(models: pa.Table) -> pa.Table:
     """Fitted lines over error inconsistency inside the band, with the bootstrap band over models."""
-    inside = numbers(models, "in_band") > 0
+    return line_rows(models.filter(models["in_band"]), FITTED)
+
+
+def line_rows(models: pa.Table, measures: Sequence[str]) -> pa.Table:
+    """Fitted line of each measure over error inconsistency: measure, error_inconsistency, fitted, low, high."""
     x, parts = numbers(models, "error_inconsistency"), []
-    for name in FITTED:
+    for name in measures:
         y = numbers(models, name)
-        used = inside & ~np.isnan(y)
+        used = ~np.isnan(y)
         if used.sum() < 2:
             continue
         at = np.linspace(x[used].min(), x[used].max(), AT)
@@ -97,14 +102,17 @@ def lines_table(models: pa.Table) -> pa.Table:
     return pa.concat_tables([pa.table(empty), *parts])
 
 
-def representatives(found: Measured, most: int) -> list[int]:
-    """Models that stand for their category: nearest its mean inconsistency inside the band, by that mean.
+def comparable(found: Measured) -> list[int]:
+    """Models inside the band with confidences that are inconsistent with the base at all."""
+    zoo = found.zoo
+    inconsistency = zoo.measured("error_inconsistency")[zoo.base]
+    return [i for i in zoo.others if zoo.scored[i] and zoo.in_band[i] and inconsistency[i] > 0]
 
-    Of those that are inconsistent with the base at all.
-    """
+
+def representatives(found: Measured, most: int, able: Sequence[int]) -> list[int]:
+    """Those of some models that stand for their category: nearest its mean inconsistency, by that mean."""
     zoo, chosen = found.zoo, []
     inconsistency = zoo.measured("error_inconsistency")[zoo.base]
-    able = [i for i in zoo.others if zoo.scored[i] and zoo.in_band[i] and inconsistency[i] > 0]
     for name in zoo.order:
         members = [i for i in able if zoo.category[i] == name]
         if members:
