@@ -138,8 +138,8 @@ def curves(found: Measured, table: pa.Table) -> tuple[str, str]:
 
 
 PROBE = (
-    "Linear probes: ridge regressions of the class on standardised features, fitted on split {fit!r}, accuracy "
-    "on split {report!r}."
+    "Linear probes: ridge regressions of the class on standardised features, fitted on split {fit!r}, "
+    "accuracy on split {report!r}."
 )
 
 
@@ -147,15 +147,15 @@ def features(found: Measured, probed: Probed) -> tuple[str, str]:
     """Title and note of the sixth figure."""
     mixes = probed.mixes.to_pylist()
     models = list(dict.fromkeys(row["model"] for row in mixes))
-    even = {
-        m: np.mean([r["accuracy"] for r in mixes if r["model"] == m and r["share"] == 0.5]) for m in models
-    }
-    told = [f"{_share(float(even[m]))} with {m}" for m in dict.fromkeys([models[0], models[-1]])]
+    told = []
+    for model in dict.fromkeys([models[0], models[-1]]):
+        even = [row["accuracy"] for row in mixes if row["model"] == model and row["share"] == 0.5]
+        told.append(f"{_share(float(np.mean(even)))} with {model}")
     title = f"Half of the features from another model: a probe gets {' and '.join(told)}"
     title += f", all from the base {_share(probed.base_accuracy)}"
     note = (
-        f"{PROBE.format(fit=found.zoo.select, report=found.zoo.report)} Left: as many features as the smaller "
-        f"of the two embeddings has, drawn at random; means and ranges of {DRAWS} draws. Right: features of "
+        f"{PROBE.format(fit=found.zoo.select, report=found.zoo.report)} Left: as many features as the "
+        f"smaller of the two embeddings has, drawn at random; means and ranges of {DRAWS} draws. Right: features of "
         "both embeddings, those first whose squared correlation with all others is least."
     )
     return title, note

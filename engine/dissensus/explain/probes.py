@@ -111,7 +111,8 @@ def _solved(sums: tuple[Floats, Floats], features: Indices, penalty: float) -> F
     """Weights of some features, (d, C)."""
     gram = sums[0][np.ix_(features, features)]
     gram[np.diag_indices(len(features))] += penalty
-    return np.linalg.solve(gram, sums[1][features])
+    weights: Floats = np.linalg.solve(gram, sums[1][features])
+    return weights
 
 
 def mixed(sides: tuple[int, int], share: float, size: int, rng: np.random.Generator) -> Indices:

@@ -81,7 +81,7 @@ def lines_table(models: pa.Table) -> pa.Table:
 
 
 def line_rows(models: pa.Table, measures: Sequence[str]) -> pa.Table:
-    """Fitted line of each measure over error inconsistency: measure, error_inconsistency, fitted, low, high."""
+    """Fitted line of each measure over error inconsistency, with its bootstrap band over models."""
     x, parts = numbers(models, "error_inconsistency"), []
     for name in measures:
         y = numbers(models, name)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from .frame import SKY, TEXT, Categories, Frame, shortened
-from .panels import column, panels, texts
+from .panels import Floats, column, panels, texts
 from .picture import STYLE, require_plots
 
 if TYPE_CHECKING:
