@@ -14,7 +14,7 @@ import dissensus as ds
 import naive
 from dissensus.explain import theta, trends
 from dissensus.explain.specialisation import _confidences
-from dissensus.kernels.tails import mcnemar
+from dissensus.kernels.tails import mcnemar, t_quantile, t_tail
 from dissensus.pairs.pair_hits import pair_hits
 
 SCORES = st.lists(st.sampled_from([0.1, 0.25, 0.25, 0.5, 0.75, 0.9]), min_size=0, max_size=9)
@@ -61,6 +61,23 @@ def test_entropy_of_few_examples_is_low_by_chance():
     assert few < 2.0 < 5.9 < many < 6.0
     assert math.isnan(theta.entropy_if_even(0, [1, 1]))
     assert theta.entropy_if_even(50, [0, 7]) == 0  # a class without examples holds none
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 30, 999])
+def test_students_quantiles(n):
+    """Of 1 and 2 degrees of freedom in closed form; else the density integrated by the trapezium rule."""
+    for tail in (0.4, 0.025, 0.001):
+        t = t_quantile(tail, n)
+        assert t_tail(t, n) == pytest.approx(tail)
+        if n == 1:
+            assert t == pytest.approx(1 / math.tan(math.pi * tail))
+        elif n == 2:
+            assert t == pytest.approx((1 - 2 * tail) / math.sqrt(2 * tail * (1 - tail)))
+        else:
+            x = np.linspace(0, t, 20_001)
+            scale = math.exp(math.lgamma((n + 1) / 2) - math.lgamma(n / 2)) / math.sqrt(n * math.pi)
+            inside = np.trapezoid(scale * (1 + x**2 / n) ** (-(n + 1) / 2), x)
+            assert inside == pytest.approx(0.5 - tail, abs=1e-6)
 
 
 def test_mcnemar_of_many_flips():

@@ -28,6 +28,7 @@ from dissensus.plots import rendered
 
 ORDER = ("reinitialisation", "hyper-parameters", "architecture", "framework", "data set")
 N, C = 1000, 3
+EMBEDDED = {"figure6-features", "figure7-concatenated"}
 
 
 def planted(path, far, models=3, seed=0):
@@ -132,14 +133,14 @@ def test_the_contrary_does_not_hold(zoo):
 
 def test_verdicts():
     def view(low, high, main=True):
-        return View("s", main, Estimate((low + high) / 2, low, high, 9))
+        return View("s", main, Estimate((low + high) / 2, low, high, 9), "u")
 
     above, below, across = view(0.1, 1), view(-1, -0.1), view(-1, 1)
-    nothing = View("s", True, Estimate(math.nan, math.nan, math.nan, 1))
+    nothing = View("s", True, Estimate(math.nan, math.nan, math.nan, 1), "u")
     assert [v.verdict for v in (above, below, across, nothing)] == [HOLDS, NOT, UNSURE, UNSURE]
 
     def verdict(*views):
-        return Claim("c", "s", "u", "x", views).verdict
+        return Claim("c", "s", "x", "n", views).verdict
 
     assert verdict(above, above) == HOLDS
     assert verdict(below, below) == NOT
@@ -360,8 +361,12 @@ def test_hard_labels_leave_figures_out_by_name(zoo, tmp_path):
     assert mixed.record["labels_only"] == ["hard"]
     assert any("hard" in note for note in mixed.notes)
     of_hard = ds.study(store, "hard", accuracy_band=(0.5, 1.0))
-    assert {*of_hard.left_out} == {"figure2-gains", "figure3-theta", "figure4-classes"}
-    assert all("the base has hard labels only" in why for why in of_hard.left_out.values())
+    assert {*mixed.left_out} == EMBEDDED
+    assert {*of_hard.left_out} == {"figure2-gains", "figure3-theta", "figure4-classes"} | EMBEDDED
+    assert all(
+        "the base has hard labels only" in of_hard.left_out[name] for name in {*of_hard.left_out} - EMBEDDED
+    )
+    assert all("no embeddings are stored" in of_hard.left_out[name] for name in EMBEDDED)
     assert {*of_hard.titles} == {"figure1-inconsistency", "figure5-greedy"}
     for _, figure in (*mixed.figures(), *of_hard.figures()):
         assert rendered(figure, "png").startswith(b"\x89PNG")
@@ -412,7 +417,11 @@ def test_the_four_frameworks(tmp_path):
     for base in ("SimCLR", "DINO"):
         study = ds.study(store, base, accuracy_band=(0.65, 0.8))
         values += study.tables["figure1-inconsistency"]["error_inconsistency"].to_pylist()
-        assert {*study.left_out} == {"figure2-gains", "figure3-theta", "figure4-classes", "figure5-greedy"}
+        confident = {"figure2-gains", "figure3-theta", "figure4-classes", "figure5-greedy"}
+        assert {*study.left_out} == confident | EMBEDDED
+        assert not any(claim.is_tested for claim in study.claims)
+        assert study.markdown().count("Not tested: it needs") == 6
+        assert "| claim |" not in study.markdown()
         assert study.record["n_examples"] == 50_000
         assert set(verdicts(study).values()) == {UNSURE}
     assert (round(min(values), 3), round(max(values), 3)) == (0.139, 0.205)

@@ -37,6 +37,17 @@ def sample_of_curves(found: Measured) -> str:
     )
 
 
+def sample_of_features(found: Measured, probed: Probed) -> str:
+    """Which models and examples the probes are of."""
+    zoo = found.zoo
+    inside, n = int(zoo.in_band[zoo.others].sum()), len(zoo.rows)
+    return (
+        f"Base: {zoo.model_ids[zoo.base]}, accuracy {100 * zoo.accuracy[zoo.base]:.1f} %, n = {n:,} examples "
+        f"of split {zoo.report!r}. Models probed: {probed.joined.num_rows} of the {inside} with "
+        f"{100 * zoo.band[0]:.1f} to {100 * zoo.band[1]:.1f} % accuracy, stored with embeddings."
+    )
+
+
 def inconsistency(found: Measured, categories: pa.Table) -> tuple[str, str]:
     """Title and note of the first figure."""
     rows = [row for row in categories.to_pylist() if row["n_in_band"]]
@@ -106,8 +117,8 @@ def profile(table: pa.Table, model: str, kind: str) -> tuple[str, str]:
             title = f"No {kind} stands apart from another: all intervals of mean theta meet"
     note = (
         "Points: examples that exactly one of the two gets right. Black: their mean theta; grey: its "
-        f"interval from {LEAST_OF_GROUP} examples on (normal), 95 % for all together (Bonferroni). Above 45° "
-        "the base is more confident."
+        f"interval from {LEAST_OF_GROUP} examples on (Student), 95 % for all together (Bonferroni). Above "
+        "45° the base is more confident."
     )
     return title, note
 
@@ -155,8 +166,8 @@ def features(found: Measured, probed: Probed) -> tuple[str, str]:
     title += f", all from the base {_share(probed.base_accuracy)}"
     note = (
         f"{PROBE.format(fit=found.zoo.select, report=found.zoo.report)} Left: as many features as the "
-        f"smaller of the two embeddings has, drawn at random; means and ranges of {DRAWS} draws. Right: features of "
-        "both embeddings, those first whose squared correlation with all others is least."
+        f"smaller of the two embeddings has, drawn at random; means and ranges of {DRAWS} draws. Right: "
+        "features of both embeddings, those first whose squared correlation with all others is least."
     )
     return title, note
 

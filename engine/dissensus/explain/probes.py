@@ -111,8 +111,7 @@ def _solved(sums: tuple[Floats, Floats], features: Indices, penalty: float) -> F
     """Weights of some features, (d, C)."""
     gram = sums[0][np.ix_(features, features)]
     gram[np.diag_indices(len(features))] += penalty
-    weights: Floats = np.linalg.solve(gram, sums[1][features])
-    return weights
+    return np.asarray(np.linalg.solve(gram, sums[1][features]), np.float64)
 
 
 def mixed(sides: tuple[int, int], share: float, size: int, rng: np.random.Generator) -> Indices:

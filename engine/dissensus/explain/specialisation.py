@@ -146,7 +146,8 @@ def specialisation(
     a, b : str
         Two different models.
     group : str, optional
-        Column of `Store.class_table` with groups of classes; by default its first one that makes groups.
+        Column of `Store.class_table` with groups of classes; by default its first one that makes groups,
+        of names rather than numbers or identifiers.
     part : float
         Part of the complementary knowledge to find the classes of; above 0, at most 1.
     select, report : str
@@ -335,8 +336,14 @@ def class_groups(store: Store, column: str | None) -> tuple[str, list[Any]] | No
         raise UnknownName.of(
             "group column", column, known, "(columns of the class table: create(…, class_metadata=))"
         )
-    for name in known if column is None else [column]:
-        values = table[name].to_pylist()
-        if column is not None or 1 < len({*map(str, values)}) < len(values):
-            return name, values
-    return None
+    if column is not None:
+        return column, table[column].to_pylist()
+    able = [name for name in known if 1 < len({*map(str, table[name].to_pylist())}) < len(table)]
+    best = next((name for name in able if _has_names(table[name])), able[0] if able else None)
+    return None if best is None else (best, table[best].to_pylist())
+
+
+def _has_names(column: pa.ChunkedArray) -> bool:
+    """Whether people can read it: numbers and identifiers are mostly digits."""
+    text = "".join(map(str, column.to_pylist()))
+    return 2 * sum(c.isdigit() for c in text) < len(text)

@@ -284,7 +284,10 @@ def _told(found: Measured, features: Probed | None, group: str | None) -> Study:
         titles |= {FEATURES: findings.features(found, features), JOINED: findings.joined(found, features)}
     made["claims"] = claims_table(claimed)
     zoo = found.zoo
-    return Study(zoo.model_ids[zoo.base], claimed, made, titles, left_out, zoo.notes, _record(found, group))
+    record = _record(found, group)
+    if features is not None:
+        record["sample_of_features"] = findings.sample_of_features(found, features)
+    return Study(zoo.model_ids[zoo.base], claimed, made, titles, left_out, zoo.notes, record)
 
 
 def _left_out(found: Measured) -> dict[str, str]:

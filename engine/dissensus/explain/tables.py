@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dissensus.kernels.tails import t_quantile
 from dissensus.store.catalog import Store
 
 from .measuring import Measured
@@ -188,14 +188,16 @@ def histogram_table(theta: pa.Table) -> pa.Table:
 def profile_table(found: Measured, theta: pa.Table, group: str | None) -> pa.Table:
     """Mean theta of the inconsistent examples by group of classes, with an interval: 95 % for all groups."""
     _, title, of_class = groups_of_classes(found.zoo.store, group)
-    z = NormalDist().inv_cdf(1 - 0.025 / len(title))
+    tail = 0.025 / len(title)
     classes, models = numbers(theta, "class_id").astype(int), np.array(theta["model"].to_pylist(), object)
     one_right = np.isin(np.array(theta["outcome"].to_pylist(), object), OUTCOMES[1:3])
     values, rows = numbers(theta, "theta"), []
     for model in dict.fromkeys(models.tolist()):
         for place, name in enumerate(title):
             here = values[(models == model) & one_right & (of_class[classes] == place)]
-            reach = z * here.std(ddof=1) / np.sqrt(len(here)) if len(here) >= LEAST_OF_GROUP else np.nan
+            reach = np.nan
+            if len(here) >= LEAST_OF_GROUP:
+                reach = t_quantile(tail, len(here) - 1) * here.std(ddof=1) / np.sqrt(len(here))
             mean = here.mean() if len(here) else np.nan
             bounds = {"theta": mean, "low": max(mean - reach, 0.0), "high": min(mean + reach, np.pi / 2)}
             rows.append(

@@ -25,7 +25,7 @@ def features(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapp
     mixes, ranked = (tables[f"figure6-features-{part}"].to_pylist() for part in ("mixes", "ranked"))
     categories = Categories.of(record["categories"])
     models = {row["model"]: row["category"] for row in mixes}
-    frame = Frame(title, record["sample"], note, 3.7, legend=len(models))
+    frame = Frame(title, record["sample_of_features"], note, 3.7, legend=len(models))
     left, right = (frame.axes(0.65 + 4.8 * place, 4.2, bottom=0.5, top=0.2) for place in range(2))
     looks = {
         model: {
@@ -38,8 +38,9 @@ def features(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapp
         }
         for model, category in models.items()
     }
-    for model, look in looks.items():
-        _mixed(left, [row for row in mixes if row["model"] == model], look)
+    for place, (model, look) in enumerate(looks.items()):
+        aside = 1.5 * (place - (len(looks) - 1) / 2)  # ranges would hide each other
+        _mixed(left, [row for row in mixes if row["model"] == model], look, aside)
         rows = [row for row in ranked if row["model"] == model]
         right.plot([row["features"] for row in rows], [100 * row["accuracy"] for row in rows], **look)
     left.set_xlabel("features from the other model (%)", size=TEXT)
@@ -51,11 +52,11 @@ def features(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapp
     return frame.figure
 
 
-def _mixed(axes: Any, rows: list[dict[str, Any]], look: Mapping[str, Any]) -> None:
+def _mixed(axes: Any, rows: list[dict[str, Any]], look: Mapping[str, Any], aside: float) -> None:
     """Mean of the draws at each share, with their range."""
     shares = list(dict.fromkeys(row["share"] for row in rows))
     drawn = np.array([[100 * r["accuracy"] for r in rows if r["share"] == share] for share in shares])
-    x = 100 * np.array(shares)
+    x = 100 * np.array(shares) + aside
     axes.vlines(x, drawn.min(axis=1), drawn.max(axis=1), color=look["color"], linewidth=0.9, alpha=0.6)
     axes.plot(x, drawn.mean(axis=1), **look)
 
@@ -65,4 +66,4 @@ def joined(tables: Mapping[str, pa.Table], title: str, note: str, record: Mappin
     pairs, lines = tables["figure7-concatenated"], tables["figure7-concatenated-lines"]
     base = float(column(pairs, "base_probe_accuracy")[0])
     levels = {"concatenated_accuracy": base, "gain": 0.0}
-    return panels(pairs, lines, PANELS, (title, record["sample"], note), record, levels)
+    return panels(pairs, lines, PANELS, (title, record["sample_of_features"], note), record, levels)
