@@ -26,7 +26,7 @@ Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 GAINS = ("pair_accuracy", "improvement", "conversion_rate")
-MOST_SEEDS = 100  # models whose best partner is looked for
+MOST_SEEDS = 24  # models whose best partner is looked for
 MOST_CURVES = 4  # of them, the first are the starts of greedy curves
 STEPS = 5  # members of a greedy curve
 
