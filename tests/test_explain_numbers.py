@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import dissensus as ds
 import naive
 from dissensus.explain import theta, trends
-from dissensus.explain.against import against
-from dissensus.kernels.tails import mcnemar
+from dissensus.explain.specialisation import _confidences
+from dissensus.kernels.tails import mcnemar, t_quantile, t_tail
+from dissensus.pairs.pair_hits import pair_hits
 
 SCORES = st.lists(st.sampled_from([0.1, 0.25, 0.25, 0.5, 0.75, 0.9]), min_size=0, max_size=9)
 COUNTS = st.lists(st.integers(0, 6), min_size=1, max_size=8)
@@ -60,6 +61,23 @@ def test_entropy_of_few_examples_is_low_by_chance():
     assert few < 2.0 < 5.9 < many < 6.0
     assert math.isnan(theta.entropy_if_even(0, [1, 1]))
     assert theta.entropy_if_even(50, [0, 7]) == 0  # a class without examples holds none
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 30, 999])
+def test_students_quantiles(n):
+    """Of 1 and 2 degrees of freedom in closed form; else the density integrated by the trapezium rule."""
+    for tail in (0.4, 0.025, 0.001):
+        t = t_quantile(tail, n)
+        assert t_tail(t, n) == pytest.approx(tail)
+        if n == 1:
+            assert t == pytest.approx(1 / math.tan(math.pi * tail))
+        elif n == 2:
+            assert t == pytest.approx((1 - 2 * tail) / math.sqrt(2 * tail * (1 - tail)))
+        else:
+            x = np.linspace(0, t, 20_001)
+            scale = math.exp(math.lgamma((n + 1) / 2) - math.lgamma(n / 2)) / math.sqrt(n * math.pi)
+            inside = np.trapezoid(scale * (1 + x**2 / n) ** (-(n + 1) / 2), x)
+            assert inside == pytest.approx(0.5 - tail, abs=1e-6)
 
 
 def test_mcnemar_of_many_flips():
@@ -112,7 +130,7 @@ TIES = st.sampled_from([0.0, 0.0, 0.5, 1.0, 1.0 + 2**-10, -3.0, 40.0])
 @settings(max_examples=12, deadline=None)
 @given(st.data(), st.sampled_from(["float16", "float32"]))
 def test_ensembles_with_a_seed_equal_loops(tmp_path_factory, data, dtype):
-    """Right answers, conversions and gains, with ties everywhere and sets of right classes."""
+    """Right answers, conversions and confidences, with ties everywhere and sets of right classes."""
     m, n, c = (data.draw(st.integers(*bounds)) for bounds in ((2, 3), (1, 7), (2, 4)))
     z = data.draw(st.lists(st.lists(TIES, min_size=n * c, max_size=n * c), min_size=m, max_size=m))
     right = data.draw(st.lists(st.sets(st.integers(0, c - 1), min_size=1), min_size=n, max_size=n))
@@ -124,21 +142,22 @@ def test_ensembles_with_a_seed_equal_loops(tmp_path_factory, data, dtype):
     for i, rows in enumerate(z):
         store.add(f"m{i}", logits=np.array(rows).reshape(n, c))
     t = {f"m{i}": data.draw(st.sampled_from([0.5, 1.0, 3.0])) for i in range(m)}
-    anchors = [0, m - 1]
-    found = against(store, store.model_ids, anchors, np.arange(n), t)
+    anchors, rows = data.draw(st.integers(1, m)), np.arange(n)
+    models, confidence = [store.model(one) for one in t], np.empty((m, n), np.float32)
+    asked = {"anchors": anchors, "confidence": confidence}
+    found, work = pair_hits(store, models, rows, t, store.correct(), **asked)
+    assert found["pair_right"].shape == (anchors, m)
+    assert work.margins + work.views + work.rows == n * sum(m - a for a in range(anchors))
+    assert np.array_equal(_confidences(store, [*t], rows, t), confidence)
     centred = [
         [[v - max(row) for v in row] for row in store.logits(k)[0:n].astype(float).tolist()] for k in t
     ]
     correct = store.correct()
     for i, model in enumerate(t):
         top = [max(naive.fixed_point(naive.softmax(row, t[model]))) / 2**31 for row in centred[i]]
-        assert found.confidence[i].tolist() == np.float32(top).tolist()
-        for place, a in enumerate(anchors):
-            seed = f"m{a}"
-            told = naive.pair_of_models(centred[a], centred[i], right, (t[seed], t[model]))
-            alone = correct[a].tolist()
-            one = [x != y for x, y in zip(alone, correct[i].tolist(), strict=True)]
-            assert found.right[place, i] == sum(told)
-            assert found.converted[place, i] == sum(x and y for x, y in zip(told, one, strict=True))
-            assert found.gained[place, i] == sum(x and not y for x, y in zip(told, alone, strict=True))
-            assert found.lost[place, i] == sum(y and not x for x, y in zip(told, alone, strict=True))
+        assert confidence[i].tolist() == np.float32(top).tolist()
+        for a in range(anchors):
+            told = naive.pair_of_models(centred[a], centred[i], right, (t[f"m{a}"], t[model]))
+            one = [x != y for x, y in zip(correct[a].tolist(), correct[i].tolist(), strict=True)]
+            assert found["pair_right"][a, i] == sum(told)
+            assert found["converted"][a, i] == sum(x and y for x, y in zip(told, one, strict=True))

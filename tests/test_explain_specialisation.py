@@ -59,6 +59,15 @@ def test_planted_strengths_are_found(store):
     assert min(row["q_value"] or 1 for row in twins.classes.to_pylist()) > 0.01
 
 
+def test_groups_go_by_names_where_there_are_any(tmp_path):
+    codes, words = ["n01", "n01", "n02"], ["fish", "fish", "bird"]
+    for given, told in (({"wnid": codes, "group": words}, "group"), ({"wnid": codes}, "wnid")):
+        made = ds.create(tmp_path / f"{told}.zoo", [0, 1, 2], class_metadata=given, classes=["a", "b", "c"])
+        made.add("m", predictions=[0, 1, 1])
+        made.add("n", predictions=[0, 2, 2])
+        assert ds.specialisation(made, "m", "n").groups.column_names[0] == told
+
+
 def test_numbers_equal_loops(store):
     found = ds.specialisation(store, "nature", "things", part=0.9)
     rows = store.rows("report")

@@ -405,9 +405,10 @@ def test_sentences_say_no_more_than_the_intervals():
     said = sentences(slices=rows)
     assert "Of 3 slices by class, 1 gains beyond chance: a (+8 of 50)." in said
     assert "Of 3 slices by class, 1 loses beyond chance: (no value) (-7 of 50)." in said
-    assert sentences(slices=rows[2:])[-1] == (
-        "Of 1 slices by class, none gains or loses beyond chance (q <= 0.05)."
+    assert sentences(slices=rows[2:] * 2)[-1] == (
+        "Of 2 slices by class, none gains or loses beyond chance (q <= 0.05)."
     )
+    assert "slices by" not in " ".join(sentences(slices=rows[2:]))  # it is all examples
 
 
 @pytest.mark.parametrize(

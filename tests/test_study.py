@@ -28,6 +28,7 @@ from dissensus.plots import rendered
 
 ORDER = ("reinitialisation", "hyper-parameters", "architecture", "framework", "data set")
 N, C = 1000, 3
+EMBEDDED = {"figure6-features", "figure7-concatenated"}
 
 
 def planted(path, far, models=3, seed=0):
@@ -81,6 +82,13 @@ def test_tables_equal_the_pair_queries(zoo, found):
 
 def test_ensembles_with_the_base_equal_loops(zoo, found):
     """Accuracy and conversion by the loop's definition; improvement = EI (conversion - 1/2) + P00 r00."""
+    gains = ["pair_accuracy", "improvement", "conversion_rate"]
+    pairs = ds.pairwise(zoo, gains, split="report", calibrate="fit")
+    base = pairs.model_ids.index("base")
+    for row in found.tables["figure2-gains"].to_pylist():
+        assert [row[name] for name in gains] == [
+            pairs[name][base, pairs.model_ids.index(row["model"])] for name in gains
+        ]
     rows = zoo.rows("report")
     labels = [[c] for c in zoo.labels[rows].tolist()]
     t = found.record["temperatures"]
@@ -125,14 +133,14 @@ def test_the_contrary_does_not_hold(zoo):
 
 def test_verdicts():
     def view(low, high, main=True):
-        return View("s", main, Estimate((low + high) / 2, low, high, 9))
+        return View("s", main, Estimate((low + high) / 2, low, high, 9), "u")
 
     above, below, across = view(0.1, 1), view(-1, -0.1), view(-1, 1)
-    nothing = View("s", True, Estimate(math.nan, math.nan, math.nan, 1))
+    nothing = View("s", True, Estimate(math.nan, math.nan, math.nan, 1), "u")
     assert [v.verdict for v in (above, below, across, nothing)] == [HOLDS, NOT, UNSURE, UNSURE]
 
     def verdict(*views):
-        return Claim("c", "s", "u", "x", views).verdict
+        return Claim("c", "s", "x", "n", views).verdict
 
     assert verdict(above, above) == HOLDS
     assert verdict(below, below) == NOT
@@ -353,8 +361,10 @@ def test_hard_labels_leave_figures_out_by_name(zoo, tmp_path):
     assert mixed.record["labels_only"] == ["hard"]
     assert any("hard" in note for note in mixed.notes)
     of_hard = ds.study(store, "hard", accuracy_band=(0.5, 1.0))
-    assert {*of_hard.left_out} == {"figure2-gains", "figure3-theta", "figure4-classes"}
-    assert all("the base has hard labels only" in why for why in of_hard.left_out.values())
+    assert {*mixed.left_out} == EMBEDDED
+    assert {*of_hard.left_out} == {"figure2-gains", "figure3-theta", "figure4-classes"} | EMBEDDED
+    for name, why in of_hard.left_out.items():
+        assert ("no embeddings are stored" if name in EMBEDDED else "the base has hard labels only") in why
     assert {*of_hard.titles} == {"figure1-inconsistency", "figure5-greedy"}
     for _, figure in (*mixed.figures(), *of_hard.figures()):
         assert rendered(figure, "png").startswith(b"\x89PNG")
@@ -405,7 +415,11 @@ def test_the_four_frameworks(tmp_path):
     for base in ("SimCLR", "DINO"):
         study = ds.study(store, base, accuracy_band=(0.65, 0.8))
         values += study.tables["figure1-inconsistency"]["error_inconsistency"].to_pylist()
-        assert {*study.left_out} == {"figure2-gains", "figure3-theta", "figure4-classes", "figure5-greedy"}
+        confident = {"figure2-gains", "figure3-theta", "figure4-classes", "figure5-greedy"}
+        assert {*study.left_out} == confident | EMBEDDED
+        assert not any(claim.is_tested for claim in study.claims)
+        assert study.markdown().count("Not tested: it needs") == 6
+        assert "| claim |" not in study.markdown()
         assert study.record["n_examples"] == 50_000
         assert set(verdicts(study).values()) == {UNSURE}
     assert (round(min(values), 3), round(max(values), 3)) == (0.139, 0.205)

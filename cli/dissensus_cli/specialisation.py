@@ -12,9 +12,11 @@ from .output import Sink, output_options, render
 from .queries import LABELS, STORE
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dissensus.explain.specialisation import Knowledge, Specialisation
 
-MOST_CLASSES = 20  # that the screen shows
+MOST = 20  # classes, and groups of classes, that the screen shows
 
 
 @click.command()
@@ -93,10 +95,15 @@ def _text(found: Specialisation, to_file: bool) -> str:
     ]
     text = "\n".join(lines) + "\n\n"
     if found.groups is not None:
-        text += render(found.groups, "By group of classes, largest difference first", to_file=to_file) + "\n"
-    more = found.classes.num_rows - MOST_CLASSES
-    title = "By class, largest difference first" + (f" ({more:,} more: --format csv)" if more > 0 else "")
-    return text + render(found.classes.slice(0, MOST_CLASSES), title, to_file=to_file)
+        text += _largest(found.groups, "group of classes", "json", to_file) + "\n"
+    return text + _largest(found.classes, "class", "csv", to_file)
+
+
+def _largest(table: pa.Table, what: str, fmt: str, to_file: bool) -> str:
+    """Rows of the largest differences, and where the others are."""
+    more = table.num_rows - MOST
+    title = f"By {what}, largest difference first" + (f" ({more:,} more: --format {fmt})" if more > 0 else "")
+    return render(table.slice(0, MOST), title, to_file=to_file)
 
 
 def _separation(found: Specialisation) -> str:

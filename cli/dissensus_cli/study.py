@@ -105,23 +105,26 @@ def _text(found: Study) -> str:
     notes = [found.record["sample"], *found.notes]
     figures = [f"  {name}: {title}" for name, (title, _) in found.titles.items()]
     figures += [f"  {name} is left out: {why}" for name, why in found.left_out.items()]
-    below = (
-        "A claim gets the verdict that its main views (*) share; what confounds it is in claims.md.\n"
-        "Intervals are of 95 %."
-    )
+    below = "What confounds the claims is in claims.md."
+    if any(claim.is_tested for claim in found.claims):
+        below = f"A claim gets the verdict that its main views (*) share. {below}\nIntervals are of 95 %."
     return "\n".join([*notes, *_claims(found), "", below, "", "Figures:", *figures]) + "\n"
 
 
 def _claims(found: Study) -> list[str]:
     """Each claim with its verdict, and below it the views that decide."""
-    lines: list[str] = []
-    for claim, views in groupby(found.tables["claims"].to_pylist(), key=lambda row: row["claim"]):
+    lines, idle = list[str](), list[str]()
+    untested = {claim.name: claim.needs for claim in found.claims if not claim.is_tested}
+    for name, views in groupby(found.tables["claims"].to_pylist(), key=lambda row: row["claim"]):
         rows = list(views)
-        lines += [f"\n{rows[0]['verdict'].upper()}  {claim}: {rows[0]['statement']}"]
+        if name in untested:
+            idle.append(f"\nNOT TESTED  {name}: it needs {untested[name]}")
+            continue
+        lines += [f"\n{rows[0]['verdict'].upper()}  {name}: {rows[0]['statement']}"]
         named = [row["sample"] + ("*" if row["main"] else "") for row in rows]
         wide = max(map(len, named))
-        for row, name in zip(rows, named, strict=True):
+        for row, sample in zip(rows, named, strict=True):
             value = "–" if row["estimate"] is None else f"{row['estimate']:+.3f}"
             bounds = "no interval" if row["low"] is None else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-            lines.append(f"  {name:<{wide}}  {value} {bounds:<16}  {row['unit']}, n = {row['n']:,}")
-    return lines
+            lines.append(f"  {sample:<{wide}}  {value} {bounds:<16}  {row['unit']}, n = {row['n']:,}")
+    return lines + idle

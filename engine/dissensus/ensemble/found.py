@@ -39,6 +39,8 @@ class Task:
     limits : Limits
     search : Search
     calibrate : bool
+    temperatures : dict of str to float or None
+        Of every model of the pool, where they were fitted before.
     best_prefix : bool
         Whether steps after the best are taken back.
     """
@@ -50,6 +52,7 @@ class Task:
     limits: Limits
     search: Search
     calibrate: bool
+    temperatures: dict[str, float] | None
     best_prefix: bool
 
     @property
@@ -108,8 +111,8 @@ class Found:
 def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
     """Calibrate and select on these rows."""
     pool = task.pool
-    temperatures = dict.fromkeys(pool.names, 1.0)
-    if task.calibrate:
+    temperatures = task.temperatures or dict.fromkeys(pool.names, 1.0)
+    if task.calibrate and task.temperatures is None:
         temperatures = calibration.temperatures(task.store, pool.names, rows)
     scores = task.scores(list(range(len(pool.names))), rows, temperatures)
     most = 1 if pool.costs is None else pool.n_candidates

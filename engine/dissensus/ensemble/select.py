@@ -15,9 +15,10 @@ from dissensus.store.splits import ALL, Rows
 
 from . import evaluate, splits
 from .bags import Drawn, stability
-from .checks import check_limits, checked_size, pool_of
-from .combine import combine_of
+from .checks import Pool, check_limits, checked_size, pool_of
+from .combine import Combine, combine_of
 from .evaluate import Values, means
+from .fitted import Fitted, checked_temperatures, refuse_reported
 from .found import Found, Task, find
 from .judge import Judged, equal_cost, judge, together
 from .limits import Limits
@@ -38,6 +39,7 @@ def greedy(
     start: Sequence[str] | None = None,
     replacement: bool | None = None,
     calibrate: bool | None = None,
+    temperatures: Fitted | None = None,
     select: str | None = None,
     report: str | None = None,
     allow_same_split: bool = False,
@@ -70,6 +72,9 @@ def greedy(
     calibrate : bool, optional
         Fit one temperature a model on the selection split first: done by default, and refused with votes,
         which no temperature changes.
+    temperatures : mapping of str to float, or Calibration, optional
+        Temperature of each model, fitted before: by hand, or what `dissensus.calibrate` returned. Nothing is
+        fitted then; that none of the examples reported on took part is checked of a `Calibration` alone.
     select, report : str, optional
         Splits of the store, or "all"; "fit" and "report" by default. A store without splits has a seeded,
         stratified "fit" and "report". With `folds`, `select` is what is cut into folds, "all" by default.
@@ -121,6 +126,7 @@ def greedy(
         Limits(allowed, again, search.max_members, pool.costs, search.max_cost),
         search,
         way.probabilities if calibrate is None else calibrate,
+        _given(temperatures, way, pool, calibrate, search),
         _ends_with_the_best(search, way.probabilities),
     )
     check_limits(pool, search, task.limits)
@@ -130,12 +136,24 @@ def greedy(
             bar.advance(1)
 
         if search.folds is None:
-            return _split(task, select or "fit", report or "report", allow_same_split, advance)
+            parts = splits.select_and_report(store, select or "fit", report or "report", allow_same_split)
+            refuse_reported(store, temperatures, parts[1], allow_same_split)
+            return _split(task, select or "fit", report or "report", parts, advance)
         if report is not None:
             raise ArgumentError(
                 f"folds={search.folds} report on every fold in turn: leave out report={report!r}"
             )
         return _crossfitted(task, select or ALL, search.folds, advance)
+
+
+def _given(
+    temperatures: Fitted | None, way: Combine, pool: Pool, calibrate: bool | None, search: Search
+) -> dict[str, float] | None:
+    if temperatures is None:
+        return None
+    if not way.probabilities:
+        raise ArgumentError("temperatures= change no vote: leave them out, or choose combine='probabilities'")
+    return checked_temperatures(temperatures, pool.names, calibrate, search)
 
 
 def _ends_with_the_best(search: Search, probabilities: bool) -> bool:
@@ -149,9 +167,11 @@ def _n_steps(task: Task) -> int:
     return task.steps.size * (task.search.bags or 1) * ((task.search.folds or 0) + 1)
 
 
-def _split(task: Task, select: str, report: str, shared: bool, advance: Callable[[], None]) -> Ensemble:
+def _split(
+    task: Task, select: str, report: str, parts: tuple[Rows, Rows], advance: Callable[[], None]
+) -> Ensemble:
     """Select on one split, report on another."""
-    fit, held = splits.select_and_report(task.store, select, report, shared)
+    fit, held = parts
     found = find(task, fit, advance)
     used = {
         "select": {"name": select, "n_examples": len(fit)},
@@ -207,7 +227,7 @@ def _ensemble(
         else _interval(metric, names[equal], judged.ensemble, judged.equal_cost),
         certificate=found.certificate,
         stability=stability(draws, names) if len(draws) > 1 else None,
-        search=task.search.asked,
+        search=task.search.asked | ({} if task.temperatures is None else {"temperatures": "given"}),
         work=_work(task, found),
     )
 

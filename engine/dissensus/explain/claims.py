@@ -35,6 +35,8 @@ class View:
         Whether the verdict of the claim rests on it; other views are told only.
     estimate : Estimate
         The number, with its 95 % interval, and from how many models or examples.
+    unit : str
+        Of the number.
     verdict : str
         "holds" where the interval lies above 0, "does not hold" where it lies below, else "cannot tell".
     """
@@ -42,6 +44,7 @@ class View:
     sample: str
     main: bool
     estimate: Estimate
+    unit: str
 
     @property
     def verdict(self) -> str:
@@ -59,18 +62,18 @@ class Claim:
         Short name.
     statement : str
         What the paper says, as it is tested here.
-    unit : str
-        Of the estimates.
     confound : str
         What else could make it so, or hide it.
+    needs : str
+        What it cannot be tested without.
     views : tuple of View
         The first is the plainest.
     """
 
     name: str
     statement: str
-    unit: str
     confound: str
+    needs: str
     views: tuple[View, ...]
 
     @property
@@ -79,16 +82,30 @@ class Claim:
         said = {view.verdict for view in self.views if view.main}
         return said.pop() if len(said) == 1 else UNSURE
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether a view has anything to look at."""
+        return any(view.estimate.n for view in self.views)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain record for JSON."""
         views = [
-            {"sample": view.sample, "main": view.main, **asdict(view.estimate), "verdict": view.verdict}
+            {"sample": view.sample, "main": view.main}
+            | asdict(view.estimate)
+            | {"unit": view.unit, "verdict": view.verdict}
             for view in self.views
         ]
-        record = {"claim": self.name, "statement": self.statement, "verdict": self.verdict}
-        return record | {"unit": self.unit, "confound": self.confound, "views": views}
+        record: dict[str, Any] = {
+            "claim": self.name,
+            "statement": self.statement,
+            "verdict": self.verdict,
+            "tested": self.is_tested,
+        }
+        return record | {"confound": self.confound, "views": views}
 
 
+CONFIDENCES = "confidences of the base and of models inside the band"
+SLOPE = "slope beside the model's accuracy"
 BAND, ALL, KAPPA = "inside the band", "all models", "inside the band, by kappa"
 TIED = (
     "error inconsistency moves with accuracy (|a - b| <= EI), so the band and kappa are looked at as well; "
@@ -118,9 +135,9 @@ def _by_category(columns: dict[str, Floats]) -> Claim:
     return Claim(
         "categories",
         "Error inconsistency with the base grows with how different the training is (order of categories)",
-        "rank correlation",
         TIED,
-        _views(columns, lambda x: ("rank", x), rank_correlation),
+        "categories of a known order inside the band: the paper's, or --order",
+        _views(columns, lambda x: ("rank", x), rank_correlation, "rank correlation"),
     )
 
 
@@ -139,9 +156,9 @@ def _with_inconsistency(columns: dict[str, Floats], measure: str) -> Claim:
     return Claim(
         measure.replace("_rate", ""),
         told[measure],
-        "slope beside the model's accuracy",
         f"{why[measure]}; {TIED}",
-        _views(columns, lambda x: (x, measure, "accuracy"), slope_beside, LEAST_BESIDE),
+        CONFIDENCES,
+        _views(columns, lambda x: (x, measure, "accuracy"), slope_beside, SLOPE, LEAST_BESIDE),
     )
 
 
@@ -150,9 +167,9 @@ def _separation(columns: dict[str, Floats]) -> Claim:
         "specialisation",
         "The more differently a model is trained (inconsistent with the base), the better theta tells which "
         "of the two is right",
-        "rank correlation with the AUROC of theta",
         "an AUROC over few inconsistent examples is noisy, and those models are the similar ones; " + TIED,
-        _views(columns, lambda x: (x, "theta_auroc"), rank_correlation),
+        CONFIDENCES,
+        _views(columns, lambda x: (x, "theta_auroc"), rank_correlation, "rank correlation with the AUROC"),
     )
 
 
@@ -160,6 +177,7 @@ def _views(
     columns: dict[str, Floats],
     names: Callable[[str], tuple[str, ...]],
     statistic: Callable[..., float],
+    unit: str,
     least: int = 5,
 ) -> tuple[View, ...]:
     """The statistic inside the band, by kappa, and for all models."""
@@ -173,7 +191,7 @@ def _views(
     for sample, main, x, chosen in looks:
         used = [columns[name] for name in names(x)]
         there = chosen & ~np.isnan(used).any(axis=0)
-        views.append(View(sample, main, bootstrap(statistic, *(c[there] for c in used), least=least)))
+        views.append(View(sample, main, bootstrap(statistic, *(c[there] for c in used), least=least), unit))
     return tuple(views)
 
 
@@ -188,24 +206,24 @@ def _weak_partner(found: Measured) -> Claim:
         strong = found.seeds[seed]
         weak = np.flatnonzero(accuracy[places] <= accuracy[strong] - WEAK)
         if len(weak):
-            pick = weak[found.fit.right[seed, weak].argmax()]
+            pick = weak[found.fit["pair_right"][seed, weak].argmax()]
             names = found.zoo.model_ids[strong], found.zoo.model_ids[places[pick]]
             statement += f" ({names[0]} with {names[1]}, chosen on {found.zoo.select!r})"
             n = len(found.zoo.rows)
-            gain = paired_gain(int(found.report.gained[seed, pick]), int(found.report.lost[seed, pick]), n)
+            gain = paired_gain(*found.turned(strong, int(places[pick])), n)
             different = -found.zoo.measured("error_consistency")[strong, places[weak]]
-            gains = (found.report.gained - found.report.lost)[seed, weak] / n
+            gains = found.report["pair_right"][seed, weak] / n - found.zoo.accuracy[strong]
             columns = [c[~np.isnan(different)] for c in (different, gains, found.zoo.accuracy[places[weak]])]
             kappa = bootstrap(slope_beside, *columns, least=LEAST_BESIDE)
     return Claim(
         "weak partner",
         statement,
-        "gain in accuracy over the strongest; slope of that gain on minus kappa beside the accuracy",
         "the gain can come from any second model; the second look asks whether weak models bring more the "
         "lower their kappa, at equal accuracy; the first interval is over examples",
+        f"confidences of the strongest model and of one {100 * WEAK:.0f} points weaker",
         (
-            View("weaker models, best on the selection split", True, gain),
-            View("weaker models, gain by kappa", False, kappa),
+            View("weaker models, best on the selection split", True, gain, "gain in accuracy"),
+            View("weaker models, gain by kappa", False, kappa, SLOPE),
         ),
     )
 
@@ -233,14 +251,14 @@ def _first_pick(found: Measured) -> Claim:
     return Claim(
         "first pick",
         "The first greedy pick is trained differently than the seed (of another category)",
-        "share above chance; mean kappa of the candidates minus that of the pick",
         "chance: the share of the candidates in another category; a pick can be of another category for its "
         "accuracy alone, so picks inside the band and kappa are looked at; one model is often the pick of "
         "many seeds, so intervals go by the number of different picks, which n is",
+        "two models with confidences",
         (
-            View("all candidates", True, excess),
-            View("candidates inside the band", False, banded),
-            View("all candidates, by kappa", True, different),
+            View("all candidates", True, excess, "share above chance"),
+            View("candidates inside the band", False, banded, "share above chance"),
+            View("all candidates, by kappa", True, different, "kappa of the candidates less the pick's"),
         ),
     )
 
@@ -252,7 +270,7 @@ def _picks(found: Measured, allowed: NDArray[np.bool_]) -> list[tuple[int, int, 
     for place, seed in enumerate(found.seeds):
         candidates = np.flatnonzero(allowed & (found.places != seed))
         if len(candidates):
-            pick = candidates[found.fit.right[place, candidates].argmax()]
+            pick = candidates[found.fit["pair_right"][place, candidates].argmax()]
             picks.append((seed, int(found.places[pick]), found.places[candidates]))
     return picks
 
@@ -314,9 +332,9 @@ def claims_table(found: list[Claim]) -> pa.Table:
             "low": _null(view.estimate.low),
             "high": _null(view.estimate.high),
             "n": view.estimate.n,
-            "says": view.verdict,
+            "says": view.verdict if claim.is_tested else "not tested",
             "main": view.main,
-            "unit": claim.unit,
+            "unit": view.unit,
             "statement": claim.statement,
             "confound": claim.confound,
         }

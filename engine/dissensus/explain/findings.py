@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from .claims import HOLDS, NOT, Claim
+from .features import DRAWS, Probed
 from .measuring import Measured
 from .tables import LEAST_OF_GROUP, numbers
 from .trends import Estimate
@@ -33,6 +34,17 @@ def sample_of_curves(found: Measured) -> str:
     return (
         f"Candidates: all {int(zoo.scored.sum())} models with confidences, at any accuracy; "
         f"n = {len(zoo.rows):,} examples of split {zoo.report!r}."
+    )
+
+
+def sample_of_features(found: Measured, probed: Probed) -> str:
+    """Which models and examples the probes are of."""
+    zoo = found.zoo
+    inside, n = int(zoo.in_band[zoo.others].sum()), len(zoo.rows)
+    return (
+        f"Base: {zoo.model_ids[zoo.base]}, accuracy {100 * zoo.accuracy[zoo.base]:.1f} %, n = {n:,} examples "
+        f"of split {zoo.report!r}. Models probed: {probed.joined.num_rows} of the {inside} with "
+        f"{100 * zoo.band[0]:.1f} to {100 * zoo.band[1]:.1f} % accuracy, stored with embeddings."
     )
 
 
@@ -105,8 +117,8 @@ def profile(table: pa.Table, model: str, kind: str) -> tuple[str, str]:
             title = f"No {kind} stands apart from another: all intervals of mean theta meet"
     note = (
         "Points: examples that exactly one of the two gets right. Black: their mean theta; grey: its "
-        f"interval from {LEAST_OF_GROUP} examples on (normal), 95 % for all together (Bonferroni). Above 45° "
-        "the base is more confident."
+        f"interval from {LEAST_OF_GROUP} examples on (Student), 95 % for all together (Bonferroni). Above "
+        "45° the base is more confident."
     )
     return title, note
 
@@ -132,6 +144,46 @@ def curves(found: Measured, table: pa.Table) -> tuple[str, str]:
     note = (
         f"Greedy forward selection by accuracy on split {found.zoo.select!r}, each model once; accuracy on "
         f"split {found.zoo.report!r} is shown, which took no part. Marker: category of the model added."
+    )
+    return title, note
+
+
+PROBE = (
+    "Linear probes: ridge regressions of the class on standardised features, fitted on split {fit!r}, "
+    "accuracy on split {report!r}."
+)
+
+
+def features(found: Measured, probed: Probed) -> tuple[str, str]:
+    """Title and note of the sixth figure."""
+    mixes = probed.mixes.to_pylist()
+    models = list(dict.fromkeys(row["model"] for row in mixes))
+    told = []
+    for model in dict.fromkeys([models[0], models[-1]]):
+        even = [row["accuracy"] for row in mixes if row["model"] == model and row["share"] == 0.5]
+        told.append(f"{_share(float(np.mean(even)))} with {model}")
+    title = f"Half of the features from another model: a probe gets {' and '.join(told)}"
+    title += f", all from the base {_share(probed.base_accuracy)}"
+    note = (
+        f"{PROBE.format(fit=found.zoo.select, report=found.zoo.report)} Left: as many features as the "
+        f"smaller of the two embeddings has, drawn at random; means and ranges of {DRAWS} draws. Right: "
+        "features of both embeddings, those first whose squared correlation with all others is least."
+    )
+    return title, note
+
+
+def joined(found: Measured, probed: Probed) -> tuple[str, str]:
+    """Title and note of the seventh figure."""
+    gain, slope = 100 * float(np.mean(numbers(probed.joined, "gain"))), probed.slope
+    title = f"A probe on both embeddings gets {gain:+.1f} points more than the better of the two alone"
+    if not math.isnan(slope.value):
+        sure = slope.low > 0 or slope.high < 0
+        each = f"{slope.value:+.2f} for each point of inconsistency {_interval(slope)}"
+        title += f", {each}" if sure else f"; no clear trend with inconsistency {_interval(slope)}"
+    note = (
+        f"{PROBE.format(fit=found.zoo.select, report=found.zoo.report)} Dashed: the base's embedding alone. "
+        "Stars: means of categories. Line: least squares over the models shown; band: 95 %, bootstrap over "
+        "models. The slope in the title holds the models' accuracy fixed."
     )
     return title, note
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,18 +13,22 @@ from numpy.typing import NDArray
 
 from dissensus.ensemble.calibration import temperatures
 from dissensus.ensemble.select import greedy
+from dissensus.pairs import MEASURES
+from dissensus.pairs.pair_hits import pair_hits
 from dissensus.run.progress import Progress
+from dissensus.store.splits import Rows
 
-from .against import Against, against
+from .ledger import ledger_of
 from .theta import Auroc, angles, auroc
 from .zoo import Zoo
 
+Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+GAINS = ("pair_accuracy", "improvement", "conversion_rate")
 MOST_SEEDS = 24  # models whose best partner is looked for
 MOST_CURVES = 4  # of them, the first are the starts of greedy curves
 STEPS = 5  # members of a greedy curve
-UNITS = 100  # of progress, a pass over the logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +45,11 @@ class Measured:
         Places (among all models) of the models that partners are looked for; the first are those that
         curves start from. The base is among them if it has confidences, and so is the model most accurate
         on the selection split.
-    fit, report : Against or None
-        Each seed with each model with confidences, on both splits; None where no model has any.
+    fit, report : dict of str to (A, S) int64, or None
+        "pair_right" and "converted" of the ensembles of each seed with each model with confidences, on both
+        splits; see `pairs.pair_hits`. None where no model has any.
+    confidence : (S, n) float32 or None
+        Calibrated probability of their first classes, on the reported rows.
     curves : pyarrow.Table or None
         start, step, member, fit_accuracy, report_accuracy; a curve starts from a seed alone.
     """
@@ -50,8 +57,9 @@ class Measured:
     zoo: Zoo
     temperatures: dict[str, float]
     seeds: list[int]
-    fit: Against | None
-    report: Against | None
+    fit: Mapping[str, Counts] | None
+    report: Mapping[str, Counts] | None
+    confidence: NDArray[np.float32] | None
     curves: pa.Table | None
 
     @cached_property
@@ -71,32 +79,27 @@ class Measured:
         return zoo.store.correct(zoo.model_ids)[:, zoo.fit].mean(axis=1) if len(zoo.fit) else zoo.accuracy
 
     def with_base(self) -> dict[str, Floats]:
-        """pair_accuracy, improvement and conversion_rate of the base with each model, (M,); NaN without."""
-        zoo, place = self.zoo, self.base_seed
-        empty = np.full(len(zoo.model_ids), np.nan)
-        if self.report is None or place is None:
-            return dict.fromkeys(("pair_accuracy", "improvement", "conversion_rate"), empty)
-        pair, converted = empty.copy(), empty.copy()
-        pair[self.places] = self.report.right[place] / len(zoo.rows)
-        counts = zoo.counts
-        inconsistent = (counts.n10 + counts.n01)[zoo.base][self.places]
-        np.divide(
-            self.report.converted[place],
-            inconsistent,
-            out=(some := np.full(len(self.places), np.nan)),
-            where=inconsistent > 0,
-        )
-        converted[self.places] = some
-        mean = (zoo.accuracy + zoo.accuracy[zoo.base]) / 2
-        return {"pair_accuracy": pair, "improvement": pair - mean, "conversion_rate": converted}
+        """Measures of the ensembles of the base with each model, (M,); NaN without confidences."""
+        shape = (len(self.zoo.model_ids),) * 2
+        more = {name: np.full(shape, np.nan) for name in ("pair_right", "converted")}
+        if self.report is not None and self.base_seed is not None:
+            for name, values in more.items():
+                values[self.zoo.base, self.places] = self.report[name][self.base_seed]
+        return {n: MEASURES[n].finish(self.zoo.counts, more=more)[self.zoo.base] for n in GAINS}
+
+    def turned(self, anchor: int, model: int) -> tuple[int, int]:
+        """Reported examples right by the ensemble of two models and not by the first, and the other way."""
+        pair, zoo = [self.zoo.model_ids[i] for i in (anchor, model)], self.zoo
+        right = ledger_of(
+            zoo.store, pair, np.array([1, 1]), zoo.rows, "probabilities", self.temperatures
+        ).right
+        return int((right[-1] & ~right[0]).sum()), int((right[0] & ~right[-1]).sum())
 
     def theta(self, model: int) -> Floats | None:
         """Angle of the base's confidence over a model's on the reported rows; None without confidences."""
-        if self.report is None or not (self.zoo.scored[model] and self.zoo.scored[self.zoo.base]):
+        if self.confidence is None or not (self.zoo.scored[model] and self.zoo.scored[self.zoo.base]):
             return None
-        first, second = (
-            self.report.confidence[np.searchsorted(self.places, m)] for m in (self.zoo.base, model)
-        )
+        first, second = (self.confidence[np.searchsorted(self.places, m)] for m in (self.zoo.base, model))
         return angles(first, second)
 
     def only(self, model: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -119,31 +122,42 @@ def measure(zoo: Zoo, progress: bool = False) -> Measured:
     """Calibrate, and go through the logits of both splits once; then the greedy curves."""
     ids = [zoo.model_ids[i] for i in np.flatnonzero(zoo.scored)]
     if not ids:
-        return Measured(zoo, {}, [], None, None, None)
+        return Measured(zoo, {}, [], None, None, None, None)
     seeds = _seeds(zoo)
-    with Progress(len(ids) + (2 + len(seeds[:MOST_CURVES])) * UNITS, "study", enabled=progress) as bar:
-        fitted: dict[str, float] = {}
+    fitted: dict[str, float] = {}
+    with Progress(len(ids), "temperatures", enabled=progress) as bar:
         for one in ids:
             fitted |= temperatures(zoo.store, [one], zoo.fit)
-            bar.advance(1, "temperatures")
-        anchors = [ids.index(zoo.model_ids[s]) for s in seeds]
-        fit, report = (
-            against(zoo.store, ids, anchors, rows, fitted, _parts(bar, "pairs with the seeds"))
-            for rows in (zoo.fit, zoo.rows)
-        )
-        curves = [_curve(zoo, ids, seed, bar) for seed in seeds[:MOST_CURVES]]
-    return Measured(zoo, fitted, seeds, fit, report, pa.concat_tables(curves))
+            bar.advance(1, one)
+    confidence = np.empty((len(ids), len(zoo.rows)), np.float32)
+    fit = _ensembles(zoo, seeds, zoo.fit, fitted, None, progress)
+    report = _ensembles(zoo, seeds, zoo.rows, fitted, confidence, progress)
+    starts = seeds[:MOST_CURVES]
+    with Progress(len(starts), "greedy curves", enabled=progress) as bar:
+        curves = [_curve(zoo, ids, seed, fitted, bar) for seed in starts]
+    return Measured(zoo, fitted, seeds, fit, report, confidence, pa.concat_tables(curves))
 
 
-def _parts(bar: Progress, status: str) -> Callable[[float], None]:
-    """Count parts of a pass in whole units."""
-    done = [0.0]
-
-    def advance(part: float) -> None:
-        before, done[0] = round(done[0] * UNITS), done[0] + part
-        bar.advance(round(done[0] * UNITS) - before, status)
-
-    return advance
+def _ensembles(
+    zoo: Zoo,
+    seeds: Sequence[int],
+    rows: Rows,
+    fitted: Mapping[str, float],
+    confidence: NDArray[np.float32] | None,
+    progress: bool,
+) -> dict[str, Counts]:
+    """Count ensembles of each seed with each model with confidences, in the order of the models."""
+    places = np.flatnonzero(zoo.scored)
+    order = np.array([*seeds, *(i for i in places if i not in seeds)], np.intp)
+    back = np.argsort(order)
+    models = [zoo.store.model(zoo.model_ids[i]) for i in order]
+    correct = zoo.store.correct([m.model_id for m in models])
+    found = None if confidence is None else np.empty_like(confidence)
+    options: dict[str, Any] = {"anchors": len(seeds), "confidence": found, "progress": progress}
+    counts, _ = pair_hits(zoo.store, models, rows, fitted, correct, **options)
+    if confidence is not None and found is not None:
+        confidence[:] = found[back]
+    return {name: values[:, back] for name, values in counts.items()}
 
 
 def _seeds(zoo: Zoo) -> list[int]:
@@ -160,7 +174,7 @@ def _seeds(zoo: Zoo) -> list[int]:
     return seeds[:MOST_SEEDS]
 
 
-def _curve(zoo: Zoo, ids: Sequence[str], seed: int, bar: Progress) -> pa.Table:
+def _curve(zoo: Zoo, ids: Sequence[str], seed: int, fitted: Mapping[str, float], bar: Progress) -> pa.Table:
     """Greedy curve from one model: each member once, chosen on one split and reported on the other."""
     start = zoo.model_ids[seed]
     best = greedy(
@@ -172,8 +186,9 @@ def _curve(zoo: Zoo, ids: Sequence[str], seed: int, bar: Progress) -> pa.Table:
         select=zoo.select,
         report=zoo.report,
         allow_same_split=True,  # `Zoo.of` has refused it, or was told to allow it
+        temperatures=fitted,
     )
-    bar.advance(UNITS, f"greedy from {start}")
+    bar.advance(1, f"from {start}")
     curve = best.curve
     columns: dict[str, Any] = {"start": [start] * curve.num_rows}
     columns |= {n: curve[n] for n in ("step", "member", "fit_accuracy", "report_accuracy")}

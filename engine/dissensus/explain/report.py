@@ -18,21 +18,12 @@ def markdown(study: Study) -> str:
         "",
     ]
     lines += [study.record["sample"], *study.notes, ""]
-    lines += [
-        "| claim | verdict | inside which models | estimate | 95 % interval | n | says |",
-        "|---|---|---|--:|---|--:|---|",
-    ]
-    for claim in study.claims:
-        lines += [_row(claim, place, view) for place, view in enumerate(claim.views)]
-    lines += [
-        "",
-        'A view says "holds" where its interval lies above 0, "does not hold" where it lies below; a claim '
-        'gets the verdict that its main views (*) share, else "cannot tell".',
-        "",
-    ]
+    lines += _table([claim for claim in study.claims if claim.is_tested])
     for claim in study.claims:
         said = f"- **{claim.name}**: {claim.statement}. *{claim.verdict}*."
-        lines.append(f"{said} Unit: {claim.unit}. Caution: {claim.confound}.")
+        if not claim.is_tested:
+            said += f" Not tested: it needs {claim.needs}."
+        lines.append(f"{said} Caution: {claim.confound}.")
     lines += ["", "## Figures", ""]
     for name, (title, note) in study.titles.items():
         lines += [f"![{name}]({name}.png)", "", f"**{title}.** {note}", ""]
@@ -40,12 +31,31 @@ def markdown(study: Study) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _table(claims: list[Claim]) -> list[str]:
+    """Views of the claims that could be tested, and how they are read."""
+    if not claims:
+        return []
+    lines = [
+        "| claim | verdict | inside which models | estimate | 95 % interval | unit | n | says |",
+        "|---|---|---|--:|---|---|--:|---|",
+    ]
+    lines += [_row(claim, place, view) for claim in claims for place, view in enumerate(claim.views)]
+    return [
+        *lines,
+        "",
+        'A view says "holds" where its interval lies above 0, "does not hold" where it lies below; a claim '
+        'gets the verdict that its main views (*) share, else "cannot tell".',
+        "",
+    ]
+
+
 def _row(claim: Claim, place: int, view: View) -> str:
     value, low, high = (_number(x) for x in (view.estimate.value, view.estimate.low, view.estimate.high))
     interval = "–" if low == "–" else f"[{low}, {high}]"
     head = (claim.name, f"**{claim.verdict}**") if place == 0 else ("", "")
     sample = view.sample + ("*" if view.main else "")
-    return f"| {' | '.join([*head, sample, value, interval, f'{view.estimate.n:,}', view.verdict])} |"
+    cells = [*head, sample, value, interval, view.unit, f"{view.estimate.n:,}", view.verdict]
+    return f"| {' | '.join(cells)} |"
 
 
 def _number(value: float) -> str:

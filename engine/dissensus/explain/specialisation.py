@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from dissensus.ensemble.calibration import temperatures
 from dissensus.ensemble.splits import select_and_report
+from dissensus.ensemble.views import Views
 from dissensus.errors import ArgumentError, UnknownName
+from dissensus.kernels.probabilities import ONE
 from dissensus.kernels.tails import mcnemar
 from dissensus.pairs.significance import q_values
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
 
-from .against import against
 from .theta import Auroc, angles, auroc, entropy_bits, entropy_if_even, share_of_classes
 
 Bools = NDArray[np.bool_]
@@ -145,7 +146,8 @@ def specialisation(
     a, b : str
         Two different models.
     group : str, optional
-        Column of `Store.class_table` with groups of classes; by default its first one that makes groups.
+        Column of `Store.class_table` with groups of classes; by default its first one that makes groups,
+        of names rather than numbers or identifiers.
     part : float
         Part of the complementary knowledge to find the classes of; above 0, at most 1.
     select, report : str
@@ -186,7 +188,7 @@ def specialisation(
     if scored:
         fit, rows = select_and_report(store, select, report or "report", allow_same_split)
         fitted = temperatures(store, ids, fit)
-        confidence = against(store, ids, [], rows, fitted).confidence
+        confidence = _confidences(store, ids, rows, fitted)
     else:
         rows, fitted, confidence = store.rows(report or "all"), {}, None
     splits = {
@@ -196,6 +198,14 @@ def specialisation(
         "temperatures": fitted,
     }
     return _told(store, ids, rows, confidence, groups, part, splits)
+
+
+def _confidences(
+    store: Store, ids: Sequence[str], rows: Rows, fitted: Mapping[str, float]
+) -> NDArray[np.float32]:
+    """Calibrated probability of each model's first class, (M, n)."""
+    first = Views.of(store, ids, rows, fitted).q[:, 0]
+    return (first.T / np.float64(ONE)).astype(np.float32)
 
 
 def _told(
@@ -326,8 +336,14 @@ def class_groups(store: Store, column: str | None) -> tuple[str, list[Any]] | No
         raise UnknownName.of(
             "group column", column, known, "(columns of the class table: create(…, class_metadata=))"
         )
-    for name in known if column is None else [column]:
-        values = table[name].to_pylist()
-        if column is not None or 1 < len({*map(str, values)}) < len(values):
-            return name, values
-    return None
+    if column is not None:
+        return column, table[column].to_pylist()
+    able = [name for name in known if 1 < len({*map(str, table[name].to_pylist())}) < len(table)]
+    best = next((name for name in able if _has_names(table[name])), able[0] if able else None)
+    return None if best is None else (best, table[best].to_pylist())
+
+
+def _has_names(column: pa.ChunkedArray) -> bool:
+    """Whether people can read it: numbers and identifiers are mostly digits."""
+    text = "".join(map(str, column.to_pylist()))
+    return 2 * sum(c.isdigit() for c in text) < len(text)

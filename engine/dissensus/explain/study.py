@@ -21,6 +21,7 @@ from dissensus.store.models import again
 
 from . import findings, tables
 from .claims import Claim, claims, claims_table
+from .features import Probed, probed, why_not
 from .measuring import Measured, measure
 from .report import markdown
 from .specialisation import class_groups
@@ -28,12 +29,14 @@ from .zoo import Zoo
 
 SHOWN = 3  # models in the figure of theta
 RECORD = "study.json"
-INCONSISTENCY, GAINS, THETA, PROFILE, CURVES = (
+INCONSISTENCY, GAINS, THETA, PROFILE, CURVES, FEATURES, JOINED = (
     "figure1-inconsistency",
     "figure2-gains",
     "figure3-theta",
     "figure4-classes",
     "figure5-greedy",
+    "figure6-features",
+    "figure7-concatenated",
 )
 
 
@@ -221,7 +224,9 @@ def study(
     Notes
     -----
     Gontijo-Lopes, Dauphin, Cubuk, arXiv 2110.12899 (ICLR 2022). The ensemble of two is the mean of calibrated
-    probabilities, where the paper lets the more confident model decide.
+    probabilities, where the paper lets the more confident model decide; probes of embeddings are ridge
+    regressions, where the paper's are logistic. The sixth and seventh figure need embeddings of the base and
+    of models inside the band.
 
     Examples
     --------
@@ -244,13 +249,14 @@ def study(
         labels=labels,
     )
     class_groups(zoo.store, group)  # refuses a column that is not there before any work
-    told = _told(measure(zoo, progress), group)
+    found = measure(zoo, progress)
+    told = _told(found, None if why_not(found) else probed(found, progress), group)
     if out is not None:
         told.save(out, force=force)
     return told
 
 
-def _told(found: Measured, group: str | None) -> Study:
+def _told(found: Measured, features: Probed | None, group: str | None) -> Study:
     """Tables, claims and titles of what was measured."""
     models = tables.models_table(found)
     categories = tables.categories_table(found, models)
@@ -262,7 +268,7 @@ def _told(found: Measured, group: str | None) -> Study:
         made |= {GAINS: models, f"{GAINS}-lines": tables.lines_table(models)}
         titles[GAINS] = findings.gains(found, claimed, models)
     if THETA not in left_out:
-        chosen = tables.representatives(found, SHOWN)
+        chosen = tables.representatives(found, SHOWN, tables.comparable(found))
         theta = tables.theta_table(found, chosen)
         profile = tables.profile_table(found, theta, group)
         kind = tables.groups_of_classes(found.zoo.store, group)[0]
@@ -272,9 +278,16 @@ def _told(found: Measured, group: str | None) -> Study:
     if CURVES not in left_out:
         made[CURVES] = tables.curves_table(found)
         titles[CURVES] = findings.curves(found, made[CURVES])
+    if features is not None:
+        made |= {f"{FEATURES}-mixes": features.mixes, f"{FEATURES}-ranked": features.ranked}
+        made |= {JOINED: features.joined, f"{JOINED}-lines": features.lines}
+        titles |= {FEATURES: findings.features(found, features), JOINED: findings.joined(found, features)}
     made["claims"] = claims_table(claimed)
     zoo = found.zoo
-    return Study(zoo.model_ids[zoo.base], claimed, made, titles, left_out, zoo.notes, _record(found, group))
+    record = _record(found, group)
+    if features is not None:
+        record["sample_of_features"] = findings.sample_of_features(found, features)
+    return Study(zoo.model_ids[zoo.base], claimed, made, titles, left_out, zoo.notes, record)
 
 
 def _left_out(found: Measured) -> dict[str, str]:
@@ -290,11 +303,13 @@ def _left_out(found: Measured) -> dict[str, str]:
     elif not compared:
         why = "no model inside the band has confidences"
         left = dict.fromkeys((GAINS, THETA, PROFILE), why)
-    elif not tables.representatives(found, SHOWN):
+    elif not tables.comparable(found):
         why = "the base and the models inside the band are right on the same examples"
         left = dict.fromkeys((THETA, PROFILE), why)
     if zoo.scored.sum() == 1:
         left[CURVES] = "one model alone has confidences"
+    if why := why_not(found):
+        left |= dict.fromkeys((FEATURES, JOINED), why)
     return left
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dissensus.kernels.tails import t_quantile
 from dissensus.store.catalog import Store
 
 from .measuring import Measured
@@ -76,11 +77,15 @@ def categories_table(found: Measured, models: pa.Table) -> pa.Table:
 
 def lines_table(models: pa.Table) -> pa.Table:
     """Fitted lines over error inconsistency inside the band, with the bootstrap band over models."""
-    inside = numbers(models, "in_band") > 0
+    return line_rows(models.filter(models["in_band"]), FITTED)
+
+
+def line_rows(models: pa.Table, measures: Sequence[str]) -> pa.Table:
+    """Fitted line of each measure over error inconsistency, with its bootstrap band over models."""
     x, parts = numbers(models, "error_inconsistency"), []
-    for name in FITTED:
+    for name in measures:
         y = numbers(models, name)
-        used = inside & ~np.isnan(y)
+        used = ~np.isnan(y)
         if used.sum() < 2:
             continue
         at = np.linspace(x[used].min(), x[used].max(), AT)
@@ -97,14 +102,17 @@ def lines_table(models: pa.Table) -> pa.Table:
     return pa.concat_tables([pa.table(empty), *parts])
 
 
-def representatives(found: Measured, most: int) -> list[int]:
-    """Models that stand for their category: nearest its mean inconsistency inside the band, by that mean.
+def comparable(found: Measured) -> list[int]:
+    """Models inside the band with confidences that are inconsistent with the base at all."""
+    zoo = found.zoo
+    inconsistency = zoo.measured("error_inconsistency")[zoo.base]
+    return [i for i in zoo.others if zoo.scored[i] and zoo.in_band[i] and inconsistency[i] > 0]
 
-    Of those that are inconsistent with the base at all.
-    """
+
+def representatives(found: Measured, most: int, able: Sequence[int]) -> list[int]:
+    """Those of some models that stand for their category: nearest its mean inconsistency, by that mean."""
     zoo, chosen = found.zoo, []
     inconsistency = zoo.measured("error_inconsistency")[zoo.base]
-    able = [i for i in zoo.others if zoo.scored[i] and zoo.in_band[i] and inconsistency[i] > 0]
     for name in zoo.order:
         members = [i for i in able if zoo.category[i] == name]
         if members:
@@ -180,14 +188,16 @@ def histogram_table(theta: pa.Table) -> pa.Table:
 def profile_table(found: Measured, theta: pa.Table, group: str | None) -> pa.Table:
     """Mean theta of the inconsistent examples by group of classes, with an interval: 95 % for all groups."""
     _, title, of_class = groups_of_classes(found.zoo.store, group)
-    z = NormalDist().inv_cdf(1 - 0.025 / len(title))
+    tail = 0.025 / len(title)
     classes, models = numbers(theta, "class_id").astype(int), np.array(theta["model"].to_pylist(), object)
     one_right = np.isin(np.array(theta["outcome"].to_pylist(), object), OUTCOMES[1:3])
     values, rows = numbers(theta, "theta"), []
     for model in dict.fromkeys(models.tolist()):
         for place, name in enumerate(title):
             here = values[(models == model) & one_right & (of_class[classes] == place)]
-            reach = z * here.std(ddof=1) / np.sqrt(len(here)) if len(here) >= LEAST_OF_GROUP else np.nan
+            reach = np.nan
+            if len(here) >= LEAST_OF_GROUP:
+                reach = t_quantile(tail, len(here) - 1) * here.std(ddof=1) / np.sqrt(len(here))
             mean = here.mean() if len(here) else np.nan
             bounds = {"theta": mean, "low": max(mean - reach, 0.0), "high": min(mean + reach, np.pi / 2)}
             rows.append(

@@ -126,6 +126,8 @@ def _where(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _where_by(by: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     own = [row for row in rows if row["by"] == by]
+    if len(own) < 2:  # it is all examples, which are told before
+        return []
     what, said = f"{len(own):,} slices by {by}", []
     sure = [row for row in own if row["q_value"] is not None and row["q_value"] <= ALPHA]
     for verb, sign in (("gain", 1), ("lose", -1)):

@@ -1,4 +1,4 @@
-"""Tails of the normal and the binomial distribution, which NumPy does not have."""
+"""Tails of the normal, the binomial and Student's distribution, which NumPy does not have."""
 
 from __future__ import annotations
 
@@ -55,3 +55,29 @@ def _mcnemar(gained: Counts, lost: Counts, out: Floats) -> None:
             term *= k / (n - k + 1.0)
             k -= 1
         out[i] = min(2.0 * tail, 1.0)
+
+
+def t_tail(t: float, n: int) -> float:
+    """Probability that a number of Student's distribution with n degrees of freedom is above t > 0.
+
+    Abramowitz, Stegun 26.7.3 and 26.7.4: sums of powers of cos(theta), tan(theta) = t / sqrt(n).
+    """
+    theta = math.atan2(t, math.sqrt(n))
+    squared, term, total = math.cos(theta) ** 2, 1.0, 0.0
+    for k in range(n % 2 + 1, n, 2):
+        total += term
+        term *= squared * k / (k + 1)
+    if n % 2 == 0:
+        return (1 - math.sin(theta) * total) / 2
+    return 0.5 - (theta + math.sin(theta) * math.cos(theta) * total) / math.pi
+
+
+def t_quantile(tail: float, n: int) -> float:
+    """Return the t of n degrees of freedom with a probability below 1/2 above it; see `t_tail`."""
+    low, high = 0.0, 1.0
+    while t_tail(high, n) > tail:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_tail(middle, n) > tail else (low, middle)
+    return high

@@ -94,6 +94,8 @@ class PairHits:
     ----------
     n_models, n_classes : int
         Sizes.
+    anchors : int, optional
+        Only pairs with one of the first A models are counted; all by default.
     certify : bool
         False decides everything by full rows: the same counts, by far slower.
     threads : int, optional
@@ -101,27 +103,35 @@ class PairHits:
 
     Attributes
     ----------
-    right : (M, M) int64
+    right : (A, M) int64
         Examples that the ensemble of the row's and the column's model gets right.
-    converted : (M, M) int64
+    converted : (A, M) int64
         Those of them that exactly one of the two alone gets right.
     work : Work
         How they were decided; a pair counts once, with itself too.
     """
 
     def __init__(
-        self, n_models: int, n_classes: int, *, certify: bool = True, threads: int | None = None
+        self,
+        n_models: int,
+        n_classes: int,
+        *,
+        anchors: int | None = None,
+        certify: bool = True,
+        threads: int | None = None,
     ) -> None:
-        self.right, self.converted = np.zeros((2, n_models, n_models), np.int64)
+        n_anchors = n_models if anchors is None else anchors
+        self.right, self.converted = np.zeros((2, n_anchors, n_models), np.int64)
         self.work = Work()
         self._n_classes, self._certify = n_classes, certify
         self._threads = threads or available_threads()
-        edges = [*range(0, n_models, TILE), n_models]
-        sides = [slice(*pair) for pair in pairwise(edges)]
+        first, second = (
+            [slice(*pair) for pair in pairwise([*range(0, n, TILE), n])] for n in (n_anchors, n_models)
+        )
         self._tiles = [
             _Tile(a.start, b.start, self.right[a, b], self.converted[a, b])
-            for i, a in enumerate(sides)
-            for b in sides[i:]
+            for i, a in enumerate(first)
+            for b in second[i:]
         ]
 
     def add(
@@ -168,7 +178,8 @@ class PairHits:
                     )
 
                 list(pool.map(decide, self._tiles))
-        total = n * len(codes) * (len(codes) + 1) // 2
+        anchors = len(self.right)
+        total = n * (anchors * len(codes) - anchors * (anchors - 1) // 2)
         self.work = Work(
             self.work.margins + total - int(viewed + opened),
             self.work.views + int(viewed),
@@ -217,6 +228,8 @@ def pair_hits(
     temperatures: Mapping[str, float],
     correct: NDArray[np.bool_],
     *,
+    anchors: int | None = None,
+    confidence: NDArray[np.float32] | None = None,
     certify: bool = True,
     progress: bool = False,
 ) -> tuple[dict[str, Counts], Work]:
@@ -234,13 +247,17 @@ def pair_hits(
         Temperature of each model.
     correct : (M, N) bool
         What each model alone gets right, of all rows of the store.
-    certify, progress : bool
-        See `PairHits`; show progress on stderr.
+    anchors, certify
+        See `PairHits`.
+    confidence : (M, n) float32, optional, output
+        Probability of each model's first class, which comes with the pass.
+    progress : bool
+        Show progress on stderr.
 
     Returns
     -------
     dict
-        "pair_right" and "converted", (M, M) int64, exact: sums are of q = rint(p * 2**31), and the ensemble
+        "pair_right" and "converted", (A, M) int64, exact: sums are of q = rint(p * 2**31), and the ensemble
         predicts the lowest class of the largest sum.
     Work
 
@@ -250,8 +267,8 @@ def pair_hits(
         The counts do not fit the memory there is.
     CorruptionError, ModelReplaced
     """
-    step = _step(len(models), store.n_classes, len(rows))
-    hits = PairHits(len(models), store.n_classes, certify=certify)
+    step = _step(len(models), len(models) if anchors is None else anchors, len(rows))
+    hits = PairHits(len(models), store.n_classes, anchors=anchors, certify=certify)
     dtype = probabilities.dtype_of_codes(store.dtype)
     tables = [probabilities.exponentials(dtype, temperatures[m.model_id]) for m in models]
     with Progress(len(rows), "examples of pair ensembles", enabled=progress) as bar:
@@ -263,17 +280,20 @@ def pair_hits(
                 truth = store.truth.take(rows[start:stop])
                 right = truth.offsets, truth.classes
                 view = view_of(codes, tables, *right)
+                if confidence is not None:
+                    confidence[:, start:stop] = view[1][:, 0].T / np.float64(probabilities.ONE)
                 hits.add(view, right, codes, tables, correct[:, rows[start:stop]])
                 bar.advance(stop - start)
     return hits.finish(), hits.work
 
 
-def _step(n_models: int, n_classes: int, n_rows: int) -> int:
+def _step(n_models: int, n_anchors: int, n_rows: int) -> int:
     """Rows of a block within the budget; refuses counts that do not fit."""
-    words = n_models * (n_models + TILE) // 2 * 8  # open bits of 64 examples
+    n_pairs = n_anchors * (2 * n_models + TILE - n_anchors) // 2
+    words = n_pairs * 8  # open bits of 64 examples
     row_bytes = n_models * 110 + words // kernel.WORD  # views, margins, and what is needed
     step = max(BUDGET_BYTES * 3 // 4 // row_bytes // kernel.WORD, 1) * kernel.WORD
-    needed = 5 * n_models**2 * 8 + BUDGET_BYTES // 4 + min(step, MOST_ROWS, n_rows) * row_bytes
+    needed = 5 * n_models * n_anchors * 8 + BUDGET_BYTES // 4 + min(step, MOST_ROWS, n_rows) * row_bytes
     if needed > (there := available_bytes()):
         raise ArgumentError(
             f"ensembles of all pairs of {n_models:,} models need {needed / 1e9:,.1f} GB, "

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from .frame import GREY, SKY, TEXT, Categories, Frame, shortened
+from .frame import SKY, TEXT, Categories, Frame, shortened
+from .panels import Floats, column, panels, texts
 from .picture import STYLE, require_plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Floats = NDArray[np.float64]
 Drawer = Callable[[Mapping[str, pa.Table], str, str, Mapping[str, Any]], "Figure"]
 PANELS = (
     ("improvement", "improvement over the mean member (points)"),
@@ -54,6 +53,7 @@ def draw(
     from matplotlib import rc_context
 
     from .study_curves import greedy_curves
+    from .study_features import features, joined
     from .study_theta import theta_classes, theta_histograms
 
     drawers: dict[str, Drawer] = {
@@ -62,19 +62,11 @@ def draw(
         "figure3-theta": theta_histograms,
         "figure4-classes": theta_classes,
         "figure5-greedy": greedy_curves,
+        "figure6-features": features,
+        "figure7-concatenated": joined,
     }
     with rc_context(STYLE):
         return drawers[name](tables, title, note, record)
-
-
-def column(table: pa.Table, name: str) -> Floats:
-    """Column as float64, NaN for null."""
-    return np.array([np.nan if v is None else v for v in table[name].to_pylist()], np.float64)
-
-
-def texts(table: pa.Table, name: str) -> NDArray[np.object_]:
-    """Column of texts."""
-    return np.array(table[name].to_pylist(), object)
 
 
 def inconsistency(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapping[str, Any]) -> Figure:
@@ -136,49 +128,5 @@ def _bar(axes: Any, place: int, row: Mapping[str, Any]) -> None:
 def gains(tables: Mapping[str, pa.Table], title: str, note: str, record: Mapping[str, Any]) -> Figure:
     """Error inconsistency against improvement, accuracy of the ensemble and conversion rate."""
     models, lines = tables["figure2-gains"], tables["figure2-gains-lines"]
-    categories = Categories.of(record["categories"])
     inside = (column(models, "in_band") > 0) & ~np.isnan(column(models, "pair_accuracy"))
-    shown = models.filter(pa.array(inside))
-    groups = np.array([categories.group(c) for c in texts(shown, "category")], object)
-    present = [name for name in (*categories.names, "other categories") if (groups == name).any()]
-    frame = Frame(title, record["sample"], note, 3.7, legend=len(present) + 1)
-    for place, (name, label) in enumerate(PANELS):
-        axes = frame.axes(0.65 + 3.2 * place, 2.6, bottom=0.5, top=0.2)
-        fitted = lines.filter(pa.array(texts(lines, "measure") == name))
-        x, y = 100 * column(shown, "error_inconsistency"), 100 * column(shown, name)
-        _line(axes, fitted)
-        for group in present:
-            look = {"color": categories.colour(group), "edgecolor": "white", "linewidth": 0.6}
-            of = groups == group
-            axes.scatter(x[of], y[of], s=34, marker=categories.marker(group), alpha=0.8, zorder=3, **look)
-        for group in present:
-            of = (groups == group) & ~np.isnan(y)
-            if not of.any():  # no rate of conversion without an inconsistent example
-                continue
-            look = {"color": categories.colour(group), "edgecolor": "black", "linewidth": 0.9}
-            axes.scatter(x[of].mean(), y[of].mean(), s=230, marker="*", zorder=4, **look)
-        axes.set_xlabel("error inconsistency with the base (%)", size=TEXT)
-        axes.set_ylabel(label, size=TEXT)
-    from matplotlib.lines import Line2D
-
-    star = Line2D(
-        [],
-        [],
-        marker="*",
-        linestyle="none",
-        markersize=13,
-        markerfacecolor="white",
-        markeredgecolor="black",
-        label="mean of a category",
-    )
-    frame.legend([*(categories.handle(name) for name in present), star])
-    return frame.figure
-
-
-def _line(axes: Any, fitted: pa.Table) -> None:
-    if not fitted.num_rows:
-        return
-    x, y = (100 * column(fitted, name) for name in ("error_inconsistency", "fitted"))
-    low, high = (100 * column(fitted, name) for name in ("low", "high"))
-    axes.fill_between(x, low, high, color=GREY, alpha=0.22, linewidth=0, zorder=1)
-    axes.plot(x, y, color="0.25", linewidth=1.4, zorder=2)
+    return panels(models.filter(pa.array(inside)), lines, PANELS, (title, record["sample"], note), record)
