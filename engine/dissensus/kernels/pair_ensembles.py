@@ -1,12 +1,17 @@
 """Right answers of all two-member ensembles: q summed over both members, the lowest class of the largest sum.
 
-For one example and one pair three things are tried in turn, each a proof in exact integers:
+For one example and one pair four things are tried in turn, each a proof in integers:
 
 1. Margins, all models side by side: the right class leads every other by `lead` at least, and its strongest
    rival by `short` at most. Leads that add up to more than 0 are right for sure; where the right class cannot
-   reach a rival, the ensemble is wrong for sure.
+   reach a rival, the ensemble is wrong for sure. They are rounded to 16 bits, each to the side that proves
+   less: 32 models at a time, and one answer in two thousand is left to the views by it.
 2. Views: sums of the classes that both members know exactly, bounds for those that one knows.
-3. What is still open is a bit for the caller, who decides it by full rows with `decide_open`.
+3. Values: what a member gives to the few classes that only the other one knows, read from its row.
+4. Full rows, where classes that neither member knows could come first.
+
+What 1 and 2 leave open are bits for the caller, who gathers rows and hands them to `decide_by_values`, and
+then to `decide_open`.
 
 Examples come first and models last, as in `views`. Kernels are serial: tiles of pairs run in threads, and
 write to places of their own (`needed` but for: there all write the same).
@@ -22,9 +27,15 @@ from numpy.typing import NDArray
 from .jit import kernel
 from .probabilities import ONE, exp_of
 
-WORD = 64  # examples of a word of open bits
-NEVER = -(2**40)  # lead of a model whose rivals are not known: no other lead makes up for it
+WORD = 64  # second models of a word of open bits
+COARSE = 18  # low bits that margins go without: sums of two of them fit 16
+FAR = 2**13  # of a model whose rivals are not known: it leads by -FAR and is short by FAR, which decides nothing
+FLUSH = 2**13  # examples whose counts are sure to fit 16 bits
 _WRONG, _RIGHT, _OPEN = 0, 1, 2
+
+View = tuple[
+    NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64]
+]  # classes (n, K, M), q (n, K, M), tail (n, M), right (R, M) and total (M, n): see `views.fill_view`
 
 
 @kernel
@@ -34,10 +45,10 @@ def margins(
     right_q: NDArray[np.uint32],
     offsets: NDArray[np.int64],
     classes: NDArray[np.int32],
-    lead: NDArray[np.int64],
-    short: NDArray[np.int64],
-    most: NDArray[np.int64],
-    rival: NDArray[np.int64],
+    lead: NDArray[np.int16],
+    short: NDArray[np.int16],
+    most: NDArray[np.int16],
+    rival: NDArray[Any],
 ) -> None:
     """Compare the right classes of every model with the first class of its view that is not right.
 
@@ -45,14 +56,15 @@ def margins(
     ----------
     top_classes, top_q, right_q, offsets, classes
         Views as `views.fill_view` makes them; ``offsets[0]`` may be any place.
-    lead : (n, M) int64, output
-        q of one right class, the same for all models of an example, minus that of the rival.
-    short : (n, M) int64, output
-        Largest q of a right class minus that of the rival.
-    most : (n, M) int64, output
-        Largest q of a right class.
-    rival : (n, M) int64, output
-        The rival's class; -1 where all classes of the view are right.
+    lead : (n, M) int16, output
+        q of one right class, the same for all models of an example, minus that of the rival, in units of
+        2**18 rounded down; -`FAR` where all classes of the view are right.
+    short : (n, M) int16, output
+        Largest q of a right class minus that of the rival, rounded up; `FAR` where there is none.
+    most : (n, M) int16, output
+        Largest q of a right class, rounded up.
+    rival : (n, M) uint16 or uint32, output
+        The rival's class; 0 where there is none.
     """
     for n in range(lead.shape[0]):
         first, stop = offsets[n], offsets[n + 1]
@@ -61,13 +73,19 @@ def margins(
             top = np.int64(0)
             for k in range(first - offsets[0], stop - offsets[0]):
                 top = max(top, np.int64(right_q[k, m]))
-            other, value = np.int64(-1), np.int64(0)
+            lead[n, m], short[n, m], most[n, m], rival[n, m] = -FAR, FAR, _up(top), 0
             for k in range(top_q.shape[1]):
                 if not _among(top_classes[n, k, m], classes, first, stop):
-                    other, value = np.int64(top_classes[n, k, m]), np.int64(top_q[n, k, m])
+                    value = np.int64(top_q[n, k, m])
+                    lead[n, m] = (np.int64(right_q[chosen, m]) - value) >> COARSE
+                    short[n, m], rival[n, m] = _up(top - value), top_classes[n, k, m]
                     break
-            most[n, m], rival[n, m], short[n, m] = top, other, top - value
-            lead[n, m] = np.int64(right_q[chosen, m]) - value if other >= 0 else NEVER
+
+
+@kernel
+def _up(x: Any) -> Any:
+    """In units of 2**18, rounded up."""
+    return -(-x >> COARSE)
 
 
 @kernel
@@ -97,9 +115,9 @@ def count_tile(
     start_a: int,
     start_b: int,
     certify: bool,
-    margin: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    margin: tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16], NDArray[Any]],
     alone: NDArray[np.uint8],
-    view: tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]],
+    view: View,
     truth: tuple[NDArray[np.int64], NDArray[np.int32]],
     hits: NDArray[np.int64],
     converted: NDArray[np.int64],
@@ -120,13 +138,13 @@ def count_tile(
     alone : (n, M) uint8
         1 where the model alone is right.
     view
-        classes, q, tail and right of the views.
+        classes, q, tail and right of the views, and the models' totals.
     truth
         Offsets and classes of the right ones.
     hits, converted : (A, B) int64, added to
         Examples the pair gets right, and those of them that exactly one of the two alone gets right.
-    open_bits : (W, A, B) uint64, output
-        Bit n % 64 of word n // 64 is set where example n is undecided.
+    open_bits : (n, A, W) uint64, output
+        Bit b % 64 of word b // 64 is set where an example of a pair is undecided.
     needed : (n, M) uint8, set to 1
         Where rows are needed to decide.
     ranks : (C,) uint8
@@ -138,83 +156,100 @@ def count_tile(
         Decided by views, and left open.
     """
     lead, short, most, rival = margin
-    classes, q = view[0], view[1]
     n_viewed = n_open = 0
-    stop_b = start_b + hits.shape[1]
-    undecided = np.ones(-(-hits.shape[1] // 8) * 8, np.uint8)
-    undecided[hits.shape[1] :] = 0
-    eights, is_right = undecided.view(np.uint64), np.empty(hits.shape[1], np.uint8)
+    n_second = hits.shape[1]
+    undecided = np.zeros(-(-n_second // 8) * 8, np.uint8)
+    eights = undecided.view(np.uint64)
+    few_hits, few_converted = np.zeros(hits.shape, np.int16), np.zeros(hits.shape, np.int16)
     open_bits[:] = 0
     for n in range(lead.shape[0]):
-        bit = np.uint64(1) << np.uint64(n % WORD)
         for i in range(hits.shape[0]):
             a = start_a + i
-            b0 = max(start_b, a)
-            if b0 >= stop_b:
-                continue
-            j0 = b0 - start_b
+            j0 = max(0, a - start_b)
+            undecided[:j0], undecided[j0:n_second] = 0, 1
             if certify:
-                others = slice(b0, stop_b)
-                undecided[:j0] = 0
                 _by_margins(
-                    (lead[n, a], short[n, a], most[n, a], rival[n, a]),
-                    lead[n, others],
-                    short[n, others],
-                    most[n, others],
-                    rival[n, others],
-                    is_right[j0:],
-                    undecided[j0:],
+                    n, a, start_b, j0, lead, short, most, rival, alone, few_hits[i], few_converted[i], undecided
                 )
-                _add_right(is_right[j0:], alone[n, a], alone[n, others], hits[i, j0:], converted[i, j0:])
-                for k in range(q.shape[1]):
-                    ranks[classes[n, k, a]] = k + 1
-            for eight in range(j0 // 8, len(eights)):
+            known = False
+            for eight in range(len(eights)):
                 if eights[eight] == 0:  # most are
                     continue
-                for j in range(max(j0, 8 * eight), min(8 * eight + 8, hits.shape[1])):
+                if not known:
+                    known = True
+                    _set_ranks(view[0], n, a, ranks, True)
+                for j in range(8 * eight, min(8 * eight + 8, n_second)):
                     if undecided[j] == 0:
                         continue
                     b = start_b + j
-                    found = _by_views(n, a, b, view, truth, ranks) if certify else _OPEN
+                    found = _by_views(n, a, b, view, truth, ranks, None) if certify else _OPEN
                     if found == _OPEN:
-                        open_bits[n // WORD, i, j] |= bit
+                        open_bits[n, i, j // WORD] |= np.uint64(1) << np.uint64(j % WORD)
                         needed[n, a] = needed[n, b] = 1
                         n_open += 1
                     else:
                         n_viewed += 1
                         hits[i, j] += found
                         converted[i, j] += found & (alone[n, a] ^ alone[n, b])
-            if certify:
-                for k in range(q.shape[1]):
-                    ranks[classes[n, k, a]] = 0
+            if known:
+                _set_ranks(view[0], n, a, ranks, False)
+        if (n + 1) % FLUSH == 0 or n + 1 == lead.shape[0]:
+            _flush(few_hits, hits)
+            _flush(few_converted, converted)
     return n_viewed, n_open
 
 
 @kernel
 def _by_margins(
-    of_a: Any, lead: Any, short: Any, most: Any, rival: Any, is_right: Any, undecided: Any
+    n: int,
+    a: int,
+    start_b: int,
+    j0: int,
+    lead: Any,
+    short: Any,
+    most: Any,
+    rival: Any,
+    alone: Any,
+    hits: Any,
+    converted: Any,
+    undecided: Any,
 ) -> None:
-    """One model with many, (B,) each: no branches and few arrays, so that the loop is one over vectors."""
-    lead_a, short_a, most_a, rival_a = of_a
-    for j in range(len(lead)):
-        right = lead_a + lead[j] > 0
-        wrong = (short_a + most[j] < 0) | (short[j] + most_a < 0)
-        wrong |= (short_a + short[j] < 0) & (rival_a == rival[j])
-        is_right[j] = right
+    """One model with many, (B,) each: no branches and narrow numbers, so that the loop is one over vectors."""
+    lead_a, short_a, most_a, rival_a, alone_a = lead[n, a], short[n, a], most[n, a], rival[n, a], alone[n, a]
+    lead_b, short_b, most_b = lead[n, start_b:], short[n, start_b:], most[n, start_b:]
+    rival_b, alone_b = rival[n, start_b:], alone[n, start_b:]
+    for j in range(j0, len(hits)):
+        right = np.int16(lead_a + lead_b[j]) > 0
+        wrong = (np.int16(short_a + most_b[j]) < 0) | (np.int16(short_b[j] + most_a) < 0)
+        wrong |= (np.int16(short_a + short_b[j]) < 0) & (rival_a == rival_b[j])
         undecided[j] = not (right | wrong)
+        hits[j] += np.int16(right)
+        converted[j] += np.int16(right & (alone_a != alone_b[j]))
 
 
 @kernel
-def _add_right(is_right: Any, alone_a: Any, alone: Any, hits: Any, converted: Any) -> None:
-    for j in range(len(hits)):
-        hits[j] += np.int64(is_right[j])
-        converted[j] += np.int64(is_right[j] & (alone[j] ^ alone_a))
+def _flush(few: Any, counts: Any) -> None:
+    """Add counts of 16 bits to those of 64, and begin anew."""
+    for i in range(few.shape[0]):
+        for j in range(few.shape[1]):
+            counts[i, j] += np.int64(few[i, j])
+            few[i, j] = 0
 
 
 @kernel
-def _by_views(n: int, a: int, b: int, view: Any, truth: Any, ranks: Any) -> int:
-    """One example of one pair; `ranks` holds 1 + the rank of each class in a's view."""
-    classes, q, tail, right = view
+def _set_ranks(classes: Any, n: int, a: int, ranks: Any, known: bool) -> None:
+    """Write 1 + the rank of each class in a's view, or zeros again."""
+    for k in range(classes.shape[1]):
+        ranks[classes[n, k, a]] = k + 1 if known else 0
+
+
+@kernel
+def _by_views(n: int, a: int, b: int, view: Any, truth: Any, ranks: Any, rows: Any) -> int:
+    """One example of one pair; `ranks` holds 1 + the rank of each class in a's view.
+
+    With rows at hand, what a view lacks of the classes of the other is read from them.
+    """
+    classes, q, tail, right, _ = view
     offsets, right_classes = truth
     first, stop = offsets[n], offsets[n + 1]
     y, best = np.int64(-1), np.int64(-1)
@@ -233,28 +268,98 @@ def _by_views(n: int, a: int, b: int, view: Any, truth: Any, ranks: Any) -> int:
             seen |= 1 << (rank - 1)
         if _among(c, right_classes, first, stop):
             continue
-        least = value + (np.int64(q[n, rank - 1, a]) if rank else np.int64(0))
-        if _beats(least, c, best, y):
-            return _WRONG
-        is_open |= rank == 0 and _beats(value + tail_a, c, best, y)
+        if rank:
+            if _beats(value + np.int64(q[n, rank - 1, a]), c, best, y):
+                return _WRONG
+        elif _beats(value + tail_a, c, best, y):
+            if _beats(value + _value(rows, view, n, a, c), c, best, y):
+                return _WRONG
+            is_open |= rows is None
     for k in range(q.shape[1]):
         value, c = np.int64(q[n, k, a]), np.int64(classes[n, k, a])
         if value + tail_b < best:
             break
         if (seen >> k) & 1 or _among(c, right_classes, first, stop):
             continue
-        if _beats(value, c, best, y):
-            return _WRONG
-        is_open |= _beats(value + tail_b, c, best, y)
+        if _beats(value + tail_b, c, best, y):
+            if _beats(value + _value(rows, view, n, b, c), c, best, y):
+                return _WRONG
+            is_open |= rows is None
     if q.shape[1] < len(ranks) and tail_a + tail_b >= best:  # classes unknown: a tie may go to either
         return _OPEN
     return _OPEN if is_open else _RIGHT
 
 
 @kernel
+def _value(rows: Any, view: Any, n: int, m: int, c: Any) -> Any:
+    """q of one class of a model, as `views.fill_view` has it; without rows the least that it can be."""
+    if rows is None:
+        return np.int64(0)
+    codes, places, tables, table_of = rows
+    power = exp_of(codes[places[n, m], c], tables[table_of[m]])
+    return np.int64(np.uint32(np.rint(power / view[4][m, n] * ONE)))
+
+
+@kernel
 def _beats(total: Any, c: Any, best: Any, y: Any) -> Any:
     """Whether a class that is not right comes before the best right one."""
     return total > best or (total == best and c < y)
+
+
+@kernel
+def decide_by_values(
+    start: int,
+    stop: int,
+    start_a: int,
+    start_b: int,
+    rows: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]],
+    alone: NDArray[np.uint8],
+    view: View,
+    truth: tuple[NDArray[np.int64], NDArray[np.int32]],
+    hits: NDArray[np.int64],
+    converted: NDArray[np.int64],
+    open_bits: NDArray[np.uint64],
+    needed: NDArray[np.uint8],
+    ranks: NDArray[np.uint8],
+) -> int:
+    """Decide what `count_tile` left open of the examples start:stop by single values; clear its bits.
+
+    Parameters
+    ----------
+    rows
+        Codes (R, C) of the rows that are needed; which of them is that of an example and model, (n, M);
+        tables of exponentials (T, K), and which of them is each model's.
+
+    Returns
+    -------
+    int
+        Decided.
+    """
+    decided = 0
+    for n in range(start, stop):  # rows of one example stay near the processor
+        for i in range(hits.shape[0]):
+            a, known = start_a + i, False
+            for w in range(open_bits.shape[2]):
+                word = open_bits[n, i, w]
+                if word and not known:
+                    known = True
+                    _set_ranks(view[0], n, a, ranks, True)
+                for j in range(w * WORD, min(w * WORD + WORD, hits.shape[1]) if word else 0):
+                    bit = np.uint64(1) << np.uint64(j % WORD)
+                    if not word & bit:
+                        continue
+                    b = start_b + j
+                    found = _by_views(n, a, b, view, truth, ranks, rows)
+                    if found == _OPEN:
+                        needed[n, a] = needed[n, b] = 1
+                        continue
+                    open_bits[n, i, w] ^= bit
+                    decided += 1
+                    hits[i, j] += found
+                    converted[i, j] += found & (alone[n, a] ^ alone[n, b])
+            if known:
+                _set_ranks(view[0], n, a, ranks, False)
+    return decided
 
 
 @kernel
@@ -282,7 +387,7 @@ def decide_open(
     hits: NDArray[np.int64],
     converted: NDArray[np.int64],
 ) -> None:
-    """Decide what `count_tile` left open of the examples start:stop by full rows.
+    """Decide what is still open of the examples start:stop by full rows.
 
     Parameters
     ----------
@@ -293,10 +398,12 @@ def decide_open(
     """
     offsets, right_classes = truth
     for n in range(start, stop):  # rows of one example stay near the processor
-        word, bit = open_bits[n // WORD], np.uint64(n % WORD)
         for i in range(hits.shape[0]):
-            for j in range(hits.shape[1]):
-                if (word[i, j] >> bit) & np.uint64(1):
+            for w in range(open_bits.shape[2]):
+                word = open_bits[n, i, w]
+                for j in range(w * WORD, min(w * WORD + WORD, hits.shape[1]) if word else 0):
+                    if not (word >> np.uint64(j % WORD)) & np.uint64(1):
+                        continue
                     a, b = start_a + i, start_b + j
                     found = _by_rows(
                         q[places[n, a]], q[places[n, b]], right_classes, offsets[n], offsets[n + 1]
