@@ -163,7 +163,7 @@ def count(zoo: Zoo, n_examples: int, budget_s: float) -> dict[str, Any]:
         hits.add(view, right, codes, zoo.tables, alone)
         views_s, pairs_s = views_s + middle - start, pairs_s + time.perf_counter() - middle
         done += len(truth)
-    work = {name: getattr(hits.work, name) for name in ("margins", "views", "values", "rows")}
+    work = {name: getattr(hits.work, name) for name in ("margins", "views", "rows")}
     return {
         "examples": done,
         "views_s": views_s,

@@ -107,7 +107,6 @@ class Views:
             self.tail[start:stop],
             self.right[offsets[0] : offsets[-1]],
             self.p_truth[start:stop],
-            np.empty(stop - start),  # totals are of no use once the rows are gone
         )
 
     def fill_logits(

@@ -1,17 +1,13 @@
 """Right answers of all two-member ensembles: q summed over both members, the lowest class of the largest sum.
 
-For one example and one pair four things are tried in turn, each a proof in integers:
+For one example and one pair three things are tried in turn, each a proof in integers:
 
 1. Margins, all models side by side: the right class leads every other by `lead` at least, and its strongest
    rival by `short` at most. Leads that add up to more than 0 are right for sure; where the right class cannot
    reach a rival, the ensemble is wrong for sure. They are rounded to 16 bits, each to the side that proves
    less: 32 models at a time, and one answer in two thousand is left to the views by it.
 2. Views: sums of the classes that both members know exactly, bounds for those that one knows.
-3. Values: what a member gives to the few classes that only the other one knows, read from its row.
-4. Full rows, where classes that neither member knows could come first.
-
-What 1 and 2 leave open are bits for the caller, who gathers rows and hands them to `decide_by_values`, and
-then to `decide_open`.
+3. What is still open is a bit for the caller, who decides it by full rows with `decide_open`.
 
 Examples come first and models last, as in `views`. Kernels are serial: tiles of pairs run in threads, and
 write to places of their own (`needed` but for: there all write the same).
@@ -33,9 +29,7 @@ FAR = 2**13  # of a model whose rivals are not known: it leads by -FAR and is sh
 FLUSH = 2**13  # examples whose counts are sure to fit 16 bits
 _WRONG, _RIGHT, _OPEN = 0, 1, 2
 
-View = tuple[
-    NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float64]
-]  # classes (n, K, M), q (n, K, M), tail (n, M), right (R, M) and total (M, n): see `views.fill_view`
+View = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
 
 
 @kernel
@@ -124,7 +118,7 @@ def count_tile(
     open_bits: NDArray[np.uint64],
     needed: NDArray[np.uint8],
     ranks: NDArray[np.uint8],
-) -> tuple[int, int]:
+) -> int:
     """Count right answers of the pairs a <= b of A first and B second models.
 
     Parameters
@@ -138,7 +132,7 @@ def count_tile(
     alone : (n, M) uint8
         1 where the model alone is right.
     view
-        classes, q, tail and right of the views, and the models' totals.
+        classes, q, tail and right of the views.
     truth
         Offsets and classes of the right ones.
     hits, converted : (A, B) int64, added to
@@ -152,11 +146,11 @@ def count_tile(
 
     Returns
     -------
-    int, int
-        Decided by views, and left open.
+    int
+        Decided by views.
     """
     lead, short, most, rival = margin
-    n_viewed = n_open = 0
+    n_viewed = 0
     n_second = hits.shape[1]
     undecided = np.zeros(-(-n_second // 8) * 8, np.uint8)
     eights = undecided.view(np.uint64)
@@ -168,8 +162,17 @@ def count_tile(
             j0 = max(0, a - start_b)
             undecided[:j0], undecided[j0:n_second] = 0, 1
             if certify:
+                others = slice(start_b + j0, start_b + n_second)
                 _by_margins(
-                    n, a, start_b, j0, lead, short, most, rival, alone, few_hits[i], few_converted[i], undecided
+                    (lead[n, a], short[n, a], most[n, a], rival[n, a], alone[n, a]),
+                    lead[n, others],
+                    short[n, others],
+                    most[n, others],
+                    rival[n, others],
+                    alone[n, others],
+                    few_hits[i, j0:],
+                    few_converted[i, j0:],
+                    undecided[j0:],
                 )
             known = False
             for eight in range(len(eights)):
@@ -182,11 +185,10 @@ def count_tile(
                     if undecided[j] == 0:
                         continue
                     b = start_b + j
-                    found = _by_views(n, a, b, view, truth, ranks, None) if certify else _OPEN
+                    found = _by_views(n, a, b, view, truth, ranks) if certify else _OPEN
                     if found == _OPEN:
                         open_bits[n, i, j // WORD] |= np.uint64(1) << np.uint64(j % WORD)
                         needed[n, a] = needed[n, b] = 1
-                        n_open += 1
                     else:
                         n_viewed += 1
                         hits[i, j] += found
@@ -196,15 +198,12 @@ def count_tile(
         if (n + 1) % FLUSH == 0 or n + 1 == lead.shape[0]:
             _flush(few_hits, hits)
             _flush(few_converted, converted)
-    return n_viewed, n_open
+    return n_viewed
 
 
 @kernel
 def _by_margins(
-    n: int,
-    a: int,
-    start_b: int,
-    j0: int,
+    of_a: Any,
     lead: Any,
     short: Any,
     most: Any,
@@ -215,16 +214,14 @@ def _by_margins(
     undecided: Any,
 ) -> None:
     """One model with many, (B,) each: no branches and narrow numbers, so that the loop is one over vectors."""
-    lead_a, short_a, most_a, rival_a, alone_a = lead[n, a], short[n, a], most[n, a], rival[n, a], alone[n, a]
-    lead_b, short_b, most_b = lead[n, start_b:], short[n, start_b:], most[n, start_b:]
-    rival_b, alone_b = rival[n, start_b:], alone[n, start_b:]
-    for j in range(j0, len(hits)):
-        right = np.int16(lead_a + lead_b[j]) > 0
-        wrong = (np.int16(short_a + most_b[j]) < 0) | (np.int16(short_b[j] + most_a) < 0)
-        wrong |= (np.int16(short_a + short_b[j]) < 0) & (rival_a == rival_b[j])
+    lead_a, short_a, most_a, rival_a, alone_a = of_a
+    for j in range(len(lead)):
+        right = np.int16(lead_a + lead[j]) > 0
+        wrong = (np.int16(short_a + most[j]) < 0) | (np.int16(short[j] + most_a) < 0)
+        wrong |= (np.int16(short_a + short[j]) < 0) & (rival_a == rival[j])
         undecided[j] = not (right | wrong)
         hits[j] += np.int16(right)
-        converted[j] += np.int16(right & (alone_a != alone_b[j]))
+        converted[j] += np.int16(right & (alone_a != alone[j]))
 
 
 @kernel
@@ -244,12 +241,9 @@ def _set_ranks(classes: Any, n: int, a: int, ranks: Any, known: bool) -> None:
 
 
 @kernel
-def _by_views(n: int, a: int, b: int, view: Any, truth: Any, ranks: Any, rows: Any) -> int:
-    """One example of one pair; `ranks` holds 1 + the rank of each class in a's view.
-
-    With rows at hand, what a view lacks of the classes of the other is read from them.
-    """
-    classes, q, tail, right, _ = view
+def _by_views(n: int, a: int, b: int, view: Any, truth: Any, ranks: Any) -> int:
+    """One example of one pair; `ranks` holds 1 + the rank of each class in a's view."""
+    classes, q, tail, right = view
     offsets, right_classes = truth
     first, stop = offsets[n], offsets[n + 1]
     y, best = np.int64(-1), np.int64(-1)
@@ -268,36 +262,22 @@ def _by_views(n: int, a: int, b: int, view: Any, truth: Any, ranks: Any, rows: A
             seen |= 1 << (rank - 1)
         if _among(c, right_classes, first, stop):
             continue
-        if rank:
-            if _beats(value + np.int64(q[n, rank - 1, a]), c, best, y):
-                return _WRONG
-        elif _beats(value + tail_a, c, best, y):
-            if _beats(value + _value(rows, view, n, a, c), c, best, y):
-                return _WRONG
-            is_open |= rows is None
+        least = value + (np.int64(q[n, rank - 1, a]) if rank else np.int64(0))
+        if _beats(least, c, best, y):
+            return _WRONG
+        is_open |= rank == 0 and _beats(value + tail_a, c, best, y)
     for k in range(q.shape[1]):
         value, c = np.int64(q[n, k, a]), np.int64(classes[n, k, a])
         if value + tail_b < best:
             break
         if (seen >> k) & 1 or _among(c, right_classes, first, stop):
             continue
-        if _beats(value + tail_b, c, best, y):
-            if _beats(value + _value(rows, view, n, b, c), c, best, y):
-                return _WRONG
-            is_open |= rows is None
+        if _beats(value, c, best, y):
+            return _WRONG
+        is_open |= _beats(value + tail_b, c, best, y)
     if q.shape[1] < len(ranks) and tail_a + tail_b >= best:  # classes unknown: a tie may go to either
         return _OPEN
     return _OPEN if is_open else _RIGHT
-
-
-@kernel
-def _value(rows: Any, view: Any, n: int, m: int, c: Any) -> Any:
-    """q of one class of a model, as `views.fill_view` has it; without rows the least that it can be."""
-    if rows is None:
-        return np.int64(0)
-    codes, places, tables, table_of = rows
-    power = exp_of(codes[places[n, m], c], tables[table_of[m]])
-    return np.int64(np.uint32(np.rint(power / view[4][m, n] * ONE)))
 
 
 @kernel
@@ -307,70 +287,22 @@ def _beats(total: Any, c: Any, best: Any, y: Any) -> Any:
 
 
 @kernel
-def decide_by_values(
-    start: int,
-    stop: int,
-    start_a: int,
-    start_b: int,
-    rows: tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]],
-    alone: NDArray[np.uint8],
-    view: View,
-    truth: tuple[NDArray[np.int64], NDArray[np.int32]],
-    hits: NDArray[np.int64],
-    converted: NDArray[np.int64],
-    open_bits: NDArray[np.uint64],
-    needed: NDArray[np.uint8],
-    ranks: NDArray[np.uint8],
-) -> int:
-    """Decide what `count_tile` left open of the examples start:stop by single values; clear its bits.
-
-    Parameters
-    ----------
-    rows
-        Codes (R, C) of the rows that are needed; which of them is that of an example and model, (n, M);
-        tables of exponentials (T, K), and which of them is each model's.
-
-    Returns
-    -------
-    int
-        Decided.
-    """
-    decided = 0
-    for n in range(start, stop):  # rows of one example stay near the processor
-        for i in range(hits.shape[0]):
-            a, known = start_a + i, False
-            for w in range(open_bits.shape[2]):
-                word = open_bits[n, i, w]
-                if word and not known:
-                    known = True
-                    _set_ranks(view[0], n, a, ranks, True)
-                for j in range(w * WORD, min(w * WORD + WORD, hits.shape[1]) if word else 0):
-                    bit = np.uint64(1) << np.uint64(j % WORD)
-                    if not word & bit:
-                        continue
-                    b = start_b + j
-                    found = _by_views(n, a, b, view, truth, ranks, rows)
-                    if found == _OPEN:
-                        needed[n, a] = needed[n, b] = 1
-                        continue
-                    open_bits[n, i, w] ^= bit
-                    decided += 1
-                    hits[i, j] += found
-                    converted[i, j] += found & (alone[n, a] ^ alone[n, b])
-            if known:
-                _set_ranks(view[0], n, a, ranks, False)
-    return decided
-
-
-@kernel
 def fill_rows(codes: NDArray[Any], rows: NDArray[np.intp], table: Any, out: NDArray[np.uint32]) -> None:
     """Write q of some rows of one model, as `probabilities.fixed_point` does: (n, C) codes -> out (r, C)."""
+    powers = np.empty(codes.shape[1])
     for r in range(len(rows)):
         row, total = codes[rows[r]], 0.0
         for c in range(len(row)):  # in class order: the sum is part of the definition
-            total += exp_of(row[c], table)
-        for c in range(len(row)):
-            out[r, c] = np.uint32(np.rint(exp_of(row[c], table) / total * ONE))
+            powers[c] = exp_of(row[c], table)
+            total += powers[c]
+        _fixed_point(powers, total, out[r])
+
+
+@kernel
+def _fixed_point(powers: Any, total: float, q: Any) -> None:
+    """Apart, so that the loop is one over vectors."""
+    for c in range(len(q)):
+        q[c] = np.uint32(np.rint(powers[c] / total * ONE))
 
 
 @kernel

@@ -40,7 +40,6 @@ def fill_view(
     tail: NDArray[np.uint32],
     right_q: NDArray[np.uint32],
     p_truth: NDArray[np.float64],
-    total: NDArray[np.float64],
 ) -> None:
     """Fill what one model says of n examples; the outputs hold M models side by side.
 
@@ -64,11 +63,9 @@ def fill_view(
         q of the right classes of all examples end to end, R = offsets[n] - offsets[0].
     p_truth : (n, M) float64, output
         Probability of the right classes together.
-    total : (n,) float64, output
-        Sum of all exp(z / T) of this one model, with which any other q can be had.
     """
     with PARALLEL:
-        _fill_view(codes, table, offsets, classes, model, top_classes, top_q, tail, right_q, p_truth, total)
+        _fill_view(codes, table, offsets, classes, model, top_classes, top_q, tail, right_q, p_truth)
 
 
 @parallel_kernel
@@ -83,13 +80,12 @@ def _fill_view(
     tail: Any,
     right_q: Any,
     p_truth: Any,
-    totals: Any,
 ) -> None:
     n_rows, n_ranks = top_q.shape[0], top_q.shape[1]
     for stripe in prange((n_rows + _STRIPE - 1) // _STRIPE):
         powers, first = np.empty(n_ranks + 1), np.empty(n_ranks + 1, np.int64)
         for n in range(stripe * _STRIPE, min(n_rows, (stripe + 1) * _STRIPE)):
-            total = totals[n] = _largest(codes[n], table, powers, first)
+            total = _largest(codes[n], table, powers, first)
             for k in range(n_ranks):
                 top_classes[n, k, m] = first[k]
                 top_q[n, k, m] = np.uint32(np.rint(powers[k] / total * ONE))

@@ -1,12 +1,12 @@
 """How often every two-member ensemble of a zoo is right: exact, in one pass over the logits.
 
 Blocks of examples are turned into views, which decide nearly everything; the few pairs that they leave open
-are decided by single values, and hardly ever by full rows, of the same block while it is at hand.
+are decided by the full rows of the same block, while it is at hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -44,25 +44,22 @@ class Work:
 
     Attributes
     ----------
-    margins, views : int
-        Decided by margins of the right class, and by the first classes of both members.
-    values, rows : int
-        Decided by a few values of the members' rows, and by all of them.
+    margins, views, rows : int
+        Decided by margins of the right class, by the first classes of both members, and by full rows.
     """
 
     margins: int = 0
     views: int = 0
-    values: int = 0
     rows: int = 0
 
     @property
     def total(self) -> int:
         """Answers found."""
-        return self.margins + self.views + self.values + self.rows
+        return self.margins + self.views + self.rows
 
     @property
     def share_of_rows(self) -> float:
-        """Share that took full rows."""
+        """Share that views left open."""
         return self.rows / self.total if self.total else 0.0
 
 
@@ -120,22 +117,20 @@ def view_of(
     offsets: NDArray[np.int64],
     classes: NDArray[np.int32],
 ) -> kernel.View:
-    """Classes, q, tail, right and totals of a block; see `views.fill_view`."""
+    """Classes (n, K, M), q (n, K, M), tail (n, M) and right (R, M) of a block; see `views.fill_view`."""
     (n, n_classes), m = codes[0].shape, len(codes)
     ranks = n, view_kernel.ranks_of(n_classes), m
     top, q = np.empty(ranks, view_kernel.class_dtype(n_classes)), np.empty(ranks, np.uint32)
     tail, right = np.empty((n, m), np.uint32), np.empty((len(classes), m), np.uint32)
-    p_truth, totals = np.empty((n, m)), np.empty((m, n))  # the first is not needed here
+    p_truth = np.empty((n, m))  # not needed here
     for place, rows in enumerate(codes):
-        view_kernel.fill_view(
-            rows, tables[place], offsets, classes, place, top, q, tail, right, p_truth, totals[place]
-        )
-    return top, q, tail, right, totals
+        view_kernel.fill_view(rows, tables[place], offsets, classes, place, top, q, tail, right, p_truth)
+    return top, q, tail, right
 
 
 def _margins(block: _Block) -> Any:
     """Lead, short, most and rival: see `pair_ensembles.margins`."""
-    top, q, _, right, _ = block.view
+    top, q, _, right = block.view
     narrow = np.empty((3, *block.ones.shape), np.int16)
     margin = narrow[0], narrow[1], narrow[2], np.empty(block.ones.shape, top.dtype)
     kernel.margins(top, q, right, *block.truth, *margin)
@@ -204,16 +199,12 @@ class PairHits:
         block = _Block(view, truth, codes, tables, ones)
         with ThreadPoolExecutor(self._threads, thread_name_prefix="dissensus-pairs") as pool:
             viewed, needed = self._by_views(block, pool)
-            values = 0
-            if self._certify:
-                values, needed = self._by_values(block, needed, pool)
             self._by_rows(block, needed, pool)
         rows = sum(int(np.bitwise_count(tile.open_bits).sum()) for tile in self._tiles)
         total = ones.size * (len(codes) + 1) // 2
         self.work = Work(
-            self.work.margins + total - viewed - values - rows,
+            self.work.margins + total - viewed - rows,
             self.work.views + viewed,
-            self.work.values + values,
             self.work.rows + rows,
         )
 
@@ -224,40 +215,16 @@ class PairHits:
         def count(tile: _Tile) -> int:
             first, second = tile.hits.shape
             tile.open_bits = np.empty((len(needed), first, -(-second // kernel.WORD)), np.uint64)
-            viewed, _ = kernel.count_tile(
+            return kernel.count_tile(
                 tile.a, tile.b, self._certify, margin, block.ones, block.view, block.truth,
-                tile.hits, tile.converted, tile.open_bits, needed, self._ranks(),
+                tile.hits, tile.converted, tile.open_bits, needed, np.zeros(self._n_classes, np.uint8),
             )  # fmt: skip
-            return viewed
 
         return sum(pool.map(count, self._tiles)), needed
 
-    def _by_values(self, block: _Block, needed: Needed, pool: Executor) -> tuple[int, Needed]:
-        """Count what single values decide of what is open: how much, and what is needed still."""
-        decided, still = 0, np.zeros_like(needed)
-
-        def copy(m: int, rows: NDArray[np.intp], out: Codes) -> None:
-            np.take(block.codes[m], rows, axis=0, out=out, mode="clip")  # "raise" would buffer
-
-        for rows, codes, places in self._rows(needed, block.codes[0].dtype, copy, pool):
-
-            def decide(tile: _Tile, rows: slice = rows, at: Any = (codes, places)) -> int:
-                return kernel.decide_by_values(
-                    rows.start, rows.stop, tile.a, tile.b, (*at, block.tables.values, block.tables.of),
-                    block.ones, block.view, block.truth,
-                    tile.hits, tile.converted, tile.open_bits, still, self._ranks(),
-                )  # fmt: skip
-
-            decided += sum(pool.map(decide, self._tiles))
-        return decided, still
-
     def _by_rows(self, block: _Block, needed: Needed, pool: Executor) -> None:
         """Count what full rows decide: all that is open."""
-
-        def fill(m: int, rows: NDArray[np.intp], out: NDArray[np.uint32]) -> None:
-            kernel.fill_rows(block.codes[m], rows, block.tables[m], out)
-
-        for rows, q, places in self._rows(needed, np.dtype(np.uint32), fill, pool):
+        for rows, q, places in self._full_rows(block, needed, pool):
 
             def decide(tile: _Tile, rows: slice = rows, q: Any = q, places: Any = places) -> None:
                 counted = tile.open_bits, tile.hits, tile.converted
@@ -267,30 +234,27 @@ class PairHits:
 
             list(pool.map(decide, self._tiles))
 
-    def _ranks(self) -> NDArray[np.uint8]:
-        return np.zeros(self._n_classes, np.uint8)
-
-    def _rows(
-        self, needed: Needed, dtype: np.dtype[Any], fill: Callable[[int, Any, Any], None], pool: Executor
-    ) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.int64]]]:
-        """Some examples at a time: which, the rows that are needed of them, and their places."""
-        most = max(BUDGET_BYTES // 4 // (dtype.itemsize * self._n_classes), needed.shape[1])
+    def _full_rows(
+        self, block: _Block, needed: Needed, pool: Executor
+    ) -> Iterator[tuple[slice, NDArray[np.uint32], NDArray[np.int64]]]:
+        """Some examples at a time: which, the q of what is needed of them, and its places."""
+        most = max(BUDGET_BYTES // 4 // (4 * self._n_classes), needed.shape[1])
         places = np.empty(needed.shape, np.int64)
         start, sums = 0, np.concatenate([[0], np.cumsum(needed.sum(axis=1, dtype=np.int64))])
         while start < len(needed):
             stop = int(np.searchsorted(sums, sums[start] + most, "right")) - 1
             here = [np.flatnonzero(column) + start for column in needed[start:stop].T]
             ends = np.cumsum([len(rows) for rows in here])
-            out = np.empty((int(ends[-1]), self._n_classes), dtype)
+            q = np.empty((int(ends[-1]), self._n_classes), np.uint32)
 
-            def one(m: int, here: Any = here, ends: Any = ends, out: Any = out) -> None:
+            def fill(m: int, here: Any = here, ends: Any = ends, q: Any = q) -> None:
                 at = slice(ends[m] - len(here[m]), ends[m])
                 places[here[m], m] = np.arange(at.start, at.stop)
-                fill(m, here[m], out[at])
+                kernel.fill_rows(block.codes[m], here[m], block.tables[m], q[at])
 
-            list(pool.map(one, np.flatnonzero([len(rows) for rows in here])))
-            if len(out):
-                yield slice(start, stop), out, places
+            list(pool.map(fill, np.flatnonzero([len(rows) for rows in here])))
+            if len(q):
+                yield slice(start, stop), q, places
             start = stop
 
     def finish(self) -> dict[str, Counts]:
