@@ -128,7 +128,12 @@ def compare(zoo: Zoo, n: int) -> dict[str, float]:
     for name, counts in fast.finish().items():
         if not np.array_equal(counts, brute.finish()[name]):
             raise SystemExit(f"{name} from views differ from those of full rows")
-    p = np.array([softmax(rows.view(np.float16), table) for rows, table in zip(codes, map(tables.__getitem__, range(some)), strict=True)])
+    p = np.array(
+        [
+            softmax(rows.view(np.float16), table)
+            for rows, table in zip(codes, map(tables.__getitem__, range(some)), strict=True)
+        ]
+    )
     found = np.zeros((some, some), np.int64)
     numpy_s = timed(lambda: by_numpy(p, truth.classes, found))
     off = int(np.abs(np.triu(found, 1) - np.triu(fast.right, 1)).sum())

@@ -25,7 +25,7 @@ from .probabilities import ONE, exp_of
 
 WORD = 64  # second models of a word of open bits
 COARSE = 18  # low bits that margins go without: sums of two of them fit 16
-FAR = 2**13  # of a model whose rivals are not known: it leads by -FAR and is short by FAR, which decides nothing
+FAR = 2**13  # lead (negative) and shortness of a model whose rivals are not known: they decide nothing
 FLUSH = 2**13  # examples whose counts are sure to fit 16 bits
 _WRONG, _RIGHT, _OPEN = 0, 1, 2
 
@@ -213,7 +213,7 @@ def _by_margins(
     converted: Any,
     undecided: Any,
 ) -> None:
-    """One model with many, (B,) each: no branches and narrow numbers, so that the loop is one over vectors."""
+    """One model with many, (B,) each: no branches, narrow numbers, so that the loop is one over vectors."""
     lead_a, short_a, most_a, rival_a, alone_a = of_a
     for j in range(len(lead)):
         right = np.int16(lead_a + lead[j]) > 0

@@ -86,7 +86,8 @@ class Tables:
 
     def __getitem__(self, model: int) -> probabilities.Table:
         """Table of a model."""
-        return self.values[self.of[model]]
+        table: probabilities.Table = self.values[self.of[model]]
+        return table
 
 
 @dataclass
