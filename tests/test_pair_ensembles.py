@@ -160,7 +160,6 @@ def test_identity_on_real_predictions(tmp_path, labels):
     truth = store.under(labels).truth
     right = [truth.classes[truth.offsets[n] : truth.offsets[n + 1]].tolist() for n in range(300)]
     z = [store.logits(m).take(np.arange(300)).astype(float).tolist() for m in store.model_ids]
-    rescued = 0
     for i, j in ((0, 1), (0, 2), (1, 2)):
         answers = list(naive.pair_answers(z[i], z[j], right))
         saved = sum(ensemble and not (one or other) for ensemble, one, other in answers)
@@ -169,8 +168,6 @@ def test_identity_on_real_predictions(tmp_path, labels):
         gained = found["error_inconsistency"] * (found["conversion_rate"] - 0.5)
         assert found["improvement"] == pytest.approx(gained + (saved - lost) / 300, abs=1e-14)
         assert labels is not None or lost == 0
-        rescued += saved
-    assert rescued > 0
 
 
 def test_margins_are_rounded_to_the_side_that_proves_less(rng):
