@@ -147,7 +147,7 @@ def show(report: dict[str, Any]) -> None:
     for name, seconds in report["times_s"].items():
         print(f"{name:10}" + "".join(f"{condition:>8}{s:10.2f} s" for condition, s in seconds.items()))
         print(f"{'':10}{report['results'][name]}")
-    print(f"peak memory {report['peak_bytes'] / 1e9:.2f} GB")
+    print(f"peak memory {report['peak_bytes'] / 1e9:.2f} GB, pages of the mapped store among them")
 
 
 if __name__ == "__main__":
