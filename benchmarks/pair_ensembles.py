@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.kernels.probabilities import Table, codes_of, exponentials
-from dissensus.pairs.pair_hits import PairHits, view_of
+from dissensus.kernels.probabilities import Table, codes_of
+from dissensus.pairs.pair_hits import PairHits, Tables, view_of
 from dissensus.store.truth import Truth
 from machine import machine_name, versions, write_result
 from measuring import timed
@@ -92,7 +92,7 @@ class Zoo:
 
     def __init__(self, n_models: int, n_classes: int) -> None:
         self.n_models, self.n_classes = n_models, n_classes
-        self.tables = [exponentials(np.dtype(np.uint16), 1.0 + m % 7 / 10) for m in range(n_models)]
+        self.tables = Tables.at(np.dtype(np.uint16), [1.0 + m % 7 / 10 for m in range(n_models)])
 
     def block(self, number: int, n: int) -> tuple[Truth, list[NDArray[Any]], NDArray[np.bool_]]:
         """Truth, stored rows (float16, maximum 0) of every model, what each alone gets right."""
@@ -117,7 +117,7 @@ def compare(zoo: Zoo, n: int) -> dict[str, float]:
     """Seconds an answer by full rows, ours and numpy's, on a few models; ends the run where counts differ."""
     some = min(zoo.n_models, 24)
     truth, codes, alone = zoo.block(-1 % 2**31, n)
-    codes, alone, tables = codes[:some], alone[:some], zoo.tables[:some]
+    codes, alone, tables = codes[:some], alone[:some], zoo.tables
     right = truth.offsets, truth.classes
     view = view_of(codes, tables, *right)
     fast, brute = (PairHits(some, zoo.n_classes, certify=certify) for certify in (True, False))
@@ -128,7 +128,12 @@ def compare(zoo: Zoo, n: int) -> dict[str, float]:
     for name, counts in fast.finish().items():
         if not np.array_equal(counts, brute.finish()[name]):
             raise SystemExit(f"{name} from views differ from those of full rows")
-    p = np.array([softmax(rows.view(np.float16), table) for rows, table in zip(codes, tables, strict=True)])
+    p = np.array(
+        [
+            softmax(rows.view(np.float16), table)
+            for rows, table in zip(codes, map(tables.__getitem__, range(some)), strict=True)
+        ]
+    )
     found = np.zeros((some, some), np.int64)
     numpy_s = timed(lambda: by_numpy(p, truth.classes, found))
     off = int(np.abs(np.triu(found, 1) - np.triu(fast.right, 1)).sum())

@@ -170,6 +170,18 @@ def test_the_benchmark_of_greedy_selection_runs_small(tmp_path):
     assert len(report["targets"]) == 4
 
 
+def test_the_benchmark_of_a_full_store_runs_small(tmp_path):
+    sizes = ["--models", "4", "--examples", "600", "--classes", "10", "--steps", "3"]
+    command = [sys.executable, BENCHMARKS / "full_store.py", *sizes, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-full-store.json")).read_text())
+    assert report["equal_results"]
+    assert list(report["times_s"]) == ["greedy", "pairs", "duo"]
+    assert all(set(times) == {"cold", "warm"} for times in report["times_s"].values())
+    assert report["results"]["pairs"]["pair_accuracy"] > 0.5
+
+
 def test_the_benchmark_of_pair_ensembles_runs_small(tmp_path):
     sizes = ["--models", "30", "--examples", "600", "--classes", "40", "--compared", "30"]
     command = [sys.executable, BENCHMARKS / "pair_ensembles.py", *sizes, "--out", tmp_path]

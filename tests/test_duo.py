@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 
 import dissensus as ds
 import naive
+from dissensus.ensemble import all_duos
 from dissensus.ensemble.calibration import CalibrationWarning, temperatures
 from dissensus.ensemble.pool import DUO, MEAN, best_pool
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
@@ -191,3 +192,86 @@ def test_command(both):
         "Caution: fitted and reported on shared"
         in CliRunner().invoke(cli, ["duo", str(both.path), "m00", "m01", *same]).stdout
     )
+
+
+def rows_by_pair(found):
+    return {(row["model_a"], row["model_b"]): row for row in found.table.to_pylist()}
+
+
+@pytest.mark.parametrize("name", [None, "sets"])
+def test_all_pairs_are_the_duos_of_each(both, name):
+    found = ds.duos(both, ["m03", "m01", "m00"], labels=name)
+    rows = rows_by_pair(found)
+    assert sorted(rows) == [("m00", "m01"), ("m00", "m03"), ("m01", "m03")]
+    fit = found.table["fit_nll"].to_pylist()
+    assert fit == sorted(fit)
+    for (a, b), row in rows.items():
+        one = ds.duo(both, a, b, labels=name)
+        assert [row["weight_a"], row["weight_b"]] == list(one.weights.values())
+        assert [row["temperature_a"], row["temperature_b"]] == list(one.temperatures.values())
+        duo_row = one.table.to_pylist()[-1]
+        assert {k: row[k] for k in duo_row if k != "model"} == {
+            k: v for k, v in duo_row.items() if k != "model"
+        }
+        assert row["better"] == one.intervals["nll"].versus
+        for metric in ("accuracy", "nll"):
+            assert row[f"{metric}_gain"] == pytest.approx(one.intervals[metric].gain, abs=1e-12)
+        assert one.splits == found.splits
+    assert found.labels == (name or both.truth.name)
+
+
+def test_tiles_and_threads_change_no_duo(both, monkeypatch):
+    expected = ds.duos(both).table
+    monkeypatch.setattr(pools, "SMALL", 0)
+    assert ds.duos(both).table == expected
+    monkeypatch.setattr(all_duos, "available_bytes", lambda: 4 * 240 * 6 * 2)
+    assert ds.duos(both).table == expected
+    some = ds.duos(both, ["m02", "m00"])
+    assert some.models == ["m00", "m02"]
+    assert rows_by_pair(some)["m00", "m02"] == rows_by_pair(ds.duos(both))["m00", "m02"]
+
+
+def test_pairs_without_best_temperatures_are_told_of_once(tmp_path):
+    labels = np.arange(60) % 3
+    store = make_store(tmp_path, [np.eye(3)[labels] * k for k in (3, 1, 2)], labels)
+    with pytest.warns(CalibrationWarning) as told:
+        found = ds.duos(store)
+    assert str(told[-1].message).startswith("3 pairs have no best temperatures together on these 30 examples")
+    assert sum("pairs" in str(one.message) for one in told) == 1
+    assert found.table["temperature_a"].to_pylist() == [2, 2, 2]
+
+
+def test_refusals_of_all_pairs(both, monkeypatch):
+    both.add("hard", predictions=both.labels)
+    assert "hard" not in ds.duos(both).models
+    with pytest.raises(LabelsOnly, match="hard have hard labels only"):
+        ds.duos(both, ["m00", "hard"])
+    with pytest.raises(ArgumentError, match="duos are of two models at least; got m00 with logits or prob"):
+        ds.duos(both, ["m00", "m00"])
+    with pytest.raises(ArgumentError, match=r"models must be a list of model ids, got 'm00'; pass \['m00'"):
+        ds.duos(both, "m00")
+    with pytest.raises(UnknownName, match="m0"):
+        ds.duos(both, ["m00", "m0"])
+    monkeypatch.setattr(all_duos, "available_bytes", lambda: 1000)
+    with pytest.raises(
+        ArgumentError, match=r"^a duo of 240 examples needs 0\.0 GB, .* choose smaller splits"
+    ):
+        ds.duos(both)
+
+
+def test_command_of_all_pairs(both):
+    path = str(both.path)
+    expected = ds.duos(both).table
+    record = json.loads(CliRunner().invoke(cli, ["duo", path, "--all", "--format", "json"]).stdout)
+    assert [row["fit_nll"] for row in record["pairs"]] == expected["fit_nll"].to_pylist()
+    assert record["splits"]["report"]["n_examples"] == 120
+    shown = CliRunner().invoke(cli, ["duo", path, "--all", "--top", "2"]).stdout
+    assert shown.startswith("2 of 6 pairs of 4 models, weighed; fitted on split 'fit' (120 examples)")
+    same = ["--select", "all", "--report", "all", "--allow-same-split"]
+    some = CliRunner().invoke(cli, ["duo", path, "m00", "m01", "m02", *same]).stdout
+    assert "3 pairs of 3 models" in some
+    assert "Caution: fitted and reported on shared" in some
+    for asked in ([], ["m00"], ["m00", "--all"], ["m00", "m01", "--top", "1"]):
+        refused = CliRunner().invoke(cli, ["duo", path, *asked])
+        assert refused.exit_code == 2
+        assert "Error: " in refused.output

@@ -140,6 +140,80 @@ def test_identity_of_improvement_and_conversion(real_like):
     assert (pairs["pair_accuracy"] >= pairs.counts.n11 / pairs.counts.n).all()
 
 
+@pytest.mark.parametrize("labels", [None, "sets"])
+def test_identity_on_real_predictions(tmp_path, labels):
+    """Digits, three classifiers; with sets and with ties, what both knew and together lose is taken off."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.naive_bayes import GaussianNB
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, y = load_digits(return_X_y=True)
+    x, train, held = x / 16, slice(0, 300), slice(300, 600)
+    models = LogisticRegression(C=0.1), GaussianNB(var_smoothing=1e-3), KNeighborsClassifier(4)
+    p = [model.fit(x[train], y[train]).predict_proba(x[held]) for model in models]  # neighbours: many ties
+    store = make_store(tmp_path, [np.log(np.maximum(one, 1e-4)) for one in p], y[held])
+    store.add_labels(
+        "sets", [[int(c), (int(c) + 5) % 10] if n % 3 else [int(c)] for n, c in enumerate(y[held])]
+    )
+    pairs = ds.pairwise(store, [*NAMES, "error_inconsistency", "double_fault"], labels=labels)
+    truth = store.under(labels).truth
+    right = [truth.classes[truth.offsets[n] : truth.offsets[n + 1]].tolist() for n in range(300)]
+    z = [store.logits(m).take(np.arange(300)).astype(float).tolist() for m in store.model_ids]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        answers = list(naive.pair_answers(z[i], z[j], right))
+        saved = sum(ensemble and not (one or other) for ensemble, one, other in answers)
+        lost = sum(one and other and not ensemble for ensemble, one, other in answers)
+        found = {name: float(pairs[name][i, j]) for name in pairs.measures}
+        gained = found["error_inconsistency"] * (found["conversion_rate"] - 0.5)
+        assert found["improvement"] == pytest.approx(gained + (saved - lost) / 300, abs=1e-14)
+        assert labels is not None or lost == 0
+
+
+def test_margins_are_rounded_to_the_side_that_proves_less(rng):
+    """Whatever 16 bits decide, the exact margins decide alike; ties and all right are left open."""
+    from dissensus.kernels import pair_ensembles as kernel
+
+    n, m, c = 40, 12, 9
+    q = rng.integers(0, 2**31, (n, 8, m)).astype(np.uint32)
+    q[: n // 2] >>= rng.integers(0, 31, (n // 2, 8, m)).astype(np.uint32)
+    q = np.sort(q, axis=1)[:, ::-1].copy()
+    q[5] = 2**31
+    classes = np.argsort(rng.random((n, c, m)), axis=1)[:, :8].astype(np.uint16)
+    labels = rng.integers(0, c, n).astype(np.int32)
+    offsets = np.arange(n + 1)
+    right = rng.integers(0, 2**31, (n, m)).astype(np.uint32)
+    narrow, rival = np.empty((3, n, m), np.int16), np.empty((n, m), np.uint16)
+    kernel.margins(classes, q, right, offsets, labels, *narrow, rival)
+    for i in range(n):
+        for a in range(m):
+            place = next(k for k in range(8) if classes[i, k, a] != labels[i])
+            lead = int(right[i, a]) - int(q[i, place, a])
+            low, high, most = (int(x) << 18 for x in narrow[:, i, a])
+            assert low <= lead <= high < lead + 2**18
+            assert 0 <= most - int(right[i, a]) < 2**18
+            assert rival[i, a] == classes[i, place, a]
+    everything = np.arange(n + 1) * c, np.tile(np.arange(c, dtype=np.int32), n)
+    kernel.margins(classes, q, np.repeat(right, c, axis=0), *everything, *narrow, rival)
+    assert (narrow[0] == -kernel.FAR).all()
+    assert (narrow[1] == kernel.FAR).all()
+
+
+def test_counts_of_many_examples_do_not_overflow():
+    from dissensus.kernels import pair_ensembles as kernel
+
+    assert kernel.FLUSH < 2**15
+    codes = [np.tile(np.float16([0, -8]), (40_000, 1)).view(np.uint16)] * 3
+    tables = ours.Tables.at(np.dtype(np.uint16), [1.0, 2.0, 1.0])
+    assert tables.values.shape[0] == 2
+    offsets, classes = np.arange(40_001), np.zeros(40_000, np.int32)
+    hits = ours.PairHits(3, 2)
+    view = ours.view_of(codes, tables, offsets, classes)
+    hits.add(view, (offsets, classes), codes, tables, np.ones((3, 40_000), bool))
+    assert (hits.finish()["pair_right"] == 40_000).all()
+    assert not hits.converted.any()
+
+
 def test_both_right_may_be_lost_to_a_third_class_with_sets(tmp_path):
     """Of two right classes each has a member of its own; what both put second wins, and is wrong."""
     z = np.log([[0.5, 0.1, 0.4]]), np.log([[0.1, 0.5, 0.4]])

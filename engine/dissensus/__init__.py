@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .demo import run_demo as run_demo
     from .ensemble import Duo as Duo
+    from .ensemble import Duos as Duos
     from .ensemble import Ensemble as Ensemble
     from .ensemble import calibrate as calibrate
     from .ensemble import duo as duo
+    from .ensemble import duos as duos
     from .ensemble import greedy as greedy
     from .errors import DissensusError as DissensusError
     from .explain.churn import Churn as Churn
@@ -52,6 +54,7 @@ _HOME = {
     "Churn": "explain.churn",
     "DissensusError": "errors",
     "Duo": "ensemble",
+    "Duos": "ensemble",
     "Ensemble": "ensemble",
     "Histogram": "pairs",
     "ImportReport": "ingest",
@@ -66,6 +69,7 @@ _HOME = {
     "create": "store.create",
     "create_from": "ingest",
     "duo": "ensemble",
+    "duos": "ensemble",
     "greedy": "ensemble",
     "heatmap": "plots",
     "histogram": "pairs",

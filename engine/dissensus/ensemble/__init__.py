@@ -1,5 +1,6 @@
 """Ensembles: calibration, exact greedy selection, honest evaluation. Knows no scheduler."""
 
+from .all_duos import Duos, duos
 from .calibrated import Calibration, calibrate
 from .mixture import Certificate
 from .pool import Duo, duo
@@ -12,10 +13,12 @@ __all__ = [
     "Certificate",
     "Costs",
     "Duo",
+    "Duos",
     "Ensemble",
     "Interval",
     "Search",
     "calibrate",
     "duo",
+    "duos",
     "greedy",
 ]

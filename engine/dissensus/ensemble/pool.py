@@ -10,7 +10,7 @@ weight would be a convex problem, for temperatures fixed before.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ Coefficients = tuple[float, float]
 ROWS = 2048  # examples whose probabilities are held at a time
 MAX_STEPS = 60
 TOLERANCE = 1e-12  # share of the NLL that Newton's step could still gain
+MEAN_OF_LOGITS = (0.5, 0.5)  # where there are no best coefficients
 MEAN, DUO = "mean of probabilities", "weighted duo"
 
 
@@ -156,16 +157,21 @@ def duo(
 
 def _two(store: Store, model_a: str, model_b: str) -> list[str]:
     """Ids of two different models that have scores."""
-    models = [store.model(model_a), store.model(model_b)]
-    names = [model.model_id for model in models]
+    names = [store.model(m).model_id for m in (model_a, model_b)]
     if names[0] == names[1]:
         raise ArgumentError(f"a duo is of two different models; got {names[0]!r} twice")
+    return with_scores(store, names)
+
+
+def with_scores(store: Store, names: Sequence[str]) -> list[str]:
+    """Ids of models, all of which have logits or probabilities."""
+    models = [store.model(m) for m in names]
     hard = [model.model_id for model in models if model.kind == "labels"]
     if hard:
         raise LabelsOnly(
             f"{' and '.join(hard)} have hard labels only; a duo needs logits or probabilities of both members"
         )
-    return names
+    return [model.model_id for model in models]
 
 
 @again
@@ -174,8 +180,8 @@ def _fitted(
 ) -> tuple[dict[str, float], Coefficients, dict[str, Values], dict[str, Values]]:
     """Temperatures of each alone, coefficients of the pool, and values of each example on both splits."""
     alone = temperatures(store, names, fit)
-    sides = [(_codes(store, names, rows), store.truth.take(rows)) for rows in (fit, held)]
-    coefficients = best_pool(*sides[0], (0.5 / alone[names[0]], 0.5 / alone[names[1]]))
+    sides = [(codes_on(store, names, rows), store.truth.take(rows)) for rows in (fit, held)]
+    coefficients = best_duo(*sides[0], (alone[names[0]], alone[names[1]]))
     if coefficients is None:
         warnings.warn(
             f"models {names[0]!r} and {names[1]!r} have no best temperatures together on these {len(fit)} "
@@ -183,15 +189,25 @@ def _fitted(
             CalibrationWarning,
             stacklevel=4,
         )
-        coefficients = (0.5, 0.5)
-    elif min(coefficients) < 0:  # then the best that are not lie where one is 0 and the other is best alone
-        edges = (1 / alone[names[0]], 0.0), (0.0, 1 / alone[names[1]])
-        coefficients = min(edges, key=lambda b: _slopes(*sides[0], np.array(b))[0])
+        coefficients = MEAN_OF_LOGITS
     on_fit, on_report = (_values(names, *side, alone, coefficients) for side in sides)
     return alone, coefficients, on_fit, on_report
 
 
-def _codes(store: Store, names: list[str], rows: Rows) -> list[kernel.Codes]:
+def best_duo(codes: list[kernel.Codes], truth: Truth, alone: Coefficients) -> Coefficients | None:
+    """Coefficients of least NLL that are not negative, from each member's best temperature alone.
+
+    None as for `best_pool`.
+    """
+    found = best_pool(codes, truth, (0.5 / alone[0], 0.5 / alone[1]))
+    if found is None or min(found) >= 0:
+        return found
+    edges = (1 / alone[0], 0.0), (0.0, 1 / alone[1])  # one is 0 then, and the other is best alone
+    return min(edges, key=lambda b: _slopes(codes, truth, np.array(b))[0])
+
+
+def codes_on(store: Store, names: list[str], rows: Rows) -> list[kernel.Codes]:
+    """Rows of each model, as kernels take them."""
     return [kernel.codes_of(store.logits(m).take(rows)) for m in names]
 
 
@@ -247,12 +263,13 @@ def _values(
         names[1]: (0.0, 1 / alone[names[1]]),
         DUO: coefficients,
     }
-    found = {name: _of_pool(codes, truth, b) for name, b in pooled.items()}
+    found = {name: of_pool(codes, truth, b) for name, b in pooled.items()}
     mean = _of_mean(codes, truth, [alone[m] for m in names])
     return {names[0]: found[names[0]], names[1]: found[names[1]], MEAN: mean, DUO: found[DUO]}
 
 
-def _of_pool(codes: list[kernel.Codes], truth: Truth, b: Coefficients) -> Values:
+def of_pool(codes: list[kernel.Codes], truth: Truth, b: Coefficients) -> Values:
+    """Right or wrong and log-likelihood of each example under one pool."""
     nll = pools.pool_moments(codes[0], codes[1], b, truth.offsets, truth.classes)[:, 0]
     right = truth.correct(pools.pool_top1(codes[0], codes[1], b))
     return {"accuracy": right.astype(np.float64), "nll": -nll}

@@ -1,10 +1,11 @@
 """Right answers of all two-member ensembles: q summed over both members, the lowest class of the largest sum.
 
-For one example and one pair three things are tried in turn, each a proof in exact integers:
+For one example and one pair three things are tried in turn, each a proof in integers:
 
 1. Margins, all models side by side: the right class leads every other by `lead` at least, and its strongest
    rival by `short` at most. Leads that add up to more than 0 are right for sure; where the right class cannot
-   reach a rival, the ensemble is wrong for sure.
+   reach a rival, the ensemble is wrong for sure. They are rounded to 16 bits, each to the side that proves
+   less: 32 models at a time, and one answer in two thousand is left to the views by it.
 2. Views: sums of the classes that both members know exactly, bounds for those that one knows.
 3. What is still open is a bit for the caller, who decides it by full rows with `decide_open`.
 
@@ -22,9 +23,13 @@ from numpy.typing import NDArray
 from .jit import kernel
 from .probabilities import ONE, exp_of
 
-WORD = 64  # examples of a word of open bits
-NEVER = -(2**40)  # lead of a model whose rivals are not known: no other lead makes up for it
+WORD = 64  # second models of a word of open bits
+COARSE = 18  # low bits that margins go without: sums of two of them fit 16
+FAR = 2**13  # lead (negative) and shortness of a model whose rivals are not known: they decide nothing
+FLUSH = 2**13  # examples whose counts are sure to fit 16 bits
 _WRONG, _RIGHT, _OPEN = 0, 1, 2
+
+View = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
 
 
 @kernel
@@ -34,10 +39,10 @@ def margins(
     right_q: NDArray[np.uint32],
     offsets: NDArray[np.int64],
     classes: NDArray[np.int32],
-    lead: NDArray[np.int64],
-    short: NDArray[np.int64],
-    most: NDArray[np.int64],
-    rival: NDArray[np.int64],
+    lead: NDArray[np.int16],
+    short: NDArray[np.int16],
+    most: NDArray[np.int16],
+    rival: NDArray[Any],
 ) -> None:
     """Compare the right classes of every model with the first class of its view that is not right.
 
@@ -45,14 +50,15 @@ def margins(
     ----------
     top_classes, top_q, right_q, offsets, classes
         Views as `views.fill_view` makes them; ``offsets[0]`` may be any place.
-    lead : (n, M) int64, output
-        q of one right class, the same for all models of an example, minus that of the rival.
-    short : (n, M) int64, output
-        Largest q of a right class minus that of the rival.
-    most : (n, M) int64, output
-        Largest q of a right class.
-    rival : (n, M) int64, output
-        The rival's class; -1 where all classes of the view are right.
+    lead : (n, M) int16, output
+        q of one right class, the same for all models of an example, minus that of the rival, in units of
+        2**18 rounded down; -`FAR` where all classes of the view are right.
+    short : (n, M) int16, output
+        Largest q of a right class minus that of the rival, rounded up; `FAR` where there is none.
+    most : (n, M) int16, output
+        Largest q of a right class, rounded up.
+    rival : (n, M) uint16 or uint32, output
+        The rival's class; 0 where there is none.
     """
     for n in range(lead.shape[0]):
         first, stop = offsets[n], offsets[n + 1]
@@ -61,13 +67,19 @@ def margins(
             top = np.int64(0)
             for k in range(first - offsets[0], stop - offsets[0]):
                 top = max(top, np.int64(right_q[k, m]))
-            other, value = np.int64(-1), np.int64(0)
+            lead[n, m], short[n, m], most[n, m], rival[n, m] = -FAR, FAR, _up(top), 0
             for k in range(top_q.shape[1]):
                 if not _among(top_classes[n, k, m], classes, first, stop):
-                    other, value = np.int64(top_classes[n, k, m]), np.int64(top_q[n, k, m])
+                    value = np.int64(top_q[n, k, m])
+                    lead[n, m] = (np.int64(right_q[chosen, m]) - value) >> COARSE
+                    short[n, m], rival[n, m] = _up(top - value), top_classes[n, k, m]
                     break
-            most[n, m], rival[n, m], short[n, m] = top, other, top - value
-            lead[n, m] = np.int64(right_q[chosen, m]) - value if other >= 0 else NEVER
+
+
+@kernel
+def _up(x: Any) -> Any:
+    """In units of 2**18, rounded up."""
+    return -(-x >> COARSE)
 
 
 @kernel
@@ -97,16 +109,16 @@ def count_tile(
     start_a: int,
     start_b: int,
     certify: bool,
-    margin: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    margin: tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16], NDArray[Any]],
     alone: NDArray[np.uint8],
-    view: tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]],
+    view: View,
     truth: tuple[NDArray[np.int64], NDArray[np.int32]],
     hits: NDArray[np.int64],
     converted: NDArray[np.int64],
     open_bits: NDArray[np.uint64],
     needed: NDArray[np.uint8],
     ranks: NDArray[np.uint8],
-) -> tuple[int, int]:
+) -> int:
     """Count right answers of the pairs a <= b of A first and B second models.
 
     Parameters
@@ -125,8 +137,8 @@ def count_tile(
         Offsets and classes of the right ones.
     hits, converted : (A, B) int64, added to
         Examples the pair gets right, and those of them that exactly one of the two alone gets right.
-    open_bits : (W, A, B) uint64, output
-        Bit n % 64 of word n // 64 is set where example n is undecided.
+    open_bits : (n, A, W) uint64, output
+        Bit b % 64 of word b // 64 is set where an example of a pair is undecided.
     needed : (n, M) uint8, set to 1
         Where rows are needed to decide.
     ranks : (C,) uint8
@@ -134,81 +146,98 @@ def count_tile(
 
     Returns
     -------
-    int, int
-        Decided by views, and left open.
+    int
+        Decided by views.
     """
     lead, short, most, rival = margin
-    classes, q = view[0], view[1]
-    n_viewed = n_open = 0
-    stop_b = start_b + hits.shape[1]
-    undecided = np.ones(-(-hits.shape[1] // 8) * 8, np.uint8)
-    undecided[hits.shape[1] :] = 0
-    eights, is_right = undecided.view(np.uint64), np.empty(hits.shape[1], np.uint8)
+    n_viewed = 0
+    n_second = hits.shape[1]
+    undecided = np.zeros(-(-n_second // 8) * 8, np.uint8)
+    eights = undecided.view(np.uint64)
+    few_hits, few_converted = np.zeros(hits.shape, np.int16), np.zeros(hits.shape, np.int16)
     open_bits[:] = 0
     for n in range(lead.shape[0]):
-        bit = np.uint64(1) << np.uint64(n % WORD)
         for i in range(hits.shape[0]):
             a = start_a + i
-            b0 = max(start_b, a)
-            if b0 >= stop_b:
-                continue
-            j0 = b0 - start_b
+            j0 = max(0, a - start_b)
+            undecided[:j0], undecided[j0:n_second] = 0, 1
             if certify:
-                others = slice(b0, stop_b)
-                undecided[:j0] = 0
+                others = slice(start_b + j0, start_b + n_second)
                 _by_margins(
-                    (lead[n, a], short[n, a], most[n, a], rival[n, a]),
+                    (lead[n, a], short[n, a], most[n, a], rival[n, a], alone[n, a]),
                     lead[n, others],
                     short[n, others],
                     most[n, others],
                     rival[n, others],
-                    is_right[j0:],
+                    alone[n, others],
+                    few_hits[i, j0:],
+                    few_converted[i, j0:],
                     undecided[j0:],
                 )
-                _add_right(is_right[j0:], alone[n, a], alone[n, others], hits[i, j0:], converted[i, j0:])
-                for k in range(q.shape[1]):
-                    ranks[classes[n, k, a]] = k + 1
-            for eight in range(j0 // 8, len(eights)):
+            known = False
+            for eight in range(len(eights)):
                 if eights[eight] == 0:  # most are
                     continue
-                for j in range(max(j0, 8 * eight), min(8 * eight + 8, hits.shape[1])):
+                if not known:
+                    known = True
+                    _set_ranks(view[0], n, a, ranks, True)
+                for j in range(8 * eight, min(8 * eight + 8, n_second)):
                     if undecided[j] == 0:
                         continue
                     b = start_b + j
                     found = _by_views(n, a, b, view, truth, ranks) if certify else _OPEN
                     if found == _OPEN:
-                        open_bits[n // WORD, i, j] |= bit
+                        open_bits[n, i, j // WORD] |= np.uint64(1) << np.uint64(j % WORD)
                         needed[n, a] = needed[n, b] = 1
-                        n_open += 1
                     else:
                         n_viewed += 1
                         hits[i, j] += found
                         converted[i, j] += found & (alone[n, a] ^ alone[n, b])
-            if certify:
-                for k in range(q.shape[1]):
-                    ranks[classes[n, k, a]] = 0
-    return n_viewed, n_open
+            if known:
+                _set_ranks(view[0], n, a, ranks, False)
+        if (n + 1) % FLUSH == 0 or n + 1 == lead.shape[0]:
+            _flush(few_hits, hits)
+            _flush(few_converted, converted)
+    return n_viewed
 
 
 @kernel
 def _by_margins(
-    of_a: Any, lead: Any, short: Any, most: Any, rival: Any, is_right: Any, undecided: Any
+    of_a: Any,
+    lead: Any,
+    short: Any,
+    most: Any,
+    rival: Any,
+    alone: Any,
+    hits: Any,
+    converted: Any,
+    undecided: Any,
 ) -> None:
-    """One model with many, (B,) each: no branches and few arrays, so that the loop is one over vectors."""
-    lead_a, short_a, most_a, rival_a = of_a
+    """One model with many, (B,) each: no branches, narrow numbers, so that the loop is one over vectors."""
+    lead_a, short_a, most_a, rival_a, alone_a = of_a
     for j in range(len(lead)):
-        right = lead_a + lead[j] > 0
-        wrong = (short_a + most[j] < 0) | (short[j] + most_a < 0)
-        wrong |= (short_a + short[j] < 0) & (rival_a == rival[j])
-        is_right[j] = right
+        right = np.int16(lead_a + lead[j]) > 0
+        wrong = (np.int16(short_a + most[j]) < 0) | (np.int16(short[j] + most_a) < 0)
+        wrong |= (np.int16(short_a + short[j]) < 0) & (rival_a == rival[j])
         undecided[j] = not (right | wrong)
+        hits[j] += np.int16(right)
+        converted[j] += np.int16(right & (alone_a != alone[j]))
 
 
 @kernel
-def _add_right(is_right: Any, alone_a: Any, alone: Any, hits: Any, converted: Any) -> None:
-    for j in range(len(hits)):
-        hits[j] += np.int64(is_right[j])
-        converted[j] += np.int64(is_right[j] & (alone[j] ^ alone_a))
+def _flush(few: Any, counts: Any) -> None:
+    """Add counts of 16 bits to those of 64, and begin anew."""
+    for i in range(few.shape[0]):
+        for j in range(few.shape[1]):
+            counts[i, j] += np.int64(few[i, j])
+            few[i, j] = 0
+
+
+@kernel
+def _set_ranks(classes: Any, n: int, a: int, ranks: Any, known: bool) -> None:
+    """Write 1 + the rank of each class in a's view, or zeros again."""
+    for k in range(classes.shape[1]):
+        ranks[classes[n, k, a]] = k + 1 if known else 0
 
 
 @kernel
@@ -260,12 +289,20 @@ def _beats(total: Any, c: Any, best: Any, y: Any) -> Any:
 @kernel
 def fill_rows(codes: NDArray[Any], rows: NDArray[np.intp], table: Any, out: NDArray[np.uint32]) -> None:
     """Write q of some rows of one model, as `probabilities.fixed_point` does: (n, C) codes -> out (r, C)."""
+    powers = np.empty(codes.shape[1])
     for r in range(len(rows)):
         row, total = codes[rows[r]], 0.0
         for c in range(len(row)):  # in class order: the sum is part of the definition
-            total += exp_of(row[c], table)
-        for c in range(len(row)):
-            out[r, c] = np.uint32(np.rint(exp_of(row[c], table) / total * ONE))
+            powers[c] = exp_of(row[c], table)
+            total += powers[c]
+        _fixed_point(powers, total, out[r])
+
+
+@kernel
+def _fixed_point(powers: Any, total: float, q: Any) -> None:
+    """Apart, so that the loop is one over vectors."""
+    for c in range(len(q)):
+        q[c] = np.uint32(np.rint(powers[c] / total * ONE))
 
 
 @kernel
@@ -282,7 +319,7 @@ def decide_open(
     hits: NDArray[np.int64],
     converted: NDArray[np.int64],
 ) -> None:
-    """Decide what `count_tile` left open of the examples start:stop by full rows.
+    """Decide what is still open of the examples start:stop by full rows.
 
     Parameters
     ----------
@@ -293,10 +330,12 @@ def decide_open(
     """
     offsets, right_classes = truth
     for n in range(start, stop):  # rows of one example stay near the processor
-        word, bit = open_bits[n // WORD], np.uint64(n % WORD)
         for i in range(hits.shape[0]):
-            for j in range(hits.shape[1]):
-                if (word[i, j] >> bit) & np.uint64(1):
+            for w in range(open_bits.shape[2]):
+                word = open_bits[n, i, w]
+                for j in range(w * WORD, min(w * WORD + WORD, hits.shape[1]) if word else 0):
+                    if not (word >> np.uint64(j % WORD)) & np.uint64(1):
+                        continue
                     a, b = start_a + i, start_b + j
                     found = _by_rows(
                         q[places[n, a]], q[places[n, b]], right_classes, offsets[n], offsets[n + 1]

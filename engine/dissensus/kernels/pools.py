@@ -16,6 +16,8 @@ from .jit import PARALLEL, kernel, parallel_kernel
 from .probabilities import Classes, Codes, Offsets, logit_of
 
 MOMENTS = 6
+SMALL = 2**20  # logits of a model up to which threads are left to whoever weighs many pairs at a time
+STRIPE = 64  # examples that one task of a thread takes
 
 
 def pool_moments(
@@ -38,6 +40,9 @@ def pool_moments(
         NLL in nats; its slopes by b_a and b_b; its second derivatives by a and a, a and b, b and b.
     """
     out = np.empty((len(codes_a), MOMENTS))
+    if codes_a.size <= SMALL:
+        _moments_of_rows(codes_a, codes_b, *coefficients, offsets, classes, 0, len(codes_a), out)
+        return out
     with PARALLEL:
         _pool_moments(codes_a, codes_b, *coefficients, offsets, classes, out)
     return out
@@ -47,8 +52,27 @@ def pool_moments(
 def _pool_moments(
     codes_a: Any, codes_b: Any, b_a: float, b_b: float, offsets: Any, classes: Any, out: Any
 ) -> None:
-    for n in prange(codes_a.shape[0]):
-        everything = np.arange(codes_a.shape[1])
+    n_stripes = (len(codes_a) + STRIPE - 1) // STRIPE
+    for stripe in prange(n_stripes):
+        start = stripe * STRIPE
+        stop = min(start + STRIPE, len(codes_a))
+        _moments_of_rows(codes_a, codes_b, b_a, b_b, offsets, classes, start, stop, out)
+
+
+@kernel
+def _moments_of_rows(
+    codes_a: Any,
+    codes_b: Any,
+    b_a: float,
+    b_b: float,
+    offsets: Any,
+    classes: Any,
+    start: int,
+    stop: int,
+    out: Any,
+) -> None:
+    everything = np.arange(codes_a.shape[1])
+    for n in range(start, stop):
         right = classes[offsets[n] : offsets[n + 1]]
         log_all, a_all, b_all, aa_all, ab_all, bb_all = _moments(codes_a[n], codes_b[n], b_a, b_b, everything)
         log_some, a_some, b_some, aa_some, ab_some, bb_some = _moments(
@@ -86,6 +110,9 @@ def _moments(row_a: Any, row_b: Any, b_a: float, b_b: float, some: Any) -> Any:
 def pool_top1(codes_a: Codes, codes_b: Codes, coefficients: tuple[float, float]) -> NDArray[np.int32]:
     """Class of the largest pooled logit, in float64 and the lowest on ties: (n,) int32."""
     out = np.empty(len(codes_a), np.int32)
+    if codes_a.size <= SMALL:
+        _top1_of_rows(codes_a, codes_b, *coefficients, 0, len(codes_a), out)
+        return out
     with PARALLEL:
         _pool_top1(codes_a, codes_b, *coefficients, out)
     return out
@@ -93,7 +120,17 @@ def pool_top1(codes_a: Codes, codes_b: Codes, coefficients: tuple[float, float])
 
 @parallel_kernel
 def _pool_top1(codes_a: Any, codes_b: Any, b_a: float, b_b: float, out: Any) -> None:
-    for n in prange(codes_a.shape[0]):
+    n_stripes = (len(codes_a) + STRIPE - 1) // STRIPE
+    for stripe in prange(n_stripes):
+        start = stripe * STRIPE
+        _top1_of_rows(codes_a, codes_b, b_a, b_b, start, min(start + STRIPE, len(codes_a)), out)
+
+
+@kernel
+def _top1_of_rows(
+    codes_a: Any, codes_b: Any, b_a: float, b_b: float, start: int, stop: int, out: Any
+) -> None:
+    for n in range(start, stop):
         best, first = -np.inf, 0
         for c in range(codes_a.shape[1]):
             value = b_a * np.float64(logit_of(codes_a[n, c])) + b_b * np.float64(logit_of(codes_b[n, c]))

@@ -7,7 +7,7 @@ are decided by the full rows of the same block, while it is at hand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ MOST_ROWS = 1024
 
 Counts = NDArray[np.int64]
 Codes = NDArray[Any]
-View = tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
+Needed = NDArray[np.uint8]  # (n, M), 1 where a row is
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,41 @@ class Work:
     rows: int = 0
 
     @property
+    def total(self) -> int:
+        """Answers found."""
+        return self.margins + self.views + self.rows
+
+    @property
     def share_of_rows(self) -> float:
         """Share that views left open."""
-        total = self.margins + self.views + self.rows
-        return self.rows / total if total else 0.0
+        return self.rows / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Exponentials of M models, one table for each temperature there is.
+
+    Attributes
+    ----------
+    values : (T, K) float64
+        From `probabilities.exponentials`.
+    of : (M,) int64
+        Which of them is each model's.
+    """
+
+    values: NDArray[np.float64]
+    of: NDArray[np.int64]
+
+    @classmethod
+    def at(cls, dtype: np.dtype[Any], temperatures: Sequence[float]) -> Tables:
+        """Tables for codes of a dtype, and the temperature of each model."""
+        distinct, of = np.unique(temperatures, return_inverse=True)
+        return cls(np.array([probabilities.exponentials(dtype, t) for t in distinct.tolist()]), of)
+
+    def __getitem__(self, model: int) -> probabilities.Table:
+        """Table of a model."""
+        table: probabilities.Table = self.values[self.of[model]]
+        return table
 
 
 @dataclass
@@ -70,21 +101,41 @@ class _Tile:
     open_bits: NDArray[np.uint64] = field(init=False)
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Arguments of `PairHits.add`; `ones` is alone as (n, M) uint8."""
+
+    view: kernel.View
+    truth: tuple[NDArray[np.int64], NDArray[np.int32]]
+    codes: Sequence[Codes]
+    tables: Tables
+    ones: NDArray[np.uint8]
+
+
 def view_of(
     codes: Sequence[Codes],
-    tables: Sequence[probabilities.Table],
+    tables: Tables,
     offsets: NDArray[np.int64],
     classes: NDArray[np.int32],
-) -> View:
+) -> kernel.View:
     """Classes (n, K, M), q (n, K, M), tail (n, M) and right (R, M) of a block; see `views.fill_view`."""
     (n, n_classes), m = codes[0].shape, len(codes)
     ranks = n, view_kernel.ranks_of(n_classes), m
     top, q = np.empty(ranks, view_kernel.class_dtype(n_classes)), np.empty(ranks, np.uint32)
     tail, right = np.empty((n, m), np.uint32), np.empty((len(classes), m), np.uint32)
     p_truth = np.empty((n, m))  # not needed here
-    for place, (rows, table) in enumerate(zip(codes, tables, strict=True)):
-        view_kernel.fill_view(rows, table, offsets, classes, place, top, q, tail, right, p_truth)
+    for place, rows in enumerate(codes):
+        view_kernel.fill_view(rows, tables[place], offsets, classes, place, top, q, tail, right, p_truth)
     return top, q, tail, right
+
+
+def _margins(block: _Block) -> Any:
+    """Lead, short, most and rival: see `pair_ensembles.margins`."""
+    top, q, _, right = block.view
+    narrow = np.empty((3, *block.ones.shape), np.int16)
+    margin = narrow[0], narrow[1], narrow[2], np.empty(block.ones.shape, top.dtype)
+    kernel.margins(top, q, right, *block.truth, *margin)
+    return margin
 
 
 class PairHits:
@@ -136,10 +187,10 @@ class PairHits:
 
     def add(
         self,
-        view: View,
+        view: kernel.View,
         truth: tuple[NDArray[np.int64], NDArray[np.int32]],
         codes: Sequence[Codes],
-        tables: Sequence[probabilities.Table],
+        tables: Tables,
         alone: NDArray[np.bool_],
     ) -> None:
         """Count a block of examples.
@@ -155,46 +206,51 @@ class PairHits:
         alone : (M, n) bool
             What each model alone gets right.
         """
-        n = len(truth[0]) - 1
-        margin: Any = tuple(np.empty((4, n, len(codes)), np.int64))
-        kernel.margins(view[0], view[1], view[3], *truth, *margin)
         ones = np.ascontiguousarray(alone.T).view(np.uint8)
-        needed = np.zeros((n, len(codes)), np.uint8)
-
-        def count(tile: _Tile) -> tuple[int, int]:
-            tile.open_bits = np.empty((-(-n // kernel.WORD), *tile.hits.shape), np.uint64)
-            ranks = np.zeros(self._n_classes, np.uint8)
-            counted = tile.hits, tile.converted, tile.open_bits, needed, ranks
-            return kernel.count_tile(tile.a, tile.b, self._certify, margin, ones, view, truth, *counted)
-
+        block = _Block(view, truth, codes, tables, ones)
         with ThreadPoolExecutor(self._threads, thread_name_prefix="dissensus-pairs") as pool:
-            viewed, opened = np.sum(list(pool.map(count, self._tiles)), axis=0)
-            for rows, q, places in self._full_rows(codes, tables, needed, pool):
-
-                def decide(tile: _Tile, rows: slice = rows, q: Any = q, places: Any = places) -> None:
-                    counted = tile.open_bits, tile.hits, tile.converted
-                    kernel.decide_open(
-                        rows.start, rows.stop, tile.a, tile.b, q, places, ones, truth, *counted
-                    )
-
-                list(pool.map(decide, self._tiles))
+            viewed, needed = self._by_views(block, pool)
+            self._by_rows(block, needed, pool)
+        rows = sum(int(np.bitwise_count(tile.open_bits).sum()) for tile in self._tiles)
         anchors = len(self.right)
-        total = n * (anchors * len(codes) - anchors * (anchors - 1) // 2)
+        total = len(block.ones) * (anchors * len(codes) - anchors * (anchors - 1) // 2)
         self.work = Work(
-            self.work.margins + total - int(viewed + opened),
-            self.work.views + int(viewed),
-            self.work.rows + int(opened),
+            self.work.margins + total - viewed - rows,
+            self.work.views + viewed,
+            self.work.rows + rows,
         )
 
+    def _by_views(self, block: _Block, pool: Executor) -> tuple[int, Needed]:
+        """Count all that margins and views decide: how much the views, and what else is needed."""
+        margin, needed = _margins(block), np.zeros(block.ones.shape, np.uint8)
+
+        def count(tile: _Tile) -> int:
+            first, second = tile.hits.shape
+            tile.open_bits = np.empty((len(needed), first, -(-second // kernel.WORD)), np.uint64)
+            return kernel.count_tile(
+                tile.a, tile.b, self._certify, margin, block.ones, block.view, block.truth,
+                tile.hits, tile.converted, tile.open_bits, needed, np.zeros(self._n_classes, np.uint8),
+            )  # fmt: skip
+
+        return sum(pool.map(count, self._tiles)), needed
+
+    def _by_rows(self, block: _Block, needed: Needed, pool: Executor) -> None:
+        """Count what full rows decide: all that is open."""
+        for rows, q, places in self._full_rows(block, needed, pool):
+
+            def decide(tile: _Tile, rows: slice = rows, q: Any = q, places: Any = places) -> None:
+                counted = tile.open_bits, tile.hits, tile.converted
+                kernel.decide_open(
+                    rows.start, rows.stop, tile.a, tile.b, q, places, block.ones, block.truth, *counted
+                )
+
+            list(pool.map(decide, self._tiles))
+
     def _full_rows(
-        self,
-        codes: Sequence[Codes],
-        tables: Sequence[probabilities.Table],
-        needed: NDArray[np.uint8],
-        pool: ThreadPoolExecutor,
+        self, block: _Block, needed: Needed, pool: Executor
     ) -> Iterator[tuple[slice, NDArray[np.uint32], NDArray[np.int64]]]:
         """Some examples at a time: which, the q of what is needed of them, and its places."""
-        most = max(BUDGET_BYTES // 4 // (4 * self._n_classes), len(codes))
+        most = max(BUDGET_BYTES // 4 // (4 * self._n_classes), needed.shape[1])
         places = np.empty(needed.shape, np.int64)
         start, sums = 0, np.concatenate([[0], np.cumsum(needed.sum(axis=1, dtype=np.int64))])
         while start < len(needed):
@@ -206,7 +262,7 @@ class PairHits:
             def fill(m: int, here: Any = here, ends: Any = ends, q: Any = q) -> None:
                 at = slice(ends[m] - len(here[m]), ends[m])
                 places[here[m], m] = np.arange(at.start, at.stop)
-                kernel.fill_rows(codes[m], here[m], tables[m], q[at])
+                kernel.fill_rows(block.codes[m], here[m], block.tables[m], q[at])
 
             list(pool.map(fill, np.flatnonzero([len(rows) for rows in here])))
             if len(q):
@@ -270,7 +326,7 @@ def pair_hits(
     step = _step(len(models), len(models) if anchors is None else anchors, len(rows))
     hits = PairHits(len(models), store.n_classes, anchors=anchors, certify=certify)
     dtype = probabilities.dtype_of_codes(store.dtype)
-    tables = [probabilities.exponentials(dtype, temperatures[m.model_id]) for m in models]
+    tables = Tables.at(dtype, [temperatures[m.model_id] for m in models])
     with Progress(len(rows), "examples of pair ensembles", enabled=progress) as bar:
         for block in read_blocks([model.logits() for model in models], rows):
             for start in range(block.start, block.stop, step):

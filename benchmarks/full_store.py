@@ -1,0 +1,154 @@
+"""How long do an exact ensemble search and all pair ensembles take from a store on disk, cold and warm?
+
+A store of seeded models (the zoo of `dissensus bench`), or one that is there already, and of it
+
+- greedy selection of 50 members for accuracy at temperature 1 on all of its examples: one pass that makes
+  views, the steps, and the rows that are read for them;
+- every pair as an ensemble: accuracy, improvement and conversion rate, one pass;
+- the weighted duo of two models, fitted on one half and reported on the other.
+
+Cold: the files of the store are dropped from the page cache first. Warm: the same query again. Both have to
+give equal results.
+
+    python benchmarks/full_store.py [--store zoo.zoo] [--models 100] [--examples 50000] [--classes 1000]
+
+A store that is made takes 10 GB below --dir, and is deleted. The result goes to
+results/<machine>-full-store.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dissensus as ds
+from dissensus.bench import SyntheticZoo
+from dissensus.bench.jobs import empty_store, fill
+from machine import machine_name, versions, write_result
+from measuring import forget, timed
+
+MEASURES = ["pair_accuracy", "improvement", "conversion_rate"]
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    load = os.getloadavg()[0]
+    if arguments.store is None:
+        with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
+            report = measure(made(arguments, Path(folder) / "made.zoo"), arguments)
+    else:
+        report = measure(arguments.store, arguments)
+    report = {
+        "question": (__doc__ or "").splitlines()[0],
+        **report,
+        "threads": len(os.sched_getaffinity(0)),
+        "machine": machine_name(),
+        "date": time.strftime("%Y-%m-%d"),
+        "load_before": round(load, 2),
+        "versions": versions(),
+    }
+    show(report)
+    print(f"written to {write_result(arguments.out, 'full-store', report)}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--store", type=Path, help="one that is there; only read")
+    parser.add_argument("--models", type=int, default=100)
+    parser.add_argument("--examples", type=int, default=50_000)
+    parser.add_argument("--classes", type=int, default=1_000)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--only", choices=["greedy", "pairs", "duo"], action="append", help="jobs to time")
+    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    return parser.parse_args()
+
+
+def made(arguments: argparse.Namespace, path: Path) -> Path:
+    """Write the zoo."""
+    zoo = SyntheticZoo(arguments.models, arguments.examples, arguments.classes)
+    fill(empty_store(zoo, path), zoo, range(zoo.n_models))
+    return path
+
+
+def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Each job cold and warm."""
+    compile_all(arguments.classes)
+    store = ds.open(path)
+    jobs: dict[str, Callable[[], Any]] = {
+        "greedy": lambda: greedy(store, arguments.steps),
+        "pairs": lambda: pairs(store),
+        "duo": lambda: duo(store),
+    }
+    times: dict[str, dict[str, float]] = {}
+    results: dict[str, Any] = {}
+    for name in arguments.only or jobs:
+        times[name], found = {}, []
+        for condition in ("cold", "warm"):
+            if condition == "cold":
+                forget(path)
+            times[name][condition] = timed(lambda: found.append(jobs[name]()))  # noqa: B023
+        if found[0] != found[1]:
+            raise SystemExit(f"{name}: other results when asked again")
+        results[name] = found[0]
+    return {
+        "models": len(store.model_ids),
+        "examples": store.n_examples,
+        "classes": store.n_classes,
+        "store_bytes": sum(p.stat().st_size for p in path.rglob("*") if p.is_file()),
+        "steps": arguments.steps,
+        "equal_results": True,  # measure() ends the run otherwise
+        "times_s": times,
+        "results": results,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def compile_all(n_classes: int) -> None:
+    """Ask a small store of as many classes the same: what is timed compiles nothing."""
+    zoo = SyntheticZoo(3, 20 * n_classes, n_classes)
+    with tempfile.TemporaryDirectory() as folder:
+        small = empty_store(zoo, Path(folder) / "small.zoo")
+        fill(small, zoo, range(3))
+        greedy(small, 3)
+        pairs(small)
+        duo(small)
+
+
+def greedy(store: ds.Store, steps: int) -> dict[str, Any]:
+    """Members and accuracy of a selection on all examples."""
+    best = ds.greedy(
+        store, steps, select="all", report="all", allow_same_split=True, calibrate=False, replacement=True
+    )
+    return {"distinct_members": len(set(best.members)), "accuracy": best.fit["accuracy"]}
+
+
+def pairs(store: ds.Store) -> dict[str, float]:
+    """Best accuracy of a pair, and largest improvement."""
+    found = ds.pairwise(store, MEASURES)
+    return {name: float(found.top(1, by=name)[name].to_pylist()[0]) for name in MEASURES}
+
+
+def duo(store: ds.Store) -> dict[str, float]:
+    """Held-out NLL of the weighted duo of the first two models, and its gain over the better one."""
+    found = ds.duo(store, *store.model_ids[:2])
+    return {"report_nll": found.table["report_nll"].to_pylist()[-1], "gain": found.intervals["nll"].gain}
+
+
+def show(report: dict[str, Any]) -> None:
+    size = f"{report['models']} models x {report['examples']} examples x {report['classes']} classes"
+    print(f"{size}, {report['store_bytes'] / 1e9:.1f} GB; {report['machine']}, load {report['load_before']}")
+    for name, seconds in report["times_s"].items():
+        print(f"{name:10}" + "".join(f"{condition:>8}{s:10.2f} s" for condition, s in seconds.items()))
+        print(f"{'':10}{report['results'][name]}")
+    print(f"peak memory {report['peak_bytes'] / 1e9:.2f} GB, pages of the mapped store among them")
+
+
+if __name__ == "__main__":
+    main()
