@@ -113,7 +113,7 @@ def _splits(splits: Mapping[str, Any]) -> str:
 
 def _summary(found: Duo, where: str, *, to_file: bool) -> str:
     """Numbers of both splits, weights, and the gain in words."""
-    title = f"{_splits(found.splits).capitalize()}{where}"
+    title = f"F{_splits(found.splits)[1:]}{where}"
     lines = [
         f"{m}: temperature {found.temperatures[m]:.4g}, its calibrated logits count {found.weights[m]:.3f}"
         for m in found.models
