@@ -78,10 +78,21 @@ def sources(draw):
     return Given(q.astype(np.uint32), Truth.of("t", sets, c)), rng
 
 
-@settings(max_examples=120, deadline=None)
-@given(source=sources(), steps=st.lists(st.sampled_from(["add", "remove", "copy", "total"]), max_size=6))
-def test_certified_sums_equal_brute_force(source, steps):
-    """Through members added, repeated and taken out, whatever of the sum is left behind meanwhile."""
+@settings(max_examples=200, deadline=None)
+@given(
+    source=sources(),
+    steps=st.lists(st.sampled_from(["add", "remove", "copy", "total"]), max_size=6),
+    listed=st.sampled_from([2, 5, 16]),
+)
+def test_certified_sums_equal_brute_force(source, steps, listed):
+    """Through members added, repeated and taken out, however short the lists of bounds are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "LISTED", listed)
+        compared(source, steps)
+
+
+def compared(source, steps):
+    """Follow the steps in both ways."""
     given_, rng = source
     full, certified, chosen = FullRunning(given_), CertifiedRunning(given_), []
     everybody, n = np.arange(len(given_.q)), len(given_.truth)

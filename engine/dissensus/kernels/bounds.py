@@ -262,21 +262,21 @@ def _follow(n: Any, m: Any, sign: Any, lowest: Any, seen: Any, known: Any, floor
     least, most = np.int64(floor), np.int64(seen.tail[n, m])
     if sign < 0:
         least, most = -most, -least
-    met = 0
     for j in range(known.classes.shape[1]):
-        rank = rank_of(known.classes[n, j], n, m, seen.classes)
-        if rank < 0:
-            known.low[n, j] += least
-            known.high[n, j] += most
-        else:
-            met |= 1 << rank
-            known.low[n, j] += sign * np.int64(seen.values[n, rank, m])
-            known.high[n, j] += sign * np.int64(seen.values[n, rank, m])
-    if known.rest[n] == NOTHING:
-        return
-    before = known.rest[n]
-    known.rest[n] += most
+        known.low[n, j] += least
+        known.high[n, j] += most
+    before, met = known.rest[n], 0
+    known.rest[n] += most if before != NOTHING else 0
     for rank in range(seen.classes.shape[1]):
+        c, value = np.int64(seen.classes[n, rank, m]), sign * np.int64(seen.values[n, rank, m])
+        place = -1
+        for j in range(known.classes.shape[1]):  # no early exit: the plain loop vectorises
+            place = max(place, j if known.classes[n, j] == c else -1)
+        if place >= 0:
+            met |= 1 << rank
+            known.low[n, place] += value - least
+            known.high[n, place] += value - most
+    for rank in range(seen.classes.shape[1] if before != NOTHING else 0):  # all that were listed are moved
         if met >> rank & 1 == 0:
             value = sign * np.int64(seen.values[n, rank, m])
             _list(n, np.int64(seen.classes[n, rank, m]), lowest + value, before + value, known)
