@@ -59,7 +59,11 @@ class Weights:
             )
         given = given.astype(np.float64)
         if not (np.isfinite(given).all() and (given >= 0).all() and given.any()):
-            raise ArgumentError("weights must be finite, at least 0 and not all 0; give 0 to leave one out")
+            wrong = given[~(np.isfinite(given) & (given >= 0))]
+            what = f"{len(wrong)} are not, the first is {wrong[0]:g}" if len(wrong) else "all are 0"
+            raise ArgumentError(
+                f"weights of examples must be finite, at least 0 and not all 0 on the examples that take part; {what}"
+            )
         scale = n * WEIGHT_ONE / math.fsum(given.tolist())
         if not np.isfinite(scale):
             raise ArgumentError("weights are too small to be scaled to a mean of 1; give larger ones")
