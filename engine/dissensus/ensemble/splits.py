@@ -69,7 +69,8 @@ def _rows(store: Store, argument: str, split: str, where: str | None) -> Rows:
     if not 0 < len(rows) <= MOST_EXAMPLES:
         chosen = "" if where is None else f" where {where}"
         raise ArgumentError(
-            f"{argument}={split!r} has {len(rows)} examples{chosen} counted under labels {store.truth.name!r}; "
+            f"{argument}={split!r} has {len(rows)} examples{chosen} counted under labels "
+            f"{store.truth.name!r}; "
             f"it needs at least 1, at most {MOST_EXAMPLES:,}"
         )
     return rows
