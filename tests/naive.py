@@ -867,7 +867,9 @@ def weighted_hits(rows, members, labels, weights):
 
 
 def fixed_weights(values):
-    """Weights with a mean of 1, times 2**32, as integers."""
+    """Whole weights as they are; others with a mean of 1, times 2**32, as integers."""
+    if all(value == int(value) for value in values):
+        return [int(value) for value in values]
     scale = len(values) * 2**32 / math.fsum(values)
     return [round(value * scale) for value in values]
 

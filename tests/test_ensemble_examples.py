@@ -54,7 +54,7 @@ def test_a_weight_counts_as_repetition(zoo, tmp_path, metric):
         assert best.report[name] == pytest.approx(same.report[name], abs=1e-6)
         assert best.single_report[name] == pytest.approx(same.single_report[name], abs=1e-6)
     assert best.search["example_weights"] == "given"
-    array = ds.greedy(zoo, 5, metric, example_weights=times / 7, **on_all)
+    array = ds.greedy(zoo, 5, metric, example_weights=times * 7.0, **on_all)
     assert array.members == best.members
     pruned = ds.greedy(zoo, 5, metric, example_weights="frequency", prune=True, **on_all)
     assert pruned.fit[metric] == pytest.approx(

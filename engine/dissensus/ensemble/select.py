@@ -84,7 +84,8 @@ def greedy(
         `Store.where`.
     example_weights : str or (N,) array-like, optional
         What each example of the store counts when members are chosen and reported on, at least 0: an array,
-        or the name of a column of numbers. Only their ratios matter. Temperatures count all examples alike.
+        or the name of a column of numbers. Only their ratios matter; whole numbers count
+        exactly, so that ties stay ties. Temperatures count all examples alike.
     select, report : str, optional
         Splits of the store, or "all"; "fit" and "report" by default. A store without splits has a seeded,
         stratified "fit" and "report". With `folds`, `select` is what is cut into folds, "all" by default.

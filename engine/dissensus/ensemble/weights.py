@@ -38,7 +38,7 @@ class Weights:
 
     @classmethod
     def of(cls, values: Any, n: int) -> Weights:
-        """Check weights, and scale them to a mean of 1.
+        """Check weights; those that are not whole are scaled to a mean of 1.
 
         Parameters
         ----------
