@@ -721,7 +721,8 @@ def search(score, pool, size, key, *, first=(), sorted_start=0, beam=1, replacem
                 tried = [(*ordered(score, key, members, first[step]), place, first[step])]
             elif step < len(first) + sorted_start:
                 alone = [t for t in tried if t[-1] not in members]
-                tried = sorted(alone, key=lambda t: (*ordered(score, key, [], t[-1]), t[-1]))[:1]
+                best_alone = sorted(alone, key=lambda t: (*ordered(score, key, [], t[-1]), t[-1]))[:1]
+                tried = best_alone or tried  # where limits leave no other, a member again
         if not tried:
             break
         best: list[list[int]] = []
@@ -866,7 +867,9 @@ def weighted_hits(rows, members, labels, weights):
 
 
 def fixed_weights(values):
-    """Weights with a mean of 1, times 2**32, as integers."""
+    """Whole weights as they are; others with a mean of 1, times 2**32, as integers."""
+    if all(value == int(value) for value in values):
+        return [int(value) for value in values]
     scale = len(values) * 2**32 / math.fsum(values)
     return [round(value * scale) for value in values]
 

@@ -14,6 +14,7 @@ import naive
 from dissensus.ensemble.certified import CertifiedRunning
 from dissensus.ensemble.running import Block, FullRunning
 from dissensus.ensemble.views import Views
+from dissensus.kernels import bounds
 from dissensus.kernels import certified as kernel
 from dissensus.store.truth import Truth
 
@@ -77,10 +78,21 @@ def sources(draw):
     return Given(q.astype(np.uint32), Truth.of("t", sets, c)), rng
 
 
-@settings(max_examples=120, deadline=None)
-@given(source=sources(), steps=st.lists(st.sampled_from(["add", "remove", "copy", "total"]), max_size=6))
-def test_certified_sums_equal_brute_force(source, steps):
-    """Through members added, repeated and taken out, whatever of the sum is left behind meanwhile."""
+@settings(max_examples=200, deadline=None)
+@given(
+    source=sources(),
+    steps=st.lists(st.sampled_from(["add", "remove", "copy", "total"]), max_size=6),
+    listed=st.sampled_from([2, 5, 16]),
+)
+def test_certified_sums_equal_brute_force(source, steps, listed):
+    """Through members added, repeated and taken out, however short the lists of bounds are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "LISTED", listed)
+        compared(source, steps)
+
+
+def compared(source, steps):
+    """Follow the steps in both ways."""
     given_, rng = source
     full, certified, chosen = FullRunning(given_), CertifiedRunning(given_), []
     everybody, n = np.arange(len(given_.q)), len(given_.truth)
@@ -114,11 +126,9 @@ def test_no_verdict_is_a_guess(source):
     """Each pair by itself: what is decided is what the loops say, whatever lies below the views."""
     given_, rng = source
     total = rng.integers(0, 3, given_.q.shape[1:])
+    given_ = Given(np.concatenate([given_.q, total[None].astype(np.uint32)]), given_.truth)
     running = CertifiedRunning(given_)
-    running._total[:] = total
-    running._applied[:] = -1
-    running._log.append((0, 0))
-    running._bring_up_to_date(np.arange(len(total)))
+    running.add(len(given_.q) - 1)
     sets = [given_.truth.classes[a:b].tolist() for a, b in zip(*_ends(given_.truth), strict=True)]
     for m in range(len(given_.q)):
         for n in range(len(total)):
@@ -162,16 +172,22 @@ def test_what_no_candidate_can_change_is_left_behind(rng):
     assert np.array_equal(running.total, 3 * q[1].astype(np.int64))
 
 
-@pytest.mark.parametrize("n_classes", [2, 8, 9, 40])
+@pytest.mark.parametrize("n_classes", [2, 16, 17, 40])
 def test_order_is_that_of_a_stable_sort(rng, n_classes):
     total = rng.integers(0, 5, (50, n_classes))
-    ranks = min(kernel.RIVALS, n_classes)
-    classes = np.argsort(rng.random((50, n_classes)), axis=1)[:, :ranks].copy()  # any that differ
-    values = np.zeros((50, ranks), np.int64)
-    first, gap = np.zeros((2, 50), np.int64)
-    kernel.order_rows(total, np.arange(50), classes, values, first, gap)
+    known = bounds.Known.of_nobody(50, 50, n_classes)
+    ranks = known.classes.shape[1]
+    known.classes[:] = np.argsort(rng.random((50, n_classes)), axis=1)[:, :ranks]  # any that differ
+    kernel.order_rows(total, np.arange(50), known, 7)
     order = np.argsort(-total, axis=1, kind="stable")[:, :ranks]
-    assert np.array_equal(classes, order)
-    assert np.array_equal(values, np.take_along_axis(total, order, axis=1))
-    assert np.array_equal(gap, values[:, 0] - values[:, 1])
-    assert np.array_equal(first, total.argmax(axis=1))
+    assert np.array_equal(known.classes, order)
+    assert np.array_equal(known.high, np.take_along_axis(total, order, axis=1))
+    assert np.array_equal(known.low, known.high)
+    assert np.array_equal(known.gap, known.high[:, 0] - known.high[:, 1])
+    assert np.array_equal(known.first, total.argmax(axis=1))
+    assert np.array_equal(known.first_low, total.max(axis=1))
+    for n, row in enumerate(total.tolist()):
+        others = [v for c, v in enumerate(row) if c not in order[n]]
+        assert known.rest[n] == (known.high[n, -1] if others else bounds.NOTHING)
+        assert max(others, default=bounds.NOTHING) <= known.rest[n]
+    assert (known.done == 7).all()

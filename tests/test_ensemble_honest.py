@@ -208,7 +208,8 @@ def test_crossfitted_balanced_accuracy_is_over_all_examples(tmp_path):
     z = np.eye(3)[labels] + rng.normal(size=(30, 3))
     z[-1] = [0, 0, 9]
     store.add("only", logits=z)
-    best = ds.greedy(store, 1, "balanced_accuracy", folds=3, calibrate=False)
+    with pytest.warns(SplitWarning, match="have none in select='all without fold"):
+        best = ds.greedy(store, 1, "balanced_accuracy", folds=3, calibrate=False)
     right = store.top1(["only"])[0] == labels
     expected = np.mean([right[labels == c].mean() for c in range(3)])
     assert best.report["balanced_accuracy"] == pytest.approx(expected)

@@ -12,7 +12,14 @@ from .grouped import Grouped, option
 from .output import Sink, output_options
 from .queries import LABELS, STORE, under
 
-WHAT, WHO, HOW, COST, HONEST = "What", "Who takes part", "How it is searched for", "Limits", "Honesty"
+WHAT, WHO, WHICH, HOW, COST, HONEST = (
+    "What",
+    "Who takes part",
+    "Which examples count",
+    "How it is searched for",
+    "Limits",
+    "Honesty",
+)
 COUNT = click.IntRange(min=1)
 
 OPTIONS = (
@@ -42,6 +49,10 @@ OPTIONS = (
     option(WHO, "--exclude", multiple=True, help="Never use this model; repeatable."),
     option(WHO, "--include", multiple=True, help="Must be a member, comes first; repeatable."),
     option(WHO, "--start", multiple=True, help="Members given beforehand, in order; repeatable."),
+    option(
+        WHICH, "--where", metavar="EXPRESSION", help='Only examples where it holds, as "label in (3, 8)".'
+    ),
+    option(WHICH, "--example-weights", metavar="COLUMN", help="Count examples by this column of numbers."),
     option(
         HOW,
         "--replacement/--no-replacement",

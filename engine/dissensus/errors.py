@@ -144,5 +144,5 @@ class CalibrationWarning(UserWarning):
         """Name the model, why there is none, and what is used."""
         return cls(
             f"model {model_id!r} has no best temperature between 0.001 and 1000 on these {n_examples} "
-            "examples (always right, or no better than chance); 1 is used"
+            "examples (always right, no better than chance, or scores too large); 1 is used"
         )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.kernels import bounds
 from dissensus.kernels import certified as kernel
 
 from .running import Indices, Integers
@@ -47,21 +48,21 @@ class CertifiedRunning:
     ----------
     work : list of dict of str to int
         Of each time that candidates were compared: "pairs" (candidate, example) in all; of these "pruned"
-        (cannot change the first class), "certified" (decided from views) and "open", of which "resolved" were
-        read from the logits, the others being of candidates that could not lead.
+        (cannot change whether the sum is right), "certified" (decided from views) and "open", of which
+        "resolved" were read from the logits, the others being of candidates that could not lead.
     """
 
     def __init__(self, viewed: Viewed) -> None:
         views = viewed.views
-        n, ranks = len(views.truth), min(kernel.RIVALS, views.n_classes)
-        self._viewed, self._views = viewed, views
+        n, truth = len(views.truth), views.truth
+        self._viewed, self._views, self._seen = viewed, views, views.seen
         self._total = np.zeros((n, views.n_classes), np.int64)
-        self._order_classes = np.tile(np.arange(ranks, dtype=np.int64), (n, 1))
-        self._order_values = np.zeros((n, ranks), np.int64)
-        self._first, self._gap = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self._log: list[tuple[int, int]] = []  # candidates added (1) and removed (-1)
+        self._known = bounds.Known.of_nobody(n, len(truth.classes), views.n_classes)
+        nobody = np.zeros(0, np.int64)
+        self._log = bounds.Log(nobody, nobody, np.zeros(1, np.int64))
         self._applied = np.zeros(n, np.intp)  # how much of the log an example's row has in it
         self._most = views.q[:, 0].max(axis=1).astype(np.int64)
+        self._most_right = views.right.max(axis=1).astype(np.int64)
         self.work: list[dict[str, int]] = []
 
     @property
@@ -73,7 +74,7 @@ class CertifiedRunning:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Whether its largest entry, the lowest class on ties, is a right one: (n,) bool."""
-        return self._views.truth.correct(self._first)
+        return self._views.truth.correct(self._known.first)
 
     def hits_if_added(self, candidates: Indices, weights: Integers) -> Integers:
         """Weight of the examples right with each candidate added, the lowest class on ties: (k,) int64."""
@@ -100,39 +101,50 @@ class CertifiedRunning:
 
     def add(self, candidate: int) -> None:
         """Add a member."""
-        views = self._views
-        self._log.append((candidate, 1))
-        lost = kernel.bound_if_added(
-            views.classes, views.q, views.tail, candidate, self._first, self._gap, self._viewed.floor
-        )
-        self._bring_up_to_date(np.flatnonzero(lost))
+        self._change(candidate, 1)
 
     def remove(self, candidate: int) -> None:
         """Take a member out again."""
-        self._log.append((candidate, -1))
-        self._bring_up_to_date(np.arange(len(self._total)))
+        self._change(candidate, -1)
+
+    def _change(self, candidate: int, sign: int) -> None:
+        models, signs, lowest = self._log
+        self._log = bounds.Log(
+            np.append(models, candidate),
+            np.append(signs, sign),
+            np.append(lowest, lowest[-1] + sign * self._viewed.floor),
+        )
+        lost = bounds.carry(self._seen, self._known, candidate, sign, self._viewed.floor)
+        self._settle(np.flatnonzero(lost))
+
+    def _settle(self, rows: Indices) -> None:
+        """Make sure of the first class on some rows, from views where they are enough."""
+        unsure = bounds.settle(self._seen, self._known, self._log, rows, self._viewed.floor)
+        self._bring_up_to_date(rows[unsure])
 
     def copy(self) -> CertifiedRunning:
         """Return another sum, the same for now."""
         other = object.__new__(CertifiedRunning)
         for name, value in vars(self).items():
-            setattr(other, name, value.copy() if name not in ("_viewed", "_views") else value)
+            shared = name in ("_viewed", "_views", "_seen", "_log", "_most", "_most_right")
+            setattr(other, name, value if shared else value.copy() if name != "_known" else None)
+        other._known = bounds.Known(*(array.copy() for array in self._known))
         return other
 
     def _bring_up_to_date(self, rows: Indices) -> None:
         """Add to some rows of the sum what they lack, and put their first classes in order."""
-        rows = rows[self._applied[rows] < len(self._log)]
+        models, signs, _ = self._log
+        rows = rows[self._applied[rows] < len(models)]
         if not len(rows):
             return
         since = int(self._applied[rows].min())
-        for candidate in dict.fromkeys(member for member, _ in self._log[since:]):
-            signs = [sign if member == candidate else 0 for member, sign in self._log]
-            summed = np.concatenate([[0], np.cumsum(signs)])
+        for candidate in dict.fromkeys(models[since:].tolist()):
+            summed = np.concatenate([[0], np.cumsum(np.where(models == candidate, signs, 0))])
             times = summed[-1] - summed[self._applied[rows]]
             lacking = times != 0
             self._add(candidate, rows[lacking], times[lacking])
-        self._applied[rows] = len(self._log)
-        kernel.order_rows(self._total, rows, self._order_classes, self._order_values, self._first, self._gap)
+        self._applied[rows] = len(models)
+        kernel.order_rows(self._total, rows, self._known, len(models))
 
     def _add(self, candidate: int, rows: Indices, times: Integers) -> None:
         for part in _chunks(len(rows), self._views.n_classes):
@@ -153,28 +165,27 @@ class _Step:
     """
 
     def __init__(self, running: CertifiedRunning, candidates: Indices, weights: Integers) -> None:
-        views, floor, truth = running._views, running._viewed.floor, running._views.truth
+        seen, known, floor = running._seen, running._known, running._viewed.floor
         self._running, self._weights = running, weights
-        allowed = np.zeros(views.classes.shape[2], np.bool_)
+        allowed = np.zeros(seen.classes.shape[2], np.bool_)
         allowed[candidates] = True
-        live = kernel.live_rows(
-            views.classes, views.q, running._most, running._first, running._gap, allowed, floor
-        )
-        self._rows = np.flatnonzero(live)
+        most = running._most, running._most_right
+        live = np.flatnonzero(bounds.live_rows(seen, known, *most, allowed, floor))
+        running._settle(live)
+        lowest = int(running._log.lowest[-1])
+        by_bounds, unsure, decided = bounds.decide(live, seen, known, lowest, allowed, weights, floor)
+        self._rows = live[unsure]
         running._bring_up_to_date(self._rows)
-        right = running.right
-        gained, self.open_weight, self._is_open, (decided, n_open) = kernel.decide(
-            self._rows, running._total, running._order_classes, running._order_values, right,
-            views.classes, views.q, views.tail, views.right, truth.offsets, truth.classes,
-            allowed, weights, floor,
-        )  # fmt: skip
-        self.hits = gained + int(weights[right].sum())
-        pairs = int(allowed.sum()) * len(truth)
+        gained, self.open_weight, self._is_open, counts = kernel.decide(
+            self._rows, running._total, seen, known, allowed, weights, floor
+        )
+        self.hits = by_bounds + gained + int(weights[running.right].sum())
+        pairs, decided, n_open = int(allowed.sum()) * len(weights), decided + int(counts[0]), int(counts[1])
         self.work = {
             "pairs": pairs,
-            "pruned": pairs - int(decided) - int(n_open),
-            "certified": int(decided),
-            "open": int(n_open),
+            "pruned": pairs - decided - n_open,
+            "certified": decided,
+            "open": n_open,
             "resolved": 0,
         }
 

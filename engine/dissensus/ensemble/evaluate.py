@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from .members import Scores
 from .metrics import METRICS
 from .selection import Selection
+from .weights import Weights
 
 # of each metric every example's contribution, larger is better: 1.0 where right, log-likelihood
 Values = dict[str, NDArray[np.float64]]
@@ -22,9 +23,9 @@ def means(values: Values) -> dict[str, float]:
     }
 
 
-def single(scores: Scores, candidate: int, judged: Sequence[str]) -> Values:
+def single(scores: Scores, candidate: int, judged: Sequence[str], weights: Weights | None = None) -> Values:
     """Values of each example under one model alone."""
-    return steps(scores, [candidate], judged)[0]
+    return steps(scores, [candidate], judged, weights)[0]
 
 
 def standing(state: Selection, judged: Sequence[str]) -> Values:
@@ -37,9 +38,11 @@ def joined(parts: Sequence[Values]) -> Values:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def steps(scores: Scores, chosen: Sequence[int], judged: Sequence[str]) -> list[Values]:
+def steps(
+    scores: Scores, chosen: Sequence[int], judged: Sequence[str], weights: Weights | None = None
+) -> list[Values]:
     """Values of each example after each of the chosen candidates is added, in the order given."""
-    state, out = Selection(scores, recorded=()), []
+    state, out = Selection(scores, weights, recorded=()), []
     for candidate in chosen:
         state.add(candidate)
         out.append(standing(state, judged))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
@@ -23,6 +24,7 @@ from .prune import pruned
 from .ranking import ranked
 from .selection import Selection
 from .switches import Search
+from .weights import Weights
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Task:
         Of every model of the pool, where they were fitted before.
     best_prefix : bool
         Whether steps after the best are taken back.
+    where : str or None
+        Expression that chooses examples.
+    example_weights : (N,) float64 or None
+        What each example of the store counts; None: all the same.
     """
 
     store: Store
@@ -54,6 +60,13 @@ class Task:
     calibrate: bool
     temperatures: dict[str, float] | None
     best_prefix: bool
+    where: str | None = None
+    example_weights: NDArray[np.float64] | None = None
+
+    def weights_on(self, rows: Rows) -> Weights | None:
+        """What each of these rows counts."""
+        given = self.example_weights
+        return None if given is None else Weights.of(given[rows], len(rows))
 
     @property
     def judged(self) -> list[str]:
@@ -116,7 +129,7 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
         temperatures = calibration.temperatures(task.store, pool.names, rows)
     scores = task.scores(list(range(len(pool.names))), rows, temperatures)
     most = 1 if pool.costs is None else pool.n_candidates
-    empty = Selection(scores, recorded=task.judged)
+    empty = Selection(scores, task.weights_on(rows), recorded=task.judged)
     singles = ranked(empty.copy(), task.steps.metric, np.arange(pool.n_candidates), most)
     state, bag, length, stopped, draws = _walked(task, empty, advance)
     chosen, certificate = state.chosen[:length], None
@@ -165,7 +178,7 @@ def _pruned(
     used = list(dict.fromkeys(chosen))
     places = [used.index(m) for m in chosen]
     kept = {used.index(m) for m in task.pool.first[: task.pool.n_included]}
-    state = Selection(task.scores(used, rows, temperatures), recorded=())
+    state = Selection(task.scores(used, rows, temperatures), task.weights_on(rows), recorded=())
     for place in places:
         state.add(place)
     left, dropped = pruned(state, task.steps.metric, kept)

@@ -43,13 +43,16 @@ def judge(task: Task, found: Found, rows: Rows) -> Judged:
     alone, equal = found.singles[0], equal_cost(task, found)
     used = list(dict.fromkeys([*found.state.chosen, alone, *([] if equal is None else [equal])]))
     scores = task.scores(used, rows, found.temperatures)
-    curve = evaluate.steps(scores, [used.index(m) for m in found.state.chosen], task.judged)
+    examples = task.weights_on(rows)
+    curve = evaluate.steps(scores, [used.index(m) for m in found.state.chosen], task.judged, examples)
     weights = {used.index(m): w for m, w in found.weights.items()}
     return Judged(
         curve,
-        curve[found.length - 1] if found.is_plain else evaluate.standing(mixed(scores, weights), task.judged),
-        evaluate.single(scores, used.index(alone), task.judged),
-        None if equal is None else evaluate.single(scores, used.index(equal), task.judged),
+        curve[found.length - 1]
+        if found.is_plain
+        else evaluate.standing(mixed(scores, weights, examples), task.judged),
+        evaluate.single(scores, used.index(alone), task.judged, examples),
+        None if equal is None else evaluate.single(scores, used.index(equal), task.judged, examples),
     )
 
 

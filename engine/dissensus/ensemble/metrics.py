@@ -103,7 +103,7 @@ def _brier_if_added(state: Selection, candidates: Indices) -> Integers:
 def _brier_values(state: Selection) -> NDArray[np.float64]:
     out, labels, total = np.empty(len(state.scores.truth)), state.scores.truth.labels, state.total
     for start in range(0, len(out), 1024):
-        part = total[start : start + 1024] / (len(state.chosen) * ONE)
+        part = total[start : start + 1024] / (state.size * ONE)
         part[np.arange(len(part)), labels[start : start + 1024]] -= 1
         out[start : start + 1024] = -(part**2).sum(axis=1)
     return out
@@ -144,7 +144,7 @@ NLL = Metric(
     now=lambda state: -state.nll_now(),
     value=lambda state, score: -score / NLL_ONE / len(state.truth_sum),
     values=lambda state: (
-        np.log(np.maximum(state.truth_sum / len(state.chosen), TINIEST))
+        (np.log(np.maximum(state.truth_sum, TINIEST)) - np.log(state.size))  # clamped as when selecting
         * (state.weights.each * (1 / state.weights.unit))
     ),
 )

@@ -19,6 +19,7 @@ from .members import MemberScores, Scores
 from .running import Running
 from .selection import Selection
 from .simplex import Optimum, brier_optimum, least_brier, least_nll, nll_optimum
+from .weights import Weights
 
 UNIT = (
     2**24
@@ -103,9 +104,26 @@ class Summed:
         return self.truth.correct(first)
 
 
-def mixed(scores: Scores, weights: Mapping[int, int]) -> Selection:
-    """Members with whole weights, as a selection in which each was chosen so often; to be looked at only."""
-    state = Selection(scores, recorded=())
+class Mixture(Selection):
+    """Members with whole weights, as if each was chosen so often; to be looked at only."""
+
+    repeated: Mapping[int, int]
+
+    @property
+    def size(self) -> int:
+        """Sum of the weights."""
+        return sum(self.repeated.values())
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Weight of each candidate: (M,) int64."""
+        return np.array([self.repeated.get(m, 0) for m in range(len(self.scores.p_truth))], np.int64)
+
+
+def mixed(scores: Scores, weights: Mapping[int, int], examples: Weights | None = None) -> Mixture:
+    """Members with whole weights, on examples that may be weighted."""
+    state = Mixture(scores, examples, recorded=())
+    state.repeated = dict(weights)
     total = np.zeros((len(scores.truth), scores.n_classes), np.int64)
     for member, weight in weights.items():
         alone = scores.running()
@@ -113,7 +131,6 @@ def mixed(scores: Scores, weights: Mapping[int, int]) -> Selection:
         total += weight * alone.total
         if state.has_nll:
             state.truth_sum += weight * scores.p_truth[member]
-        state.chosen += [member] * weight
     state.running = cast(Running, Summed(total, scores.truth))
     return state
 

@@ -124,7 +124,8 @@ def _allowed(chosen: Sequence[int], steps: Steps, limits: Limits, singles: Seque
     if step >= steps.forced:
         return allowed
     new = {*allowed.tolist()} - {*chosen}
-    return np.array([m for m in singles if m in new][:1], np.intp)
+    following = np.array([m for m in singles if m in new][:1], np.intp)
+    return following if len(following) else allowed  # limits leave members to repeat, if any
 
 
 def _grown(beam: Sequence[Selection], children: Sequence[tuple[int, int]]) -> list[Selection]:

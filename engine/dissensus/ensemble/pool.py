@@ -287,7 +287,7 @@ def _of_mean(codes: list[kernel.Codes], truth: Truth, temperature: list[float]) 
             offsets = truth.offsets[ends]
             kernel.fixed_point(codes[m][rows], tables[m], offsets, truth.classes, q[m], p_truth[m, rows])
         top1[rows] = q.sum(axis=0, dtype=np.int64).argmax(axis=1)
-    likelihood = np.log(np.maximum(p_truth.mean(axis=0), kernel.TINIEST))
+    likelihood = np.log(np.maximum(p_truth.sum(axis=0), kernel.TINIEST)) - np.log(2)
     return {"accuracy": truth.correct(top1).astype(np.float64), "nll": likelihood}
 
 

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from dissensus.errors import ArgumentError
 from dissensus.run.progress import Progress
@@ -27,6 +28,7 @@ from .mixture import check_convex, mixed, shares
 from .path import Steps
 from .result import Costs, Ensemble, Interval, gain_interval
 from .switches import Search, Switches, flag
+from .weighted import check_members, checked_examples
 
 
 def greedy(
@@ -40,6 +42,8 @@ def greedy(
     replacement: bool | None = None,
     calibrate: bool | None = None,
     temperatures: Fitted | None = None,
+    where: str | None = None,
+    example_weights: str | ArrayLike | None = None,
     select: str | None = None,
     report: str | None = None,
     allow_same_split: bool = False,
@@ -75,6 +79,13 @@ def greedy(
     temperatures : mapping of str to float, or Calibration, optional
         Temperature of each model, fitted before: by hand, or what `dissensus.calibrate` returned. Nothing is
         fitted then; that none of the examples reported on took part is checked of a `Calibration` alone.
+    where : str, optional
+        Calibrate, select and report only on examples for which this expression over their columns holds; see
+        `Store.where`.
+    example_weights : str or (N,) array-like, optional
+        What each example of the store counts when members are chosen and reported on, at least 0: an array,
+        or the name of a column of numbers. Only their ratios matter; whole numbers count
+        exactly, so that ties stay ties. Temperatures count all examples alike.
     select, report : str, optional
         Splits of the store, or "all"; "fit" and "report" by default. A store without splits has a seeded,
         stratified "fit" and "report". With `folds`, `select` is what is cut into folds, "all" by default.
@@ -128,7 +139,10 @@ def greedy(
         way.probabilities if calibrate is None else calibrate,
         _given(temperatures, way, pool, calibrate, search),
         _ends_with_the_best(search, way.probabilities),
+        where,
+        checked_examples(store, example_weights, metric, search),
     )
+    check_members(task)
     check_limits(pool, search, task.limits)
     with Progress(_n_steps(task), "greedy selection", enabled=progress) as bar:
 
@@ -136,7 +150,9 @@ def greedy(
             bar.advance(1)
 
         if search.folds is None:
-            parts = splits.select_and_report(store, select or "fit", report or "report", allow_same_split)
+            parts = splits.select_and_report(
+                store, select or "fit", report or "report", allow_same_split, where
+            )
             refuse_reported(store, temperatures, parts[1], allow_same_split)
             return _split(task, select or "fit", report or "report", parts, advance)
         if report is not None:
@@ -183,7 +199,7 @@ def _split(
 
 def _crossfitted(task: Task, select: str, n_folds: int, advance: Callable[[], None]) -> Ensemble:
     """Select on all examples; report on each fold what was selected on the others."""
-    rows, parts = splits.folds(task.store, select, n_folds, task.search.seed)
+    rows, parts = splits.folds(task.store, select, n_folds, task.search.seed, task.where)
     searches = [(find(task, others, advance), fold) for others, fold in parts]
     reported = task.store.truth.take(np.concatenate([fold for _, fold in parts]))
     judged = together([judge(task, found, fold) for found, fold in searches], reported)
@@ -208,7 +224,9 @@ def _ensemble(
         fit=_on_fit(task, found, fit, curve),
         report=means(judged.ensemble),
         single=names[found.singles[0]],
-        single_fit=means(evaluate.single(found.state.scores, found.singles[0], task.judged)),
+        single_fit=means(
+            evaluate.single(found.state.scores, found.singles[0], task.judged, found.state.weights)
+        ),
         single_report=means(judged.single),
         interval=_interval(metric, names[found.singles[0]], judged.ensemble, judged.single),
         curve=curve,
@@ -227,9 +245,15 @@ def _ensemble(
         else _interval(metric, names[equal], judged.ensemble, judged.equal_cost),
         certificate=found.certificate,
         stability=stability(draws, names) if len(draws) > 1 else None,
-        search=task.search.asked | ({} if task.temperatures is None else {"temperatures": "given"}),
+        search=task.search.asked | _also_asked(task),
         work=_work(task, found),
     )
+
+
+def _also_asked(task: Task) -> dict[str, Any]:
+    given = {"temperatures": task.temperatures, "example_weights": task.example_weights}
+    marked = {name: "given" for name, value in given.items() if value is not None}
+    return marked | ({} if task.where is None else {"where": task.where})
 
 
 def _interval(metric: str, versus: str, ensemble: Values, single: Values) -> Interval:
@@ -242,7 +266,11 @@ def _on_fit(task: Task, found: Found, fit: Rows, curve: pa.Table) -> dict[str, f
         return {name: curve[f"fit_{name}"][found.length - 1].as_py() for name in task.judged}
     members = list(found.weights)
     scores = task.scores(members, fit, found.temperatures)
-    return means(evaluate.standing(mixed(scores, dict(enumerate(found.weights.values()))), task.judged))
+    return means(
+        evaluate.standing(
+            mixed(scores, dict(enumerate(found.weights.values())), found.state.weights), task.judged
+        )
+    )
 
 
 def _costs(task: Task, found: Found) -> Costs | None:

@@ -59,6 +59,11 @@ class Selection:
         return self.weights.balanced(self.scores.truth)
 
     @property
+    def size(self) -> int:
+        """Members, repetitions counted."""
+        return len(self.chosen)
+
+    @property
     def counts(self) -> NDArray[np.int64]:
         """How often each candidate was chosen: (M,) int64."""
         return np.bincount(np.array(self.chosen, np.intp), minlength=len(self.scores.p_truth))

@@ -18,7 +18,9 @@ class SplitWarning(UserWarning):
     """Selection lacks examples of some class."""
 
 
-def select_and_report(store: Store, select: str, report: str, allow_same_split: bool) -> tuple[Rows, Rows]:
+def select_and_report(
+    store: Store, select: str, report: str, allow_same_split: bool, where: str | None = None
+) -> tuple[Rows, Rows]:
     """Rows to select on and rows to report on.
 
     Raises
@@ -27,7 +29,7 @@ def select_and_report(store: Store, select: str, report: str, allow_same_split: 
         They share examples and this was not allowed explicitly.
     UnknownName
     """
-    fit, held = _rows(store, "select", select), _rows(store, "report", report)
+    fit, held = _rows(store, "select", select, where), _rows(store, "report", report, where)
     shared = len(np.intersect1d(fit, held))
     if shared and not allow_same_split:
         raise ArgumentError(
@@ -38,7 +40,9 @@ def select_and_report(store: Store, select: str, report: str, allow_same_split: 
     return fit, held
 
 
-def folds(store: Store, select: str, n_folds: int, seed: int) -> tuple[Rows, list[tuple[Rows, Rows]]]:
+def folds(
+    store: Store, select: str, n_folds: int, seed: int, where: str | None = None
+) -> tuple[Rows, list[tuple[Rows, Rows]]]:
     """Rows of a split, and for each stratified fold of them (all others, its own).
 
     Raises
@@ -47,21 +51,26 @@ def folds(store: Store, select: str, n_folds: int, seed: int) -> tuple[Rows, lis
         Fewer examples than folds.
     UnknownName
     """
-    rows = _rows(store, "select", select)
+    rows = _rows(store, "select", select, where)
     if len(rows) < n_folds:
         raise ArgumentError(f"folds={n_folds} need as many examples; select={select!r} has {len(rows)}")
     classes, rng = _first_classes(store, rows), np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(np.flatnonzero(classes == c)) for c in np.unique(classes)])
     fold = np.empty(len(rows), np.intp)
     fold[order] = np.arange(len(rows)) % n_folds
-    return rows, [(rows[fold != k], rows[fold == k]) for k in range(n_folds)]
+    parts = [(rows[fold != k], rows[fold == k]) for k in range(n_folds)]
+    for k, (others, own) in enumerate(parts, 1):
+        _tell_unseen(store, f"{select} without fold {k}", others, own)
+    return rows, parts
 
 
-def _rows(store: Store, argument: str, split: str) -> Rows:
-    rows = store.rows(split)
+def _rows(store: Store, argument: str, split: str, where: str | None) -> Rows:
+    rows = store.rows(split, where)
     if not 0 < len(rows) <= MOST_EXAMPLES:
+        chosen = "" if where is None else f" where {where}"
         raise ArgumentError(
-            f"{argument}={split!r} has {len(rows)} examples counted under labels {store.truth.name!r}; "
+            f"{argument}={split!r} has {len(rows)} examples{chosen} counted under labels "
+            f"{store.truth.name!r}; "
             f"it needs at least 1, at most {MOST_EXAMPLES:,}"
         )
     return rows

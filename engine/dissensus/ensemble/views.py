@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dissensus.kernels import probabilities as kernel
 from dissensus.kernels import views as view_kernel
+from dissensus.kernels.bounds import Seen
 from dissensus.store.blocks import read_blocks
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
@@ -126,6 +127,12 @@ class Views:
             self.tail[start:stop],
             self.right[offsets[0] : offsets[-1]],
         )
+
+    @property
+    def seen(self) -> Seen:
+        """As kernels take them."""
+        truth = self.truth
+        return Seen(self.classes, self.q, self.tail, self.right, truth.offsets, truth.classes)
 
     @property
     def n_bytes(self) -> int:

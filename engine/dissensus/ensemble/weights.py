@@ -13,6 +13,7 @@ from dissensus.errors import ArgumentError
 from dissensus.store.truth import Truth
 
 WEIGHT_ONE = 2**32  # fixed-point 1.0, the mean weight
+MOST_WHOLE = 2**53  # whole weights of a larger sum are scaled as others are
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +23,13 @@ class Weights:
     Attributes
     ----------
     each : (n,) int64
-        rint(weight / mean weight * `unit`), at least 0.
-    unit : int
-        What stands for a weight of 1: 1 where all weigh the same, else 2**32.
+        At least 0: whole weights as they are, others rint(weight / mean weight * 2**32).
+    unit : float
+        Their mean: 1 where all weigh 1, about 2**32 for weights that are not whole.
     """
 
     each: NDArray[np.int64]
-    unit: int
+    unit: float
 
     @classmethod
     def equal(cls, n: int) -> Weights:
@@ -37,7 +38,7 @@ class Weights:
 
     @classmethod
     def of(cls, values: Any, n: int) -> Weights:
-        """Check weights, and scale them to a mean of 1.
+        """Check weights; those that are not whole are scaled to a mean of 1.
 
         Parameters
         ----------
@@ -59,7 +60,14 @@ class Weights:
             )
         given = given.astype(np.float64)
         if not (np.isfinite(given).all() and (given >= 0).all() and given.any()):
-            raise ArgumentError("weights must be finite, at least 0 and not all 0; give 0 to leave one out")
+            wrong = given[~(np.isfinite(given) & (given >= 0))]
+            what = f"{len(wrong)} are not, the first is {wrong[0]:g}" if len(wrong) else "all are 0"
+            raise ArgumentError(
+                f"weights must be finite, at least 0 and not all 0 on the examples that take part; {what}: "
+                "give 0 to leave one out"
+            )
+        if (given == np.rint(given)).all() and given.sum() < MOST_WHOLE:  # exact: sums that are equal stay so
+            return cls(given.astype(np.int64), float(given.sum()) / n)
         scale = n * WEIGHT_ONE / math.fsum(given.tolist())
         if not np.isfinite(scale):
             raise ArgumentError("weights are too small to be scaled to a mean of 1; give larger ones")

@@ -1,0 +1,80 @@
+"""What each example counts in a selection, and how many members its sums hold: checked before any work."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from dissensus.errors import ArgumentError, UnknownName
+from dissensus.kernels import probabilities as kernel
+from dissensus.kernels.temperatures import COLDEST
+from dissensus.store.catalog import Store
+
+from .switches import Search
+from .weights import Weights
+
+if TYPE_CHECKING:
+    from .found import Task
+
+
+def checked_examples(
+    store: Store, given: str | ArrayLike | None, metric: str, search: Search
+) -> NDArray[np.float64] | None:
+    """Weight of every example of the store, (N,) float64.
+
+    Raises
+    ------
+    ArgumentError
+        They are no numbers of at least 0, or what is asked for takes none.
+    UnknownName
+        No column of that name.
+    """
+    if given is None:
+        return None
+    for wrong, what in (
+        (metric == "brier", "metric='brier'"),
+        (search.weights == "optimal", "weights='optimal'"),
+        (search.folds is not None, "folds="),
+    ):
+        if wrong:
+            raise ArgumentError(f"example_weights have no part in {what} yet: leave one of them out")
+    values = _column(store, given) if isinstance(given, str) else np.asarray(given)
+    Weights.of(values, store.n_examples)
+    return values.astype(np.float64)
+
+
+def _column(store: Store, name: str) -> NDArray[np.float64]:
+    table = store.examples()
+    if name not in table.column_names:
+        raise UnknownName.of("column", name, table.column_names)
+    column = table[name]
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
+        missing = f"{column.null_count} of them missing" if column.null_count else f"it holds {column.type}"
+        raise ArgumentError(
+            f"example_weights={name!r} must be a column with a number for every example; {missing}"
+        )
+    return np.asarray(column.to_numpy(), np.float64)
+
+
+def check_members(task: Task) -> None:
+    """Refuse more members than an int64 sum of logits holds, at the coldest temperature there can be.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if task.way.name != "logits":
+        return
+    known = [*(task.temperatures or {}).values()]
+    coldest = min(known) if known else COLDEST if task.calibrate else 1.0
+    most = math.floor(2**62 / (-kernel.LOWEST / coldest * kernel.LOGIT_ONE))
+    size = task.steps.size * (task.search.bags or 1)
+    if size > most:
+        raise ArgumentError(
+            f"combine='logits' sums at most {most:,} members exactly at temperature {coldest:g}; "
+            f"{size:,} are asked for: lower size, or combine='probabilities'"
+        )
