@@ -13,6 +13,7 @@ from .output import Sink, output_options
 from .queries import LABELS, STORE, under
 
 WHAT, WHO, HOW, COST, HONEST = "What", "Who takes part", "How it is searched for", "Limits", "Honesty"
+WHERE_RUN = "Where it runs"
 COUNT = click.IntRange(min=1)
 
 OPTIONS = (
@@ -82,6 +83,20 @@ OPTIONS = (
     option(HONEST, "--folds", type=click.IntRange(min=2), metavar="K", help="Cross-fit on K folds instead."),
     option(
         HONEST, "--allow-same-split", is_flag=True, help="Permit shared examples (too good numbers, marked)."
+    ),
+    option(
+        WHERE_RUN,
+        "--scheduler",
+        metavar="ADDRESS",
+        help="This Dask cluster (tcp://host:8786), each worker with some examples, the store under the same "
+        "path: the same result.",
+    ),
+    option(
+        WHERE_RUN,
+        "--device",
+        metavar="NAME",
+        help="Torch on this device (cpu, cuda, cuda:1), by brute force: the same result. [default: numba's "
+        "threads]",
     ),
 )
 

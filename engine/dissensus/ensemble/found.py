@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy as np
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
 
-from . import calibration
 from .bags import Drawn, subsets
 from .checks import Pool
 from .combine import Combine
@@ -19,6 +19,7 @@ from .limits import Limits
 from .members import MemberScores, Scores
 from .mixture import Certificate, counted, optimal
 from .path import SIZE, Steps, best_length, forward
+from .places import Here, Place
 from .prune import pruned
 from .ranking import ranked
 from .selection import Selection
@@ -41,6 +42,8 @@ class Task:
     calibrate : bool
     best_prefix : bool
         Whether steps after the best are taken back.
+    place : Place
+        Where candidates are compared.
     """
 
     store: Store
@@ -51,6 +54,7 @@ class Task:
     search: Search
     calibrate: bool
     best_prefix: bool
+    place: Place = field(default_factory=Here)
 
     @property
     def judged(self) -> list[str]:
@@ -60,6 +64,18 @@ class Task:
     def scores(self, members: list[int], rows: Rows, temperatures: Mapping[str, float]) -> Scores:
         """Some models of the pool on some rows."""
         return self.way.scores(self.store, [self.pool.names[m] for m in members], rows, temperatures)
+
+    def selection(self, rows: Rows, temperatures: Mapping[str, float]) -> AbstractContextManager[Selection]:
+        """No members yet, of the whole pool on some rows, where candidates are compared."""
+        return self.place.selection(
+            self.way,
+            self.store,
+            self.pool.names,
+            rows,
+            temperatures,
+            beam=self.steps.beam,
+            recorded=self.judged,
+        )
 
 
 @dataclass(frozen=True)
@@ -110,10 +126,16 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
     pool = task.pool
     temperatures = dict.fromkeys(pool.names, 1.0)
     if task.calibrate:
-        temperatures = calibration.temperatures(task.store, pool.names, rows)
-    scores = task.scores(list(range(len(pool.names))), rows, temperatures)
+        temperatures = task.place.temperatures(task.store, pool.names, rows)
+    with task.selection(rows, temperatures) as empty:
+        return _searched(task, rows, temperatures, empty, advance)
+
+
+def _searched(
+    task: Task, rows: Rows, temperatures: dict[str, float], empty: Selection, advance: Callable[[], None]
+) -> Found:
+    pool = task.pool
     most = 1 if pool.costs is None else pool.n_candidates
-    empty = Selection(scores, recorded=task.judged)
     singles = ranked(empty.copy(), task.steps.metric, np.arange(pool.n_candidates), most)
     state, bag, length, stopped, draws = _walked(task, empty, advance)
     chosen, certificate = state.chosen[:length], None
