@@ -1,7 +1,7 @@
 """How much faster than the libraries people use is a step of greedy selection, at the same members?
 
-AutoGluon's `EnsembleSelection` (autogluon.core) for accuracy, a candidate at a time over all classes; the same
-with TabArena's `fast_log_loss`, which looks at the probabilities of the truth alone, for NLL: the fair
+AutoGluon's `EnsembleSelection` (autogluon.core) for accuracy, a candidate at a time over all classes; the
+same with TabArena's `fast_log_loss`, which looks at the probabilities of the truth alone, for NLL: the fair
 opponent there. Beside them stand our own brute force and, by itself, what is done once beforehand (gathering
 those probabilities; views). All have the same float64 probabilities; AutoGluon breaks ties by log-loss. The
 right answers, or NLL, after each step have to agree first. Opponents that are not installed are left out by
