@@ -20,6 +20,7 @@ from dissensus.ensemble.selection import Selection
 from dissensus.errors import ArgumentError, MissingDependency
 from dissensus.kernels import probabilities as kernel
 from dissensus.kernels import torch_probabilities as twin
+from dissensus.run import devices
 from dissensus.store.truth import Truth
 from dissensus_cli.main import cli
 from test_ensemble import TIES, assert_equals_oracle, make_store
@@ -163,7 +164,7 @@ def test_devices_that_cannot_compare_are_refused(small_zoo, monkeypatch):
         ds.greedy(small_zoo, device="cuda:99")
     with pytest.raises(ArgumentError, match=r"combine='votes' has none: leave device out"):
         ds.greedy(small_zoo, combine="votes", device="cpu")
-    monkeypatch.setattr(on_device, "available_bytes", lambda: 4000)
+    monkeypatch.setattr(devices, "available_bytes", lambda: 4000)
     with pytest.raises(ArgumentError, match=r"^device 'cpu' has 2.0 kB free, .* one block needs "):
         ds.greedy(small_zoo, device="cpu")
     monkeypatch.setitem(sys.modules, "torch", None)

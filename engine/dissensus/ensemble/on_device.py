@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 from dissensus.kernels import probabilities as kernel
 from dissensus.kernels import torch_probabilities as twin
-from dissensus.run.memory import available_bytes, told
+from dissensus.run.devices import free_bytes
+from dissensus.run.memory import told
 from dissensus.store.blocks import read_blocks
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
@@ -36,7 +37,7 @@ class DeviceBlock:
 
     start: int
     stop: int
-    q: torch.Tensor
+    q: Any
 
 
 class DeviceScores:
@@ -70,7 +71,7 @@ class DeviceScores:
         model_ids: Sequence[str],
         rows: Rows,
         temperatures: Mapping[str, float],
-        device: torch.device,
+        device: Any,
         budget_bytes: int | None = None,
     ) -> None:
         self.metrics, self.truth, self.n_classes = way.metrics, store.truth.take(rows), store.n_classes
@@ -80,8 +81,8 @@ class DeviceScores:
         self._codes = kernel.dtype_of_codes(store.dtype)
         tables = kernel.scaled_logits if self.of_logits else kernel.exponentials
         self._tables = [tables(self._codes, temperatures[m]) for m in model_ids]
-        self.right = torch.from_numpy(_padded(self.truth)).to(device)
-        free = _free(device) if budget_bytes is None else budget_bytes
+        self.right = twin.sent(_padded(self.truth), device)
+        free = free_bytes(device) if budget_bytes is None else budget_bytes
         row_bytes = len(self._logits) * self.n_classes * (8 if self.of_logits else 4)
         self._step = max(1, BLOCK_BYTES // row_bytes)
         left = free - self._sum_bytes - 3 * row_bytes * self._step  # a block, and what it is made of
@@ -103,7 +104,7 @@ class DeviceScores:
     def running(self) -> DeviceRunning:
         """Return the sum of no members yet."""
         shape = len(self.truth), self.n_classes
-        return DeviceRunning(self, torch.zeros(shape, dtype=torch.int64, device=self.device), 0)
+        return DeviceRunning(self, twin.sent(np.zeros(shape, np.int64), self.device), 0)
 
     @cached_property
     def gram(self) -> Gram:
@@ -123,40 +124,40 @@ class DeviceScores:
         for read in read_blocks(self._logits, self._rows[done:], self._step):
             start, stop = done + read.start, done + read.stop
             made = [self._made(m, start, stop, rows) for m, rows in enumerate(read.centred)]
-            block = DeviceBlock(start, stop, torch.stack(made))
+            block = DeviceBlock(start, stop, twin.stacked(made))
             if len(self._kept) < self._keep:
                 self._kept.append(block)
             yield block
 
-    def _made(self, model: int, start: int, stop: int, centred: NDArray[np.floating]) -> torch.Tensor:
+    def _made(self, model: int, start: int, stop: int, centred: NDArray[np.floating]) -> Any:
         """Values of one model, and its probabilities of the truth: (stop - start, C)."""
         codes, table = kernel.codes_of(centred), self._tables[model]
         if self._codes != np.uint16:  # exponentials of float32 are those of this process's library
             return self._made_here(model, start, stop, codes)
-        sent = torch.from_numpy(codes.copy().view(np.int16)).to(self.device)
-        values = torch.from_numpy(table).to(self.device)
+        sent = twin.sent(codes.copy().view(np.int16), self.device)
+        values = twin.sent(table, self.device)
         if self.of_logits:
             return twin.scaled_rows(sent, values)
         q, p_truth = twin.fixed_point(sent, values, self.right[start:stop])
         self.p_truth[model, start:stop] = p_truth.cpu().numpy()
         return q
 
-    def _made_here(self, model: int, start: int, stop: int, codes: kernel.Codes) -> torch.Tensor:
+    def _made_here(self, model: int, start: int, stop: int, codes: kernel.Codes) -> Any:
         if self.of_logits:
             values = np.empty(codes.shape, np.int64)
             kernel.scaled_rows(codes, self._tables[model], values)
-            return torch.from_numpy(values).to(self.device)
+            return twin.sent(values, self.device)
         q, p_truth = np.empty(codes.shape, np.uint32), np.empty(len(codes))
         offsets, classes = self.truth.offsets[start : stop + 1], self.truth.classes
         kernel.fixed_point(codes, self._tables[model], offsets, classes, q, p_truth)
         self.p_truth[model, start:stop] = p_truth
-        return torch.from_numpy((q.astype(np.int64) - twin.SHIFT).astype(np.int32)).to(self.device)
+        return twin.sent((q.astype(np.int64) - twin.SHIFT).astype(np.int32), self.device)
 
 
 class DeviceRunning:
     """Sum of members on a device, less 2**30 for each of probabilities: see `Running`."""
 
-    def __init__(self, scores: DeviceScores, total: torch.Tensor, size: int) -> None:
+    def __init__(self, scores: DeviceScores, total: Any, size: int) -> None:
         self._scores, self._total, self._size = scores, total, size
         self.work: list[dict[str, int]] = []
 
@@ -176,8 +177,8 @@ class DeviceRunning:
     def hits_if_added(self, candidates: Indices, weights: Integers) -> Integers:
         """Weight of the examples right with each candidate added, the lowest class on ties: (k,) int64."""
         device = self._scores.device
-        asked, each = (torch.from_numpy(a.astype(np.int64)).to(device) for a in (candidates, weights))
-        out = torch.zeros(len(candidates), dtype=torch.int64, device=device)
+        asked, each = (twin.sent(a.astype(np.int64), device) for a in (candidates, weights))
+        out = twin.sent(np.zeros(len(candidates), np.int64), device)
         for block in self._scores.blocks():
             rows = slice(block.start, block.stop)
             out += twin.hits_if_added(self._total[rows], block.q, asked, self._scores.right[rows], each[rows])
@@ -214,10 +215,3 @@ def _padded(truth: Truth) -> NDArray[np.int64]:
     place = np.arange(len(truth.classes)) - np.repeat(truth.offsets[:-1], sizes)
     padded[np.repeat(np.arange(len(truth)), sizes), place] = truth.classes
     return padded
-
-
-def _free(device: torch.device) -> int:
-    """Bytes of the device that may be used."""
-    if device.type == "cpu":
-        return available_bytes() // 2
-    return int(torch.cuda.mem_get_info(device)[0] * 3 // 4)

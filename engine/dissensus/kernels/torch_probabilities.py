@@ -6,13 +6,27 @@ classes changes no comparison of them. Right classes are (n, S), -1 where an exa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
 
 from .probabilities import ONE
 
 SHIFT = 2**30
 HELD_BYTES = 1 << 26  # of sums that are compared at a time on a processor
 HELD_ON_GPU_BYTES = 1 << 30
+
+
+def sent(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Return an array on a device."""
+    return torch.from_numpy(array).to(device)
+
+
+def stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """M tensors (n, C) as one, (M, n, C)."""
+    return torch.stack(list(tensors))
 
 
 def fixed_point(

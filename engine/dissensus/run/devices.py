@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError, MissingDependency
 
+from .memory import available_bytes
+
 if TYPE_CHECKING:
     from dissensus.kernels.bits import Counts, Packed, Planes
 
@@ -89,6 +91,15 @@ def torch_device(device: str, does: str) -> Any:
             "without device= the threads of this process do it"
         )
     return found
+
+
+def free_bytes(device: Any) -> int:
+    """Memory of a device of torch that a job may use: three quarters of what is free, half on a processor."""
+    if device.type == "cpu":
+        return available_bytes() // 2
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0] * 3 // 4)
 
 
 class _Rent:
