@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.kernels.jit import use_threads
 from dissensus.run.memory import available_bytes
 from dissensus.run.site import Site, models_at, opened
 
@@ -241,13 +242,11 @@ def _forget(run: str) -> None:
 
 def _share_threads() -> None:
     """Let kernels use the threads of this worker, not all of the machine."""
-    import numba
-
     from dissensus.run.scheduler import threads_here
 
     threads = threads_here()
     if threads is not None:
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        use_threads(threads)
 
 
 def _hits(held: Held, question: Question) -> tuple[Integers, dict[str, int] | None]:
