@@ -58,6 +58,7 @@ STEPS = (
     Step("pair-scale", "pair_scale.py", 1.5),
     Step("pair-workers", "pair_workers.py", 1),
     Step("greedy", "greedy.py", 4, writes=False),
+    Step("greedy-peers", "greedy_peers.py", 3, writes=False),
     Step("explain", "explain.py", 2),
     Step("store-speed", "store_speed.py", 5),
     Step("ingest-speed", "ingest_speed.py --images 800", 6),

@@ -182,6 +182,21 @@ def test_the_benchmark_of_a_full_store_runs_small(tmp_path):
     assert report["results"]["pairs"]["pair_accuracy"] > 0.5
 
 
+def test_the_benchmark_of_peers_of_greedy_selection_runs_small(tmp_path):
+    """Peers that are not installed are left out by name."""
+    sizes = ["--models", "5", "--examples", "300", "--classes", "20", "--steps", "4"]
+    command = [sys.executable, BENCHMARKS / "greedy_peers.py", *sizes, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-greedy-peers.json")).read_text())
+    assert report["equal_results"]
+    ways = {(row["metric"], row["way"]) for row in report["rows"]}
+    assert {(m, w) for m in ("accuracy", "nll") for w in ("dissensus", "dissensus, brute force")} <= ways
+    assert all(row["step_s"] > 0 for row in report["rows"])
+    for metric, peer in (("accuracy", "autogluon.core"), ("nll", "tabarena fast_log_loss")):
+        assert ((metric, peer) in ways) != (f"left out: {peer} (" in done.stdout)
+
+
 def test_the_benchmark_of_pair_ensembles_runs_small(tmp_path):
     sizes = ["--models", "30", "--examples", "600", "--classes", "40", "--compared", "30"]
     command = [sys.executable, BENCHMARKS / "pair_ensembles.py", *sizes, "--out", tmp_path]

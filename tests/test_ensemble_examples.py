@@ -65,6 +65,20 @@ def test_a_weight_counts_as_repetition(zoo, tmp_path, metric):
     )
 
 
+@pytest.mark.parametrize("odd", [0, 1])
+def test_weights_of_mean_one_are_weights(zoo, tmp_path, odd):
+    """0 and 2 in turn: the mean alone does not tell them from no weights."""
+    on_all = {"select": "all", "report": "all", "allow_same_split": True, "calibrate": False}
+    times = np.where(np.arange(90) % 2 == odd, 2, 0)
+    half = repeated(zoo, np.arange(90), times // 2, tmp_path / f"{odd}.zoo")
+    for metric in ("nll", "accuracy"):
+        best, alone = (
+            ds.greedy(s, 3, metric, **o, **on_all) for s, o in ((zoo, {"example_weights": times}), (half, {}))
+        )
+        assert best.members == alone.members
+        assert best.fit[metric] == pytest.approx(alone.fit[metric], abs=1e-6)
+
+
 def test_a_slice_is_a_store_of_its_own(zoo, tmp_path):
     best = ds.greedy(zoo, 4, "nll", where="group == 'dog'")
     fit, report = (zoo.rows(split, "group == 'dog'") for split in ("fit", "report"))

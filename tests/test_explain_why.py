@@ -384,7 +384,7 @@ def test_sentences_say_no_more_than_the_intervals():
     assert sentences((0.0, 0.0, 0.0))[0].endswith("the ensemble is right exactly where it is.")
     said = " ".join(sentences())
     assert "their differences take off 0.0500 (20%), which leaves 0.2000." in said
-    assert "It would lose accuracy without m0 (1.00) (points lost in brackets)." in said
+    assert "It would lose accuracy without m0 (1.00) (points lost in brackets; at 95% for all members" in said
     assert "Of 2 members, 1 could each be left out without a clear change." in said
     idle = " ".join(sentences(values=((0.0, -0.1, 0.1), (-0.02, -0.03, -0.01))))
     assert "No member alone can be shown to matter" in idle
@@ -485,3 +485,26 @@ def test_four_frameworks_by_vote(tmp_path):
     assert (row["low"], row["high"]) == (expected.low, expected.high)
     assert why.conclusions[0].startswith("Use the ensemble: on 25,000 examples")
     assert sum(r["gained"] for r in why.slices.to_pylist()) == (right & ~single).sum()
+
+
+def test_columns_that_divide_the_examples_alike_are_shown_once(own_zoo):
+    """One that repeats the class, and two of one partition, of which the readable one stays; all if asked."""
+    kinds = [i % 3 for i in range(203)]
+    own_zoo.add_columns(
+        {
+            "wnid": [f"n{k:08d}" for k in kinds],
+            "kind_name": [("cat", "dog", "fox")[k] for k in kinds],
+            "number": [f"class {c}" for c in own_zoo.labels],
+        }
+    )
+    shown = ds.why(own_zoo, SCORED[:2]).slices["by"].to_pylist()
+    assert list(dict.fromkeys(shown)) == ["class", "group", "kind_name"]
+    asked = ds.why(own_zoo, SCORED[:2], by=["wnid", "kind_name", "number"]).slices["by"].to_pylist()
+    assert list(dict.fromkeys(asked)) == ["wnid", "kind_name", "number"]
+
+
+def test_members_are_named_by_intervals_for_all_of_them_together():
+    """Alone each would stand out; of 20 that bring nothing one does so by chance."""
+    values = (0.01, 0.001, 0.019)
+    assert "It would lose accuracy without m0 (1.00)" in str(sentences(values=((0.01, 0.004, 0.016),) * 2))
+    assert "No member alone can be shown to matter" in str(sentences(values=(values,) * 20))

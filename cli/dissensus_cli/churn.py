@@ -31,7 +31,9 @@ ALPHA = 0.05
 @click.option("--top", type=click.IntRange(min=1), help=f"With --best: models to list.  [default: {TOP}]")
 @click.option("--candidate", "candidates", multiple=True, help="With --best: only these; repeatable.")
 @click.option(
-    "--by", multiple=True, help="'class', or a column of the examples; repeatable.  [default: all groups]"
+    "--by",
+    multiple=True,
+    help="'class', or a column of the examples; repeatable.  [default: all distinct]",
 )
 @click.option("--level", type=float, help="Coverage of the intervals. [default: 0.95]")
 @click.option("--split", help="Only examples of this split.")

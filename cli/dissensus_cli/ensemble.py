@@ -12,13 +12,14 @@ from .grouped import Grouped, option
 from .output import Sink, output_options
 from .queries import LABELS, STORE, under
 
-WHAT, WHO, WHICH, HOW, COST, HONEST = (
+WHAT, WHO, WHICH, HOW, COST, HONEST, WHERE_RUN = (
     "What",
     "Who takes part",
     "Which examples count",
     "How it is searched for",
     "Limits",
     "Honesty",
+    "Where it runs",
 )
 COUNT = click.IntRange(min=1)
 
@@ -93,6 +94,20 @@ OPTIONS = (
     option(HONEST, "--folds", type=click.IntRange(min=2), metavar="K", help="Cross-fit on K folds instead."),
     option(
         HONEST, "--allow-same-split", is_flag=True, help="Permit shared examples (too good numbers, marked)."
+    ),
+    option(
+        WHERE_RUN,
+        "--scheduler",
+        metavar="ADDRESS",
+        help="This Dask cluster (tcp://host:8786), each worker with some examples, the store under the same "
+        "path: the same result.",
+    ),
+    option(
+        WHERE_RUN,
+        "--device",
+        metavar="NAME",
+        help="Torch on this device (cpu, cuda, cuda:1), by brute force: the same result. [default: numba's "
+        "threads]",
     ),
 )
 

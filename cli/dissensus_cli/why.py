@@ -55,7 +55,9 @@ class _Part(TypedDict):
 )
 @WHERE
 @click.option(
-    "--by", multiple=True, help="'class', or a column of the examples; repeatable.  [default: all groups]"
+    "--by",
+    multiple=True,
+    help="'class', or a column of the examples; repeatable.  [default: all distinct]",
 )
 @click.option("--cost", help="Recorded number that is a model's cost.  [default: gmacs, else params]")
 @click.option("--part", type=click.Choice(PARTS), help="Give this table alone.  [default in csv …: members]")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,6 @@ from dissensus.errors import CalibrationWarning
 from dissensus.kernels import probabilities as kernel
 from dissensus.kernels.temperatures import best_temperature
 from dissensus.store.catalog import Store
-from dissensus.store.logits import Logits
-from dissensus.store.truth import Truth
 
 __all__ = ["CalibrationWarning", "temperatures"]
 
@@ -41,13 +39,18 @@ def temperatures(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp])
     The NLL of one right class is convex in 1/T. That of several, -log of the sum of their probabilities, need
     not be: what is found is then a local minimum, provided that the NLL falls inwards from both ends.
     """
+    return told(dict(zip(model_ids, fitted(store, model_ids, rows), strict=True)), len(rows))
+
+
+def fitted(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp]) -> list[float | None]:
+    """Fit as `temperatures` does, in order; None where there is none."""
     truth = store.truth.take(rows)
-    return {m: _fit(m, store.logits(m), rows, truth) for m in model_ids}
+    codes = (kernel.codes_of(store.logits(m).take(rows)) for m in model_ids)
+    return [best_temperature(one, truth.offsets, truth.classes) for one in codes]
 
 
-def _fit(model_id: str, logits: Logits, rows: NDArray[np.intp], truth: Truth) -> float:
-    codes = kernel.codes_of(logits.take(rows))
-    found = best_temperature(codes, truth.offsets, truth.classes)
-    if found is None:
-        warnings.warn(CalibrationWarning.of(model_id, len(rows)), stacklevel=4)
-    return 1.0 if found is None else found
+def told(found: Mapping[str, float | None], n_examples: int) -> dict[str, float]:
+    """Temperatures, 1.0 with a warning where there is none."""
+    for model_id in (m for m, temperature in found.items() if temperature is None):
+        warnings.warn(CalibrationWarning.of(model_id, n_examples), stacklevel=4)
+    return {m: 1.0 if temperature is None else temperature for m, temperature in found.items()}

@@ -28,14 +28,14 @@ class Combine:
     metrics : tuple of str
         What it can be judged by.
     scores : callable
-        (store, models, rows, temperatures) to the candidates' `Scores`.
+        (store, models, rows, temperatures, budget_bytes=None) to the candidates' `Scores`.
     """
 
     name: str
     summary: str
     probabilities: bool
     metrics: tuple[str, ...]
-    scores: Callable[[Store, Sequence[str], Rows, Mapping[str, float]], Scores]
+    scores: Callable[..., Scores]
 
     def judged_by(self, metric: str) -> list[str]:
         """Metrics to report: accuracy, NLL where there is one, and the one asked for."""
@@ -43,8 +43,14 @@ class Combine:
         return list(dict.fromkeys([*usual, metric]))
 
 
-def _votes(store: Store, models: Sequence[str], rows: Rows, temperatures: Mapping[str, float]) -> Scores:
-    """No temperature changes which class is first."""
+def _votes(
+    store: Store,
+    models: Sequence[str],
+    rows: Rows,
+    temperatures: Mapping[str, float],
+    budget_bytes: int | None = None,
+) -> Scores:
+    """No temperature changes which class is first, and votes take little memory."""
     return VoteScores(store, models, rows)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
 
-from . import calibration
 from .bags import Drawn, subsets
 from .checks import Pool
 from .combine import Combine
@@ -20,6 +20,7 @@ from .limits import Limits
 from .members import MemberScores, Scores
 from .mixture import Certificate, counted, optimal
 from .path import SIZE, Steps, best_length, forward
+from .places import Here, Place
 from .prune import pruned
 from .ranking import ranked
 from .selection import Selection
@@ -49,6 +50,8 @@ class Task:
         Expression that chooses examples.
     example_weights : (N,) float64 or None
         What each example of the store counts; None: all the same.
+    place : Place
+        Where candidates are compared.
     """
 
     store: Store
@@ -62,6 +65,7 @@ class Task:
     best_prefix: bool
     where: str | None = None
     example_weights: NDArray[np.float64] | None = None
+    place: Place = field(default_factory=Here)
 
     def weights_on(self, rows: Rows) -> Weights | None:
         """What each of these rows counts."""
@@ -76,6 +80,19 @@ class Task:
     def scores(self, members: list[int], rows: Rows, temperatures: Mapping[str, float]) -> Scores:
         """Some models of the pool on some rows."""
         return self.way.scores(self.store, [self.pool.names[m] for m in members], rows, temperatures)
+
+    def selection(self, rows: Rows, temperatures: Mapping[str, float]) -> AbstractContextManager[Selection]:
+        """No members yet, of the whole pool on some rows, where candidates are compared."""
+        return self.place.selection(
+            self.way,
+            self.store,
+            self.pool.names,
+            rows,
+            temperatures,
+            weights=self.weights_on(rows),
+            beam=self.steps.beam,
+            recorded=self.judged,
+        )
 
 
 @dataclass(frozen=True)
@@ -126,10 +143,16 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
     pool = task.pool
     temperatures = task.temperatures or dict.fromkeys(pool.names, 1.0)
     if task.calibrate and task.temperatures is None:
-        temperatures = calibration.temperatures(task.store, pool.names, rows)
-    scores = task.scores(list(range(len(pool.names))), rows, temperatures)
+        temperatures = task.place.temperatures(task.store, pool.names, rows)
+    with task.selection(rows, temperatures) as empty:
+        return _searched(task, rows, temperatures, empty, advance)
+
+
+def _searched(
+    task: Task, rows: Rows, temperatures: dict[str, float], empty: Selection, advance: Callable[[], None]
+) -> Found:
+    pool = task.pool
     most = 1 if pool.costs is None else pool.n_candidates
-    empty = Selection(scores, task.weights_on(rows), recorded=task.judged)
     singles = ranked(empty.copy(), task.steps.metric, np.arange(pool.n_candidates), most)
     state, bag, length, stopped, draws = _walked(task, empty, advance)
     chosen, certificate = state.chosen[:length], None

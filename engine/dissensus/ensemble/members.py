@@ -30,8 +30,6 @@ class Scores(Protocol):
 
     Attributes
     ----------
-    metrics : tuple of str
-        Metrics that these scores have.
     truth : Truth
         Right classes of the chosen rows, none of them empty.
     n_classes : int
@@ -40,10 +38,13 @@ class Scores(Protocol):
         Probability of the right classes together; (M, 0) where "nll" is not among the metrics.
     """
 
-    metrics: ClassVar[tuple[str, ...]]
     truth: Truth
     n_classes: int
     p_truth: NDArray[np.float64]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that these scores have."""
 
     @property
     def gram(self) -> Gram:

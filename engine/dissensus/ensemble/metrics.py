@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
-from dissensus.kernels.probabilities import NLL_ONE, ONE, TINIEST, nll_estimates
+from dissensus.kernels.probabilities import NLL_ONE, ONE, TINIEST
 
 from .gram import BRIER_ONE, Gram
 
@@ -80,18 +80,8 @@ def _nll_if_added(state: Selection, candidates: Indices) -> Integers:
     return -state.nll_if_added(candidates)
 
 
-def _nll_leaders(state: Selection, candidates: Indices) -> Indices:
-    """Those of least NLL, found among those that an estimate with its error leaves in question."""
-    if state.weights.unit != 1 or len(candidates) == 1:
-        return _largest(_nll_if_added)(state, candidates)
-    estimates, error = nll_estimates(state.truth_sum, state.scores.p_truth, candidates)
-    known = estimates[~np.isnan(estimates)]
-    least = known.min() if len(known) else np.inf
-    return _largest(_nll_if_added)(state, candidates[~(estimates > least + 2 * error)])
-
-
 def _gram(state: Selection) -> Gram:
-    if state.weights.unit != 1:
+    if not state.weights.are_equal:
         raise ArgumentError("metric 'brier' takes no weights: every example counts the same in it")
     return state.scores.gram
 
@@ -140,9 +130,9 @@ NLL = Metric(
     summary="mean negative log-likelihood, in nats",
     rises=False,
     if_added=_nll_if_added,
-    leaders=_nll_leaders,
+    leaders=lambda state, candidates: state.nll_leaders(candidates),
     now=lambda state: -state.nll_now(),
-    value=lambda state, score: -score / NLL_ONE / len(state.truth_sum),
+    value=lambda state, score: -score / NLL_ONE / len(state.scores.truth),
     values=lambda state: (
         (np.log(np.maximum(state.truth_sum, TINIEST)) - np.log(state.size))  # clamped as when selecting
         * (state.weights.each * (1 / state.weights.unit))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -26,6 +27,7 @@ from .limits import Limits
 from .metrics import METRICS
 from .mixture import check_convex, mixed, shares
 from .path import Steps
+from .places import place_of
 from .result import Costs, Ensemble, Interval, gain_interval
 from .switches import Search, Switches, flag
 from .weighted import check_members, checked_examples
@@ -48,6 +50,8 @@ def greedy(
     report: str | None = None,
     allow_same_split: bool = False,
     labels: str | None = None,
+    scheduler: Any = None,
+    device: str | None = None,
     progress: bool = False,
     **switches: Unpack[Switches],
 ) -> Ensemble:
@@ -94,6 +98,13 @@ def greedy(
     labels : str, optional
         Label set that decides what is right; by default the one that `store` goes by. Examples that it does
         not count take no part.
+    scheduler : distributed.Client or str, optional
+        Dask cluster, or its address as "tcp://host:8786", whose workers calibrate and compare candidates,
+        each on some of the examples; they open the store under the same path. By default the threads of this
+        process do. Results are the same to the last bit.
+    device : str, optional
+        Compare candidates by torch on this device ("cpu", "cuda", "cuda:1"), by brute force over all classes:
+        the same result. Not for votes.
     progress : bool
         Show progress on stderr.
     **switches
@@ -109,6 +120,9 @@ def greedy(
     ArgumentError, UnknownName, LabelsOnly
     TypeError
         An option that there is not.
+    ClusterError, MissingDependency
+        The cluster does not answer or is not fit; `scheduler` without the extra `cluster`, `device` without
+        torch.
 
     Notes
     -----
@@ -144,7 +158,11 @@ def greedy(
     )
     check_members(task)
     check_limits(pool, search, task.limits)
-    with Progress(_n_steps(task), "greedy selection", enabled=progress) as bar:
+    with (
+        place_of(scheduler, device, way) as place,
+        Progress(_n_steps(task), "greedy selection", enabled=progress) as bar,
+    ):
+        task = replace(task, place=place)
 
         def advance() -> None:
             bar.advance(1)
@@ -224,9 +242,7 @@ def _ensemble(
         fit=_on_fit(task, found, fit, curve),
         report=means(judged.ensemble),
         single=names[found.singles[0]],
-        single_fit=means(
-            evaluate.single(found.state.scores, found.singles[0], task.judged, found.state.weights)
-        ),
+        single_fit=_single_fit(task, found, fit),
         single_report=means(judged.single),
         interval=_interval(metric, names[found.singles[0]], judged.ensemble, judged.single),
         curve=curve,
@@ -271,6 +287,12 @@ def _on_fit(task: Task, found: Found, fit: Rows, curve: pa.Table) -> dict[str, f
             mixed(scores, dict(enumerate(found.weights.values())), found.state.weights), task.judged
         )
     )
+
+
+def _single_fit(task: Task, found: Found, fit: Rows) -> dict[str, float]:
+    """Numbers of the best single model on the selection rows: of its scores alone, wherever others are."""
+    scores = task.scores(found.singles[:1], fit, found.temperatures)
+    return means(evaluate.single(scores, 0, task.judged, found.state.weights))
 
 
 def _costs(task: Task, found: Found) -> Costs | None:

@@ -93,6 +93,18 @@ class Selection:
         size = len(self.chosen) + 1
         return kernel.nll_if_added(self.truth_sum, self.scores.p_truth, candidates, size, self._nll_weights)
 
+    def nll_leaders(self, candidates: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of least NLL, found among those that an estimate with its error leaves in question."""
+        able = candidates
+        if self.weights.are_equal and len(candidates) > 1:
+            estimates, error = kernel.nll_estimates(self.truth_sum, self.scores.p_truth, candidates)
+            known = estimates[~np.isnan(estimates)]
+            least = known.min() if len(known) else np.inf
+            able = candidates[~(estimates > least + 2 * error)]
+        nll = self.nll_if_added(able)
+        best: NDArray[np.intp] = able[nll == nll.min()]
+        return best
+
     def nll_now(self) -> int:
         """Fixed-point NLL as it stands."""
         nobody = np.zeros((1, len(self.truth_sum)))
@@ -121,7 +133,7 @@ class Selection:
 
     def copy(self) -> Selection:
         """Return another one in the same state, to go on from independently."""
-        other = Selection(self.scores, self.weights, list(self.history))
+        other = type(self)(self.scores, self.weights, list(self.history))
         other.running, other.truth_sum = self.running.copy(), self.truth_sum.copy()
         other.chosen = list(self.chosen)
         other.history = {name: list(scores) for name, scores in self.history.items()}

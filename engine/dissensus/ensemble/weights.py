@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,11 @@ class Weights:
         share = len(truth) * WEIGHT_ONE / np.count_nonzero(of_class)  # of a class
         scaled = self.each * (share / np.maximum(of_class, 1)[truth.labels])
         return Weights(np.rint(scaled).astype(np.int64), WEIGHT_ONE)
+
+    @cached_property
+    def are_equal(self) -> bool:
+        """Whether every example counts once. A mean of 1 does not say so."""
+        return bool((self.each == self.unit).all())
 
     @property
     def total(self) -> int:

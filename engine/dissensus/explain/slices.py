@@ -62,7 +62,7 @@ def slices_of(store: Store, rows: Rows, by: Sequence[str] | None) -> list[Slices
         Sorted rows that the truth counts.
     by : sequence of str, optional
         "class", and columns of `Store.facts`; by default the class and all columns of groups, those of at
-        most 100 values.
+        most 100 values. Of those that divide the rows alike one is taken: the class, else a "…_name".
 
     Raises
     ------
@@ -71,10 +71,29 @@ def slices_of(store: Store, rows: Rows, by: Sequence[str] | None) -> list[Slices
     """
     facts = store.facts()
     if by is None:
-        return [_classes(store, rows), *(_column(facts, name, rows) for name in _coarse(facts))]
+        names = sorted(_coarse(facts), key=lambda name: not name.endswith("_name"))
+        found = _different([_classes(store, rows), *(_column(facts, name, rows) for name in names)])
+        return sorted(found, key=lambda one: [CLASS, *facts].index(one.name))
     if isinstance(by, str) or len(set(by)) < len(by):
         raise ArgumentError(f"by must be a list of different columns; got {by!r}: pass ['class', …]")
     return [_classes(store, rows) if name == CLASS else _column(facts, name, rows) for name in by]
+
+
+def _different(slices: Sequence[Slices]) -> list[Slices]:
+    """Those that divide the examples otherwise than all before them."""
+    found: list[Slices] = []
+    for one in slices:
+        if not any(_alike(one, other) for other in found):
+            found.append(one)
+    return found
+
+
+def _alike(one: Slices, other: Slices) -> bool:
+    """Whether each value of one holds the examples of one value of the other."""
+    if not np.array_equal(one.examples, other.examples):
+        return False
+    both = np.unique(np.stack([one.codes, other.codes]), axis=1).shape[1]
+    return bool(both == len(np.unique(one.codes)) == len(np.unique(other.codes)))
 
 
 def _classes(store: Store, rows: Rows) -> Slices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +31,7 @@ def conclusions(
         _verdict(accuracy["best single"], accuracy.get("equal cost"), splits, level),
         *_scores([row for row in rows if row["versus"] == "best single" and row["metric"] != "accuracy"]),
         *_diversity(ledger.to_pylist()),
-        *_members(members.to_pylist()),
+        *_members(members.to_pylist(), level),
         *_where(slices.to_pylist()),
         *_cost(cost, accuracy.get("equal cost"), single),
     ]
@@ -95,28 +96,42 @@ def _diversity(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _members(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Who brings the gain, and who could be left out."""
+def _members(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
+    """Who brings the gain, and who could be left out: named where an interval for all members together tells.
+
+    Of twenty members that bring nothing, one would stand out by an interval of its own (Bonferroni).
+    """
     if len(rows) < 2:
         return ["It has one member, so there is nothing to take away."]
     ordered = sorted(rows, key=lambda row: -row["value_accuracy"])
-    sure = [row for row in ordered if row["value_accuracy_low"] > 0]
-    harmful = [row for row in ordered[::-1] if row["value_accuracy_high"] < 0]
+    wider = NormalDist().inv_cdf(1 - (1 - level) / 2 / len(rows)) / NormalDist().inv_cdf((1 + level) / 2)
+    sure = [row for row in ordered if _beyond(row, "low", wider) > 0]
+    harmful = [row for row in ordered[::-1] if _beyond(row, "high", wider) < 0]
+    together = f"at {level:.0%} for all members together"
     said = []
     if sure:
         parts = [f"{row['member']} ({100 * row['value_accuracy']:.2f})" for row in sure[:NAMED]]
-        said.append(f"It would lose accuracy without {_list(parts, len(sure))} (points lost in brackets).")
+        named = _list(parts, len(sure))
+        said.append(f"It would lose accuracy without {named} (points lost in brackets; {together}).")
     else:
         said.append(
-            "No member alone can be shown to matter: each could be left out without a clear loss of accuracy."
+            "No member alone can be shown to matter: each could be left out without a clear loss of accuracy "
+            f"({together})."
         )
     if harmful:
         parts = [f"{row['member']} ({-100 * row['value_accuracy']:.2f})" for row in harmful[:NAMED]]
-        said.append(f"It would be better without {_list(parts, len(harmful))} (points gained in brackets).")
+        named = _list(parts, len(harmful))
+        said.append(f"It would be better without {named} (points gained in brackets; {together}).")
     idle = len(rows) - len(sure) - len(harmful)
     if sure and idle:
         said.append(f"Of {len(rows)} members, {idle} could each be left out without a clear change.")
     return said
+
+
+def _beyond(row: Mapping[str, Any], end: str, wider: float) -> float:
+    """End of the interval of a member's value, so many times as far from it."""
+    value, there = float(row["value_accuracy"]), float(row[f"value_accuracy_{end}"])
+    return value + wider * (there - value)
 
 
 def _where(rows: Sequence[Mapping[str, Any]]) -> list[str]:

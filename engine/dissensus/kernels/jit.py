@@ -41,6 +41,11 @@ def ieee_kernel(function: Function) -> Function:
     return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
 
 
+def use_threads(n_threads: int) -> None:
+    """Let parallel kernels that this thread calls use so many threads at most."""
+    numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
+
+
 def _compiled(function: Function, **options: Any) -> Function:
     try:
         return cast("Function", numba.njit(cache=True, **options)(function))

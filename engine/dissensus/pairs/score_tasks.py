@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.run.site import Site, models_at, opened
+
 from .ensembles import ENSEMBLES
 from .sums import SCORED, Rows, Sums, Wanted, piece_rows, require_room, run_sums, runs
-from .tasks import Site, Some, some_of
-from .worker import models_of, opened_store, require_same
+from .tasks import Some, some_of
 
 if TYPE_CHECKING:
     from dissensus.run.scheduler import Runner
@@ -71,9 +72,8 @@ def run_scores(task: ScoreTask) -> Found:
     ------
     ClusterError, ModelReplaced
     """
-    store = opened_store(task.site)
-    models = models_of(store, task.models.ids)
-    require_same(store, [model.digest for model in models], task.models)
+    store = opened(task.site)
+    models = models_at(store, task.models.ids, task.models.digest)
     sums, hits = None, {}
     if task.wanted:
         asked = Wanted.of(task.wanted)

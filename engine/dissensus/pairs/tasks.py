@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -11,47 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-import dissensus
+from dissensus.run.site import Site, digest
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
     from dissensus.store.reader import StoredModel
-    from dissensus.store.truth import Truth
 
 TILE = 512  # models on a side of a tile: counts of 512 KiB a block of up to 65,535 examples
 ROWS = 4096  # examples of a block at least: less is not worth a task
 EACH = 3  # tasks for each thread, if there is work for so many: late ones are evened out
 
 BOTH, CLASSES = "both_right", "classes"  # beside the names of `LABEL_STATISTICS`
-
-
-@dataclass(frozen=True)
-class Site:
-    """Which store a task reads, and which version of all that is not its models.
-
-    Attributes
-    ----------
-    path : str
-        Absolute, the same for all workers.
-    labels : str
-        Label set that decides what is right.
-    examples, truth : str
-        Digests of the example set and of that label set.
-    version : str
-        Of dissensus.
-    """
-
-    path: str
-    labels: str
-    examples: str
-    truth: str
-    version: str
-
-    @classmethod
-    def of(cls, store: Store) -> Site:
-        """The store that is asked about, as it is now."""
-        path, truth = str(store.path.resolve()), store.truth
-        return cls(path, truth.name, store.examples_hash, digest_of(truth), dissensus.__version__)
 
 
 @dataclass(frozen=True)
@@ -123,13 +92,3 @@ def some_of(models: Sequence[StoredModel], start: int, tile: int) -> Some:
     """Models of a side of so many, from `start` on."""
     chosen = models[start : start + tile]
     return Some(start, tuple(model.model_id for model in chosen), digest([model.digest for model in chosen]))
-
-
-def digest(digests: Sequence[str]) -> str:
-    """Digest of digests."""
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def digest_of(truth: Truth) -> str:
-    """Digest of a label set."""
-    return hashlib.sha256(truth.offsets.tobytes() + truth.classes.tobytes()).hexdigest()

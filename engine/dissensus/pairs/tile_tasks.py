@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.run.site import Site, digest
+
 from .correctness import Correctness
-from .tasks import EACH, Site, Some, digest
+from .tasks import EACH, Some
 from .tiles import Tiles
 
 if TYPE_CHECKING:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.run.site import Site, found_at, opened, require_same
+
 from .correctness import READ_BYTES, Correctness, digests_of, packed_rows, right_of
 from .measures import MEASURES
-from .tasks import Site, Some
+from .tasks import Some
 from .tile_tasks import Reduced, TileTask
 from .tiles import Tiles
-from .worker import models_of, opened_store, require_same
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -46,16 +47,16 @@ def run_tiles(task: TileTask) -> Reduced:
 @lru_cache(maxsize=KEPT)
 def _answers(site: Site, some: Some, chosen: bytes) -> NDArray[np.uint64]:
     """What some models get right, packed, and the same that was asked about."""
-    store, mask = opened_store(site), np.frombuffer(chosen, np.uint64)
+    store, mask = opened(site), np.frombuffer(chosen, np.uint64)
     packed = packed_rows(len(some.ids), _correct(store, some), store.n_examples, mask)
-    require_same(store, digests_of(packed), some)
+    require_same(store, digests_of(packed), some.digest)
     packed.flags.writeable = False
     return packed
 
 
 def _correct(store: Store, some: Some) -> Iterator[NDArray[np.bool_]]:
     """Right answers of a few models at a time."""
-    models, step = models_of(store, some.ids), max(READ_BYTES // (3 * store.n_examples), 1)
+    models, step = found_at(store, some.ids), max(READ_BYTES // (3 * store.n_examples), 1)
     for start in range(0, len(models), step):
         top1 = np.stack([model.column("top1") for model in models[start : start + step]])
         yield store.truth.correct(top1)

@@ -6,23 +6,19 @@ is refused by digests.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import dissensus
-from dissensus.errors import ClusterError, DissensusError, ModelReplaced, UnknownName
+from dissensus.run.site import models_at, opened
 
 from .counts import Counts
-from .tasks import BOTH, CLASSES, Site, Some, Task, digest, digest_of
+from .tasks import BOTH, CLASSES, Some, Task
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
-    from dissensus.store.reader import StoredModel
     from dissensus.store.truth import Truth
 
 
@@ -34,7 +30,7 @@ def run_task(task: Task) -> tuple[Task, dict[str, NDArray[Any]]]:
     Task, dict of str to (A, B) unsigned integers
         The same task; counts by name, as narrow as they fit; `CLASSES` (A, C), from pairs within one set.
     """
-    store = opened_store(task.site)
+    store = opened(task.site)
     mask = np.ones(task.stop - task.start, np.bool_)
     if task.mask is not None:
         mask = np.unpackbits(np.frombuffer(task.mask, np.uint8), count=len(mask)).astype(np.bool_)
@@ -48,69 +44,11 @@ def run_task(task: Task) -> tuple[Task, dict[str, NDArray[Any]]]:
     return task, {name: counts.astype(narrow) for name, counts in found.items()}
 
 
-@lru_cache(maxsize=8)
-def opened_store(site: Site) -> Store:
-    """Open a store once a process, and check that it is the one asked about."""
-    from dissensus.store.catalog import Store
-
-    here = f"the Dask worker on {socket.gethostname()}"
-    if site.version != dissensus.__version__:
-        raise ClusterError(
-            f"{here} has dissensus {dissensus.__version__}, {site.version} asks: install the same on both"
-        )
-    try:
-        store = Store(site.path, labels=site.labels)
-        same = store.examples_hash == site.examples and digest_of(store.truth) == site.truth
-    except (DissensusError, OSError) as error:
-        raise ClusterError(
-            f"{here} cannot open the store: {error}. Workers read it themselves: put it where all of them "
-            f"see it as {site.path}"
-        ) from error
-    if not same:
-        raise ClusterError(
-            f"{here} sees another store at {site.path}, of other examples or labels: put the same one there, "
-            "or ask again if it has just changed"
-        )
-    return store
-
-
 def _predicted(store: Store, some: Some, task: Task) -> NDArray[Any]:
     """Predicted classes of some models on the task's examples, (A, n), of the versions asked about."""
-    models = models_of(store, some.ids)
-    require_same(store, [model.digest for model in models], some)
+    models = models_at(store, some.ids, some.digest)
     # of each model alone: the cache of all of them would be checked whole for every task
     return np.stack([model.column("top1")[task.start : task.stop] for model in models])
-
-
-def models_of(store: Store, model_ids: Sequence[str]) -> list[StoredModel]:
-    """Models that a task names.
-
-    Raises
-    ------
-    ClusterError
-        This worker does not see one of them.
-    """
-    try:
-        return [store.model(model_id) for model_id in model_ids]
-    except UnknownName as error:
-        raise ClusterError(
-            f"the Dask worker on {socket.gethostname()} does not see all models at {store.path} ({error}): "
-            "put the same store there for all workers"
-        ) from error
-
-
-def require_same(store: Store, digests: Sequence[str], some: Some) -> None:
-    """Refuse to count what is not what was asked about.
-
-    Raises
-    ------
-    ModelReplaced
-    """
-    if digest(digests) != some.digest:
-        raise ModelReplaced(
-            f"models of {store.path} were replaced since the question was asked, or the Dask worker on "
-            f"{socket.gethostname()} sees others there: ask again"
-        )
 
 
 def _counted(

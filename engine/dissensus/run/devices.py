@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError, MissingDependency
 
+from .memory import available_bytes
+
 if TYPE_CHECKING:
     from dissensus.kernels.bits import Counts, Packed, Planes
 
@@ -49,20 +51,32 @@ def backend(device: str | None) -> Backend:
     """
     if device is None:
         return LOCAL
-    found = _checked(device)
+    found = torch_device(device, "counts")
     from dissensus.kernels import torch_counts as kernels
 
     return Backend(partial(kernels.both_right, device=found), partial(kernels.same, device=found))
 
 
-def _checked(device: str) -> Any:
-    """Device of torch, which is there."""
+def torch_device(device: str, does: str) -> Any:
+    """Device of torch, which is there.
+
+    Parameters
+    ----------
+    device : str
+        As torch names it.
+    does : str
+        What is done on it, for messages: "counts", "compares candidates".
+
+    Raises
+    ------
+    ArgumentError, MissingDependency
+    """
     try:
         import torch
     except ImportError as error:
         raise MissingDependency(
-            "device= counts by torch, which cannot be imported; run: pip install torch. Without device= "
-            "the threads of this process count"
+            f"device= {does} by torch, which cannot be imported; run: pip install torch. Without device= "
+            "the threads of this process do it"
         ) from error
     try:
         found = torch.device(device)
@@ -74,9 +88,18 @@ def _checked(device: str) -> Any:
     if found.type == "cuda" and (found.index or 0) >= there:
         raise ArgumentError(
             f"device {device!r} is not there: torch {torch.__version__} sees {there} CUDA devices; "
-            "without device= the threads of this process count"
+            "without device= the threads of this process do it"
         )
     return found
+
+
+def free_bytes(device: Any) -> int:
+    """Memory of a device of torch that a job may use: three quarters of what is free, half on a processor."""
+    if device.type == "cpu":
+        return available_bytes() // 2
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0] * 3 // 4)
 
 
 class _Rent:

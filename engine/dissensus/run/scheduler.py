@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from dissensus.errors import ArgumentError, ClusterError, DissensusError, MissingDependency
 
@@ -37,6 +39,24 @@ class Runner(Protocol):
         """Run a function of each task; results come in any order."""
 
 
+class HomeRunner(Runner, Protocol):
+    """What runs tasks again and again where their like ran before.
+
+    Attributes
+    ----------
+    workers : int
+        Processes that run tasks.
+    neighbours : int
+        Most of them on one machine.
+    """
+
+    workers: int
+    neighbours: int
+
+    def at_home(self, function: Callable[[Task], Any], tasks: Mapping[int, Task]) -> Iterator[Any]:
+        """Run a function of numbered tasks; results come in any order."""
+
+
 class Cluster:
     """Runs tasks through a Dask client.
 
@@ -60,7 +80,33 @@ class Cluster:
                 f"the Dask scheduler {self._where} has no workers after {ANSWER_S:.0f} s: "
                 f"start some with `dask worker {self._where}`"
             ) from error
-        self.threads = max(1, sum(client.ncores().values()))
+        cores = client.ncores()
+        self.threads, self.workers = max(1, sum(cores.values())), max(1, len(cores))
+        hosts = Counter(urlsplit(address).hostname for address in cores)
+        self.neighbours = max(hosts.values(), default=1)
+        self._homes: dict[int, str] = {}
+
+    def at_home(self, function: Callable[[Task], Any], tasks: Mapping[int, Task]) -> Iterator[Any]:
+        """Run a function of numbered tasks, each where that of its number ran before while the worker lives.
+
+        Where it is gone, or does not answer, another one takes over.
+
+        Raises
+        ------
+        ClusterError, DissensusError
+            As `results`.
+        """
+        there = list(self._client.ncores())
+        return self._run(function, [(task, self._home(number, there)) for number, task in tasks.items()])
+
+    def _home(self, number: int, there: list[str]) -> dict[str, Any]:
+        """Options of Dask that prefer the worker of this number, the one with fewest numbers if it is new."""
+        if not there:
+            return {}
+        if self._homes.get(number) not in there:
+            taken = Counter(self._homes.values())
+            self._homes[number] = min(there, key=lambda address: taken[address])
+        return {"workers": [self._homes[number]], "allow_other_workers": True}
 
     def results(self, function: Callable[[Task], Any], tasks: Iterable[Task]) -> Iterator[Any]:
         """Run a function of each task, few under way at a time; results come as they are ready.
@@ -72,10 +118,16 @@ class Cluster:
         DissensusError
             Raised by a task.
         """
+        return self._run(function, ((task, {}) for task in tasks))
+
+    def _run(
+        self, function: Callable[[Task], Any], tasks: Iterable[tuple[Task, dict[str, Any]]]
+    ) -> Iterator[Any]:
+        """Run a function of each task, which goes with options of Dask."""
         from distributed import wait
 
-        def submit(task: Task) -> Any:
-            return self._client.submit(function, task, pure=False)
+        def submit(one: tuple[Task, dict[str, Any]]) -> Any:
+            return self._client.submit(function, one[0], pure=False, **one[1])
 
         rest = iter(tasks)
         futures = {submit(task) for task in islice(rest, WAITING * self.threads)}
@@ -116,6 +168,16 @@ class Cluster:
                 f"a task failed on the Dask cluster {self._where} ({type(error).__name__}: {told}); "
                 "workers need this version of dissensus and must stay alive: see their logs"
             ) from error
+
+
+def threads_here() -> int | None:
+    """Threads that the worker has which runs this; None outside of one."""
+    from distributed import get_worker
+
+    try:
+        return int(get_worker().state.nthreads)
+    except ValueError:
+        return None
 
 
 @contextlib.contextmanager
