@@ -174,15 +174,14 @@ def main() -> None:
     """Answer on stdout what is asked on stdin."""
     asked: dict[str, Any] = json.load(sys.stdin)
     path = Path(asked.pop("path"))
-    from numba.core import event
+    from dissensus.kernels.jit import compiling
 
-    compiled = event.RecordingListener()
-    event.register("numba:compile", compiled)
+    compiled = compiling()
     try:
         taken = run(Cell(**asked), path)
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    print(json.dumps({"taken": asdict(taken), "compiled": bool(compiled.buffer)}))
+    print(json.dumps({"taken": asdict(taken), "compiled": compiled()}))
 
 
 if __name__ == "__main__":

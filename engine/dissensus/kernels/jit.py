@@ -46,6 +46,15 @@ def use_threads(n_threads: int) -> None:
     numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))
 
 
+def compiling() -> Callable[[], bool]:
+    """Watch from now on; what is returned tells whether anything was compiled since, not read from a cache."""
+    from numba.core import event
+
+    seen = event.RecordingListener()
+    event.register("numba:compile", seen)
+    return lambda: bool(seen.buffer)
+
+
 def _compiled(function: Function, **options: Any) -> Function:
     try:
         return cast("Function", numba.njit(cache=True, **options)(function))
