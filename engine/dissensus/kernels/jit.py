@@ -47,7 +47,7 @@ def use_threads(n_threads: int) -> None:
 
 
 def compiling() -> Callable[[], bool]:
-    """Watch from now on; what is returned tells whether anything was compiled since, not read from a cache."""
+    """Watch from now on: returns what tells whether anything was compiled since, not read from a cache."""
     from numba.core import event
 
     seen = event.RecordingListener()
