@@ -28,7 +28,7 @@ LAYERS = {
     "ensemble": {"run", "store", "kernels"},
     "plots": {"pairs"},
     "explain": {"plots", "ensemble", "pairs", "run", "store", "kernels"},
-    "bench": {"ingest", "pairs", "ensemble", "run", "store", "kernels"},
+    "bench": {"plots", "ingest", "pairs", "ensemble", "run", "store", "kernels"},
     "demo": {"ingest", "pairs", "ensemble", "run", "store"},
 }
 # Results that ask a layer above, inside a method only.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dissensus.errors import ArgumentError
 from dissensus.plots.frame import COLOURS
@@ -14,9 +14,6 @@ from dissensus.plots.scaling import Line, Panel, scaling
 from .growth import SIZES, exponents
 from .jobs import JOBS
 from .results import DONE, RESULTS, Row, read_rows
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WHAT = {"seconds": "time (s)", "peak_memory_bytes": "peak memory (MiB)"}
 UNIT = {"seconds": 1.0, "peak_memory_bytes": 2.0**20}
@@ -48,7 +45,7 @@ def sweep_rows(path: str | Path) -> list[Row]:
     return [row for row in rows if all(row[name] == last[name] for name in ("machine", "versions"))]
 
 
-def pictures(rows: Sequence[Row]) -> dict[str, Figure]:
+def pictures(rows: Sequence[Row]) -> dict[str, Any]:
     """Draw a figure for each job of which a size varies, by the name of the job.
 
     Parameters
@@ -74,7 +71,7 @@ def pictures(rows: Sequence[Row]) -> dict[str, Figure]:
     return found
 
 
-def _picture(job: str, rows: Sequence[Row], varied: Sequence[str]) -> Figure:
+def _picture(job: str, rows: Sequence[Row], varied: Sequence[str]) -> Any:
     grown = {what: exponents(rows, what) for what in WHAT}
     panels = [[_panel(rows, what, size, grown[what].get(size)) for size in varied] for what in WHAT]
     about = f": {JOBS[job].summary}" if job in JOBS else ""
