@@ -25,6 +25,7 @@ from .prune import pruned
 from .ranking import ranked
 from .selection import Selection
 from .switches import Search
+from .weighted import check_members
 from .weights import Weights
 
 
@@ -144,6 +145,7 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
     temperatures = task.temperatures or dict.fromkeys(pool.names, 1.0)
     if task.calibrate and task.temperatures is None:
         temperatures = task.place.temperatures(task.store, pool.names, rows)
+    check_members(task, temperatures)
     with task.selection(rows, temperatures) as empty:
         return _searched(task, rows, temperatures, empty, advance)
 

@@ -30,7 +30,7 @@ from .path import Steps
 from .places import place_of
 from .result import Costs, Ensemble, Interval, gain_interval
 from .switches import Search, Switches, flag
-from .weighted import check_members, checked_examples
+from .weighted import checked_examples
 
 
 def greedy(
@@ -156,7 +156,6 @@ def greedy(
         where,
         checked_examples(store, example_weights, metric, search),
     )
-    check_members(task)
     check_limits(pool, search, task.limits)
     with (
         place_of(scheduler, device, way) as place,
