@@ -113,12 +113,32 @@ def test_a_slice_is_a_store_of_its_own(zoo, tmp_path):
             "have no part in weights='optimal'",
         ),
         ({"where": "group == 'bird'"}, errors.UnknownName, "no example has the value 'bird'"),
-        ({"combine": "logits", "size": 5000}, errors.ArgumentError, "sums at most 4,196 members exactly"),
+        (
+            {"combine": "logits", "size": 5000, "temperatures": {f"m{i}": 0.001 for i in range(4)}},
+            errors.ArgumentError,
+            "sums at most 4,196 members exactly",
+        ),
     ],
 )  # fmt: skip
 def test_bad_weights_and_slices(zoo, options, kind, message):
     with pytest.raises(kind, match=message):
         ds.greedy(zoo, **({"size": 2} | options))
+
+
+def test_members_of_logits_are_limited_by_the_temperatures_fitted(zoo):
+    """None of them is near the coldest there can be."""
+    best = ds.greedy(zoo, 5000, combine="logits", patience=1)
+    assert (best.stopped, min(best.temperatures.values()) > 0.1) == ("patience", True)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "nll", "balanced_accuracy"])
+@pytest.mark.parametrize("scale", [1e308, 1e300, 2.0**60, 1e-300, 5e-324])
+def test_only_ratios_of_weights_matter(zoo, metric, scale):
+    """However large or small: no sum overflows."""
+    weights = np.where(np.arange(90) % 3 == 0, 1.0, 0.0)
+    best, same = (ds.greedy(zoo, 3, metric, example_weights=w) for w in (weights * scale, weights))
+    assert best.members == same.members
+    assert best.report[metric] == pytest.approx(same.report[metric], abs=1e-6)
 
 
 def test_the_command_line_of_slices_and_weights(zoo):

@@ -39,6 +39,7 @@ ROWS = 2048  # examples whose probabilities are held at a time
 MAX_STEPS = 60
 TOLERANCE = 1e-12  # share of the NLL that Newton's step could still gain
 ALONE = 1e-9  # share of the NLL that a step of one member alone may gain at its best temperature
+NOTHING = (0.0, 0.0)  # all classes alike
 MEAN_OF_LOGITS = (0.5, 0.5)  # where there are no best coefficients
 MEAN, DUO = "mean of probabilities", "weighted duo"
 
@@ -201,21 +202,31 @@ def best_duo(codes: list[kernel.Codes], truth: Truth, alone: Coefficients) -> Co
     None as for `best_pool`, and where neither member is better than no prediction at all.
     """
     here, is_best = _descended(codes, truth, (0.5 / alone[0], 0.5 / alone[1]))
+    if not is_best:  # a temperature of 1 that stands for none can be too far off to descend from
+        here, is_best = _descended(codes, truth, NOTHING)
     if min(here) >= 0:
         return here if is_best else None
     edges = [_edge(codes, truth, side, alone[side]) for side in (0, 1)]  # one is 0 then
-    best = min(edges, key=lambda b: _slopes(codes, truth, np.array(b))[0])
-    return best if max(best) > 0 else None
+    found = [b for b in edges if b is not None]
+    if len(found) < 2 or not np.any(found):
+        return None
+    return min(found, key=lambda b: _slopes(codes, truth, np.array(b))[0])
 
 
-def _edge(codes: list[kernel.Codes], truth: Truth, side: int, temperature: float) -> Coefficients:
-    """Coefficients of one member alone, best at a temperature unless that stands for none; 0 if it harms."""
+def _edge(codes: list[kernel.Codes], truth: Truth, side: int, temperature: float) -> Coefficients | None:
+    """Coefficients of one member alone, 0 if it harms; None where it is best at infinity.
+
+    A temperature of 1 may stand for none in the range of `temperatures`: then they are looked for.
+    """
     here = np.zeros(2)
     here[side] = 1 / temperature
     value, slope, curvature = _slopes(codes, truth, here)
     if slope[side] ** 2 > ALONE * value * curvature[side, side]:
         flat = [one if k == side else np.zeros_like(one) for k, one in enumerate(codes)]
-        here[side] = max(0.0, _descended(flat, truth, (here[0], here[1]))[0][side])
+        found, is_best = _descended(flat, truth, NOTHING)
+        here[side] = max(0.0, found[side])
+        if here[side] and not is_best:
+            return None
     return float(here[0]), float(here[1])
 
 
