@@ -91,6 +91,22 @@ def test_certified_sums_equal_brute_force(source, steps, listed):
         compared(source, steps)
 
 
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), listed=st.sampled_from([2, 3, 16]), back=st.booleans())
+def test_classes_that_fall_out_of_the_lists_and_come_back(seed, listed, back):
+    """Each model's first classes are another window of many: lists change all the time, bounds decide."""
+    rng = np.random.default_rng(seed)
+    m, n, c = 7, 5, 40
+    q = rng.integers(0, 3, (m, n, c))
+    for i in range(m):
+        q[i][:, (5 * i + np.arange(8)) % c] += rng.integers(1, 5, (n, 8))
+    sets = [sorted({int(q[rng.integers(m), k].argmax()), int(rng.integers(c))}) for k in range(n)]
+    source = Given(q.astype(np.uint32), Truth.of("t", sets, c)), rng
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "LISTED", listed)
+        compared(source, [*["add"] * 7, *["remove", "add"] * (3 * back)])
+
+
 def compared(source, steps):
     """Follow the steps in both ways."""
     given_, rng = source

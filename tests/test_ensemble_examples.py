@@ -53,8 +53,9 @@ def test_a_weight_counts_as_repetition(zoo, tmp_path, metric):
         assert best.fit[name] == pytest.approx(same.fit[name], abs=1e-6)
         assert best.report[name] == pytest.approx(same.report[name], abs=1e-6)
         assert best.single_report[name] == pytest.approx(same.single_report[name], abs=1e-6)
-    assert best.search["example_weights"] == "given"
+    assert best.search["example_weights"] == "frequency"
     array = ds.greedy(zoo, 5, metric, example_weights=times * 7.0, **on_all)
+    assert array.search["example_weights"] == "given"
     assert array.members == best.members
     pruned = ds.greedy(zoo, 5, metric, example_weights="frequency", prune=True, **on_all)
     assert pruned.fit[metric] == pytest.approx(
@@ -112,6 +113,11 @@ def test_a_slice_is_a_store_of_its_own(zoo, tmp_path):
             errors.ArgumentError,
             "have no part in weights='optimal'",
         ),
+        (
+            {"example_weights": [1.0] + [0.0] * 89},
+            errors.ArgumentError,
+            "all 0 on the 4[56] examples of split '(fit|report)'",
+        ),
         ({"where": "group == 'bird'"}, errors.UnknownName, "no example has the value 'bird'"),
         (
             {"combine": "logits", "size": 5000, "temperatures": {f"m{i}": 0.001 for i in range(4)}},
@@ -147,6 +153,9 @@ def test_the_command_line_of_slices_and_weights(zoo):
     assert done.exit_code == 0, done.output
     best = ds.greedy(zoo, 3, where="group == 'cat'", example_weights="frequency")
     assert json.loads(done.stdout) == json.loads(json.dumps(best.to_dict()))
+    table = CliRunner().invoke(cli, ["ensemble", str(zoo.path), "--size", "3", *asked]).stdout
+    assert "on split 'fit' where group == 'cat', weighted (frequency)" in table
+    assert "examples where group == 'cat', weighted (frequency) that took no part in the choice" in table
 
 
 def test_a_sorted_start_under_limits_goes_on_to_the_size(zoo):

@@ -51,6 +51,8 @@ class Task:
         Expression that chooses examples.
     example_weights : (N,) float64 or None
         What each example of the store counts; None: all the same.
+    weighed_by : str
+        Column that they are, or "given".
     place : Place
         Where candidates are compared.
     """
@@ -66,6 +68,7 @@ class Task:
     best_prefix: bool
     where: str | None = None
     example_weights: NDArray[np.float64] | None = None
+    weighed_by: str = "given"
     place: Place = field(default_factory=Here)
 
     def weights_on(self, rows: Rows) -> Weights | None:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dissensus.errors import ArgumentError, UnknownName
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.catalog import Store
+from dissensus.store.splits import Rows
 
 from .switches import Search
 from .weights import Weights
@@ -59,6 +60,20 @@ def _column(store: Store, name: str) -> NDArray[np.float64]:
             f"example_weights={name!r} must be a column with a number for every example; {missing}"
         )
     return np.asarray(column.to_numpy(), np.float64)
+
+
+def check_weights(task: Task, split: str, rows: Rows) -> None:
+    """Refuse weights that are all 0 on a split, before any work.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if task.example_weights is not None and not task.example_weights[rows].any():
+        raise ArgumentError(
+            f"example_weights are all 0 on the {len(rows):,} examples of split {split!r} that take part: "
+            "give others, or choose another split (select=, report=)"
+        )
 
 
 def check_members(task: Task, temperatures: Mapping[str, float]) -> None:
