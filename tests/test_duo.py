@@ -131,6 +131,32 @@ def test_no_best_pool_warns(tmp_path):
     assert list(found.temperatures.values()) == [2, 2]
 
 
+def test_two_that_only_harm_are_not_used_as_they_are(tmp_path, rng):
+    """Neither coefficient may be above 0: no pool is best, and it is said."""
+    labels = np.arange(120) % 3
+    harm = [rng.normal(size=(120, 3)) - 2 * np.eye(3)[labels] for _ in range(2)]
+    store = make_store(tmp_path, harm, labels)
+    with pytest.warns(CalibrationWarning, match="no best temperature") as told:
+        found = ds.duo(store, "m00", "m01")
+    assert "have no best temperatures together" in str(told[-1].message)
+    assert list(found.temperatures.values()) == [2, 2]
+
+
+def test_a_member_hotter_than_any_temperature_alone(tmp_path, rng):
+    """Nearly noise, and huge: its own best temperature is above 1000, where others stand at 1."""
+    labels = np.arange(200) % 3
+    hot = 9000 * (rng.normal(size=(200, 3)) + 0.4 * np.eye(3)[labels])
+    harm = rng.normal(size=(200, 3)) - 2 * np.eye(3)[labels]
+    store = make_store(tmp_path, [hot, harm], labels)
+    with pytest.warns(CalibrationWarning, match="no best temperature"):
+        found = ds.duo(store, "m00", "m01")
+    z, right = rows_of(store, found.models, "fit")
+    peer = minimize(lambda x: naive.nll(pooled(*z, (x[0] / 1e4, 0)), right), (1.0,), tol=1e-12)
+    assert found.temperatures["m00"] == pytest.approx(1e4 / peer.x[0], rel=1e-3)
+    assert found.temperatures["m00"] > 1000
+    assert math.isinf(found.temperatures["m01"])
+
+
 def test_label_sets(both):
     found = ds.duo(both, "m00", "m01", labels="sets")
     assert found.labels == "sets"

@@ -91,6 +91,32 @@ def test_certified_sums_equal_brute_force(source, steps, listed):
         compared(source, steps)
 
 
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), listed=st.sampled_from([2, 3, 16]), back=st.booleans())
+def test_classes_that_fall_out_of_the_lists_and_come_back(seed, listed, back):
+    """Each model's first classes are another window of many: lists change all the time, bounds decide."""
+    rng = np.random.default_rng(seed)
+    m, n, c = 7, 5, 40
+    q = rng.integers(0, 3, (m, n, c))
+    for i in range(m):
+        q[i][:, (5 * i + np.arange(8)) % c] += rng.integers(1, 5, (n, 8))
+    sets = [sorted({int(q[rng.integers(m), k].argmax()), int(rng.integers(c))}) for k in range(n)]
+    source, everything = Given(q.astype(np.uint32), Truth.of("t", sets, c)), np.arange(n)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "LISTED", listed)
+        running, total = CertifiedRunning(source), np.zeros((n, c), np.int64)
+    for model, sign in [*((k, 1) for k in range(m)), *((k, -1) for k in range(2 * back)), (0, 1), (3, 1)]:
+        running._change(model, sign)
+        total += sign * q[model]
+        bounds.settle(source.views.seen, running._known, running._log, everything, 0)
+        known = running._known
+        for k, row in enumerate(total.tolist()):
+            inside = known.classes[k].tolist()
+            assert len({*inside}) == len(inside)
+            assert all(known.low[k, j] <= row[y] <= known.high[k, j] for j, y in enumerate(inside))
+            assert max(v for y, v in enumerate(row) if y not in inside) <= known.rest[k]
+
+
 def compared(source, steps):
     """Follow the steps in both ways."""
     given_, rng = source

@@ -53,8 +53,9 @@ def test_a_weight_counts_as_repetition(zoo, tmp_path, metric):
         assert best.fit[name] == pytest.approx(same.fit[name], abs=1e-6)
         assert best.report[name] == pytest.approx(same.report[name], abs=1e-6)
         assert best.single_report[name] == pytest.approx(same.single_report[name], abs=1e-6)
-    assert best.search["example_weights"] == "given"
+    assert best.search["example_weights"] == "frequency"
     array = ds.greedy(zoo, 5, metric, example_weights=times * 7.0, **on_all)
+    assert array.search["example_weights"] == "given"
     assert array.members == best.members
     pruned = ds.greedy(zoo, 5, metric, example_weights="frequency", prune=True, **on_all)
     assert pruned.fit[metric] == pytest.approx(
@@ -112,13 +113,38 @@ def test_a_slice_is_a_store_of_its_own(zoo, tmp_path):
             errors.ArgumentError,
             "have no part in weights='optimal'",
         ),
+        (
+            {"example_weights": [1.0] + [0.0] * 89},
+            errors.ArgumentError,
+            "all 0 on the 4[56] examples of split '(fit|report)'",
+        ),
         ({"where": "group == 'bird'"}, errors.UnknownName, "no example has the value 'bird'"),
-        ({"combine": "logits", "size": 5000}, errors.ArgumentError, "sums at most 4,196 members exactly"),
+        (
+            {"combine": "logits", "size": 5000, "temperatures": {f"m{i}": 0.001 for i in range(4)}},
+            errors.ArgumentError,
+            "sums at most 4,196 members exactly",
+        ),
     ],
 )  # fmt: skip
 def test_bad_weights_and_slices(zoo, options, kind, message):
     with pytest.raises(kind, match=message):
         ds.greedy(zoo, **({"size": 2} | options))
+
+
+def test_members_of_logits_are_limited_by_the_temperatures_fitted(zoo):
+    """None of them is near the coldest there can be."""
+    best = ds.greedy(zoo, 5000, combine="logits", patience=1)
+    assert (best.stopped, min(best.temperatures.values()) > 0.1) == ("patience", True)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "nll", "balanced_accuracy"])
+@pytest.mark.parametrize("scale", [1e308, 1e300, 2.0**60, 1e-300, 5e-324])
+def test_only_ratios_of_weights_matter(zoo, metric, scale):
+    """However large or small: no sum overflows."""
+    weights = np.where(np.arange(90) % 3 == 0, 1.0, 0.0)
+    best, same = (ds.greedy(zoo, 3, metric, example_weights=w) for w in (weights * scale, weights))
+    assert best.members == same.members
+    assert best.report[metric] == pytest.approx(same.report[metric], abs=1e-6)
 
 
 def test_the_command_line_of_slices_and_weights(zoo):
@@ -127,6 +153,9 @@ def test_the_command_line_of_slices_and_weights(zoo):
     assert done.exit_code == 0, done.output
     best = ds.greedy(zoo, 3, where="group == 'cat'", example_weights="frequency")
     assert json.loads(done.stdout) == json.loads(json.dumps(best.to_dict()))
+    table = CliRunner().invoke(cli, ["ensemble", str(zoo.path), "--size", "3", *asked]).stdout
+    assert "on split 'fit' where group == 'cat', weighted (frequency)" in table
+    assert "examples where group == 'cat', weighted (frequency) that took no part in the choice" in table
 
 
 def test_a_sorted_start_under_limits_goes_on_to_the_size(zoo):

@@ -345,6 +345,23 @@ def test_part_of_the_report(zoo):
         ds.why(zoo, ["model-0"], combine="votes", where="split == 'fit'")
 
 
+@pytest.mark.parametrize("as_record", [False, True])
+def test_an_ensemble_of_a_slice_is_explained_on_it(zoo, as_record):
+    """The numbers are those it was reported with, and a part is a part of the slice."""
+    best = ds.greedy(zoo, 3, where="group == 'a'")
+    ensemble = json.loads(json.dumps(best.to_dict())) if as_record else best
+    why = ds.why(zoo, ensemble)
+    n = best.splits["report"]["n_examples"]
+    assert why.splits["report"] == {"name": "report", "n_examples": n, "where": "group == 'a'"}
+    assert why.splits["select"]["n_examples"] == best.splits["select"]["n_examples"]
+    rows = {row["metric"]: row for row in why.against.to_pylist()}
+    assert rows["accuracy"]["ensemble"] == best.report["accuracy"]
+    assert rows["nll"]["single"] == pytest.approx(best.single_report["nll"], rel=1e-12)
+    part = ds.why(zoo, ensemble, where="id < 100 or id > 180")
+    assert part.splits["report"]["where"] == "(group == 'a') and (id < 100 or id > 180)"
+    assert 0 < part.splits["report"]["n_examples"] < n
+
+
 def sentences(
     gain=(0.01, 0.002, 0.018), values=((0.01, 0.004, 0.02), (0.0, -0.01, 0.01)), slices=(), equal=None
 ):
@@ -431,6 +448,8 @@ def test_sentences_say_no_more_than_the_intervals():
         ("damaged", {}, errors.ArgumentError, "must have splits with the names of select and report"),
         ("endless", {}, errors.ArgumentError, "positive temperatures"),
         ("costs", {}, errors.ArgumentError, "costs by name"),
+        ("search", {}, errors.ArgumentError, "unchanged"),
+        ("weighted", {}, errors.ArgumentError, "chosen with example_weights is judged by them"),
         ("weights", {}, errors.ArgumentError, "one positive number for each of the"),
         ("no temperature", {}, errors.ArgumentError, "has no temperature for"),
     ],
@@ -444,6 +463,8 @@ def test_bad_input(zoo, arguments, options, error, message):
             "damaged": {"splits": {"select": "fit"}},
             "endless": {"temperatures": dict.fromkeys(record["members"], float("inf"))},
             "costs": {"costs": "gmacs"},
+            "search": {"search": {"where": 3}},
+            "weighted": {"search": {"example_weights": "given"}},
             "weights": {"weights": ["half"] * len(record["members"])},
         }
         arguments = record | changed.get(arguments, {})

@@ -30,13 +30,19 @@ def _found(best: Ensemble, where: str, to_file: bool) -> str:
     select, how = best.splits["select"], " of votes" if best.combine == "votes" else ""
     counted = f"{where} ({select['n_examples']:,} examples counted)" if where else ""
     kind = "Beam search" if best.search.get("beam", 1) > 1 else "Greedy selection"
-    title = f"{kind} by {best.metric}{how} on split {select['name']!r}{counted}"
+    title = f"{kind} by {best.metric}{how} on split {select['name']!r}{_which(best)}{counted}"
     table = best.curve
     if "bags" in best.search and best.stability is not None:
         table, title = best.stability, f"{title}, {best.search['bags']} bags: how often each model is chosen"
     elif best.combine != "votes" and best.certificate is None and len(best.members) < table.num_rows:
         title += "; a member chosen again gets more weight"
     return render(table, title, to_file=to_file)
+
+
+def _which(best: Ensemble) -> str:
+    """Which examples count, and by what, where not all count alike."""
+    chosen, weights = best.search.get("where"), best.search.get("example_weights")
+    return (f" where {chosen}" if chosen else "") + (f", weighted ({weights})" if weights else "")
 
 
 def _ends(best: Ensemble) -> list[str]:
@@ -73,6 +79,7 @@ def verdict(best: Ensemble, where: str = "") -> str:
     """Ensemble against the best single model, in words."""
     report = best.splits["report"]
     held = "" if best.splits["same_examples"] else " that took no part in the choice"
+    where = f"{_which(best)}{where}"
     lines = [
         f"On split {report['name']!r}, {report['n_examples']:,} examples{where}{held}:",
         f"  ensemble           {_numbers(best.report)}",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dissensus.kernels import bounds
 from dissensus.kernels import certified as kernel
+from dissensus.store.truth import Truth
 
 from .running import Indices, Integers
 from .views import Views
@@ -34,6 +35,12 @@ class Viewed(Protocol):
 
     def rows(self, candidate: int, places: Indices) -> NDArray[Any]:
         """Values of a candidate on some examples, ascending: (r, C)."""
+
+
+def running_bytes(truth: Truth, n_classes: int) -> int:
+    """Memory that a `CertifiedRunning` takes, all rows of its sum counted."""
+    n, n_right = len(truth), len(truth.classes)
+    return 8 * (n * (n_classes + 2) + n_right) + bounds.known_bytes(n, n_right, n_classes)
 
 
 class CertifiedRunning:
@@ -70,6 +77,11 @@ class CertifiedRunning:
         """The sum, (n, C) int64; not to be changed."""
         self._bring_up_to_date(np.arange(len(self._total)))
         return self._total
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that a copy takes."""
+        return running_bytes(self._views.truth, self._views.n_classes)
 
     @property
     def right(self) -> NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from .prune import pruned
 from .ranking import ranked
 from .selection import Selection
 from .switches import Search
+from .weighted import check_members
 from .weights import Weights
 
 
@@ -50,6 +51,8 @@ class Task:
         Expression that chooses examples.
     example_weights : (N,) float64 or None
         What each example of the store counts; None: all the same.
+    weighed_by : str
+        Column that they are, or "given".
     place : Place
         Where candidates are compared.
     """
@@ -65,6 +68,7 @@ class Task:
     best_prefix: bool
     where: str | None = None
     example_weights: NDArray[np.float64] | None = None
+    weighed_by: str = "given"
     place: Place = field(default_factory=Here)
 
     def weights_on(self, rows: Rows) -> Weights | None:
@@ -144,6 +148,7 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
     temperatures = task.temperatures or dict.fromkeys(pool.names, 1.0)
     if task.calibrate and task.temperatures is None:
         temperatures = task.place.temperatures(task.store, pool.names, rows)
+    check_members(task, temperatures)
     with task.selection(rows, temperatures) as empty:
         return _searched(task, rows, temperatures, empty, advance)
 

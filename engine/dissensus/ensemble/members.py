@@ -16,7 +16,7 @@ from dissensus.store.blocks import read_blocks
 from dissensus.store.catalog import Store
 from dissensus.store.truth import Truth
 
-from .certified import CertifiedRunning
+from .certified import CertifiedRunning, running_bytes
 from .gram import Gram
 from .running import Block, FullRunning, Running, VoteRunning
 from .views import ROWS as VIEW_ROWS
@@ -100,7 +100,7 @@ class MemberScores:
         self._tables = [self._table(kernel.dtype_of_codes(store.dtype), temperatures[m]) for m in model_ids]
         budget = available_bytes() // 2 if budget_bytes is None else budget_bytes
         needed = views_bytes(len(model_ids), self.truth, self.n_classes, self._of_logits)
-        needed += len(rows) * self.n_classes * 8
+        needed += running_bytes(self.truth, self.n_classes)
         row_bytes = len(self._logits) * store.n_classes * self._dtype.itemsize
         self._step = max(1, BLOCK_BYTES // row_bytes)
         self._keep = budget // 2 // (row_bytes * self._step)

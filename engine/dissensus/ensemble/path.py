@@ -12,7 +12,6 @@ from dissensus.errors import ArgumentError
 from dissensus.run.memory import available_bytes
 
 from .limits import Limits
-from .members import Scores
 from .ranking import ranked
 from .selection import Selection
 
@@ -72,7 +71,7 @@ def forward(
     str
         "size", "patience", or "candidates": no further one was allowed.
     """
-    _refuse_too_large(empty.scores, steps.beam)
+    _refuse_too_large(empty, steps.beam)
     beam = [empty.copy()]
     singles = _singles(beam[0], steps, limits)
     while len(beam[0].chosen) < steps.size:
@@ -145,9 +144,9 @@ def _stalled(scores: Sequence[int], steps: Steps) -> bool:
     return len(scores) - latest >= (steps.patience or 0)
 
 
-def _refuse_too_large(scores: Scores, beam: int) -> None:
+def _refuse_too_large(empty: Selection, beam: int) -> None:
     """A beam keeps a sum of every ensemble, and copies: refuse what cannot fit."""
-    needed, room = 8 * beam * len(scores.truth) * scores.n_classes, available_bytes()
+    needed, room = beam * empty.running.n_bytes, available_bytes()
     if beam > 1 and needed > room:
         raise ArgumentError(
             f"beam={beam} needs {needed / 2**30:.1f} GiB for its sums of probabilities, "

@@ -38,6 +38,8 @@ Coefficients = tuple[float, float]
 ROWS = 2048  # examples whose probabilities are held at a time
 MAX_STEPS = 60
 TOLERANCE = 1e-12  # share of the NLL that Newton's step could still gain
+ALONE = 1e-9  # share of the NLL that a step of one member alone may gain at its best temperature
+NOTHING = (0.0, 0.0)  # all classes alike
 MEAN_OF_LOGITS = (0.5, 0.5)  # where there are no best coefficients
 MEAN, DUO = "mean of probabilities", "weighted duo"
 
@@ -197,13 +199,35 @@ def _fitted(
 def best_duo(codes: list[kernel.Codes], truth: Truth, alone: Coefficients) -> Coefficients | None:
     """Coefficients of least NLL that are not negative, from each member's best temperature alone.
 
-    None as for `best_pool`.
+    None as for `best_pool`, and where neither member is better than no prediction at all.
     """
-    found = best_pool(codes, truth, (0.5 / alone[0], 0.5 / alone[1]))
-    if found is None or min(found) >= 0:
-        return found
-    edges = (1 / alone[0], 0.0), (0.0, 1 / alone[1])  # one is 0 then, and the other is best alone
-    return min(edges, key=lambda b: _slopes(codes, truth, np.array(b))[0])
+    here, is_best = _descended(codes, truth, (0.5 / alone[0], 0.5 / alone[1]))
+    if not is_best:  # a temperature of 1 that stands for none can be too far off to descend from
+        here, is_best = _descended(codes, truth, NOTHING)
+    if min(here) >= 0:
+        return here if is_best else None
+    edges = [_edge(codes, truth, side, alone[side]) for side in (0, 1)]  # one is 0 then
+    found = [b for b in edges if b is not None]
+    if len(found) < 2 or not np.any(found):
+        return None
+    return min(found, key=lambda b: _slopes(codes, truth, np.array(b))[0])
+
+
+def _edge(codes: list[kernel.Codes], truth: Truth, side: int, temperature: float) -> Coefficients | None:
+    """Coefficients of one member alone, 0 if it harms; None where it is best at infinity.
+
+    A temperature of 1 may stand for none in the range of `temperatures`: then they are looked for.
+    """
+    here = np.zeros(2)
+    here[side] = 1 / temperature
+    value, slope, curvature = _slopes(codes, truth, here)
+    if slope[side] ** 2 > ALONE * value * curvature[side, side]:
+        flat = [one if k == side else np.zeros_like(one) for k, one in enumerate(codes)]
+        found, is_best = _descended(flat, truth, NOTHING)
+        here[side] = max(0.0, found[side])
+        if here[side] and not is_best:
+            return None
+    return float(here[0]), float(here[1])
 
 
 def codes_on(store: Store, names: list[str], rows: Rows) -> list[kernel.Codes]:
@@ -213,12 +237,18 @@ def codes_on(store: Store, names: list[str], rows: Rows) -> list[kernel.Codes]:
 
 def best_pool(codes: list[kernel.Codes], truth: Truth, start: Coefficients) -> Coefficients | None:
     """Coefficients b_a, b_b of least NLL by Newton's method; None where it is least at infinity."""
+    here, is_best = _descended(codes, truth, start)
+    return here if is_best else None
+
+
+def _descended(codes: list[kernel.Codes], truth: Truth, start: Coefficients) -> tuple[Coefficients, bool]:
+    """Where Newton's method leads to, and whether the NLL is least there and not at infinity."""
     here = np.array(start)
     value, slope, curvature = _slopes(codes, truth, here)
     for _ in range(MAX_STEPS):
         step = _newton_step(slope, curvature)
         if -slope @ step <= TOLERANCE * value and value > 0:
-            return float(here[0]), float(here[1])
+            return (float(here[0]), float(here[1])), True
         length = 1.0
         while True:  # halved until the NLL falls as it should (Armijo): sure to end, for the step descends
             new = here + length * step
@@ -228,8 +258,8 @@ def best_pool(codes: list[kernel.Codes], truth: Truth, start: Coefficients) -> C
             length /= 2
         here, (value, slope, curvature) = new, found
         if np.abs(here).max() > 1 / COLDEST:
-            return None
-    return None
+            break
+    return (float(here[0]), float(here[1])), False
 
 
 def _slopes(

@@ -49,6 +49,10 @@ class Running(Protocol):
         """The sum, (n, C) int64; not to be changed."""
 
     @property
+    def n_bytes(self) -> int:
+        """Memory that a copy takes in this process."""
+
+    @property
     def right(self) -> NDArray[np.bool_]:
         """Whether its largest entry, the lowest class on ties, is a right one: (n,) bool."""
 
@@ -101,6 +105,11 @@ class FullRunning:
         self._source = source
         self.work: list[dict[str, int]] = []
         self.total = np.zeros((len(source.truth), source.n_classes), np.int64) if total is None else total
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that a copy takes."""
+        return self.total.nbytes
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -161,6 +170,11 @@ class VoteRunning:
         self._truth, self._top1 = truth, top1
         self.work: list[dict[str, int]] = []
         self.total = np.zeros((len(truth), n_classes), np.int64) if total is None else total
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that a copy takes."""
+        return self.total.nbytes
 
     @property
     def right(self) -> NDArray[np.bool_]:

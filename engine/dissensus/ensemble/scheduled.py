@@ -142,6 +142,11 @@ class ScheduledRunning:
         raise NotImplementedError
 
     @property
+    def n_bytes(self) -> int:
+        """Memory that a copy takes in this process."""
+        return 0  # it lies on workers
+
+    @property
     def right(self) -> NDArray[np.bool_]:
         """Whether its largest entry, the lowest class on ties, is a right one: (n,) bool."""
         return self._standing()[0]

@@ -30,7 +30,7 @@ from .path import Steps
 from .places import place_of
 from .result import Costs, Ensemble, Interval, gain_interval
 from .switches import Search, Switches, flag
-from .weighted import check_members, checked_examples
+from .weighted import check_weights, checked_examples
 
 
 def greedy(
@@ -155,8 +155,8 @@ def greedy(
         _ends_with_the_best(search, way.probabilities),
         where,
         checked_examples(store, example_weights, metric, search),
+        example_weights if isinstance(example_weights, str) else "given",
     )
-    check_members(task)
     check_limits(pool, search, task.limits)
     with (
         place_of(scheduler, device, way) as place,
@@ -206,6 +206,8 @@ def _split(
 ) -> Ensemble:
     """Select on one split, report on another."""
     fit, held = parts
+    check_weights(task, select, fit)
+    check_weights(task, report, held)
     found = find(task, fit, advance)
     used = {
         "select": {"name": select, "n_examples": len(fit)},
@@ -267,9 +269,12 @@ def _ensemble(
 
 
 def _also_asked(task: Task) -> dict[str, Any]:
-    given = {"temperatures": task.temperatures, "example_weights": task.example_weights}
-    marked = {name: "given" for name, value in given.items() if value is not None}
-    return marked | ({} if task.where is None else {"where": task.where})
+    asked = {
+        "temperatures": None if task.temperatures is None else "given",
+        "example_weights": None if task.example_weights is None else task.weighed_by,
+        "where": task.where,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _interval(metric: str, versus: str, ensemble: Values, single: Values) -> Interval:

@@ -11,13 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, UnknownName
 from dissensus.kernels import probabilities as kernel
-from dissensus.kernels.temperatures import COLDEST
 from dissensus.store.catalog import Store
+from dissensus.store.splits import Rows
 
 from .switches import Search
 from .weights import Weights
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .found import Task
 
 
@@ -60,8 +62,22 @@ def _column(store: Store, name: str) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(), np.float64)
 
 
-def check_members(task: Task) -> None:
-    """Refuse more members than an int64 sum of logits holds, at the coldest temperature there can be.
+def check_weights(task: Task, split: str, rows: Rows) -> None:
+    """Refuse weights that are all 0 on a split, before any work.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if task.example_weights is not None and not task.example_weights[rows].any():
+        raise ArgumentError(
+            f"example_weights are all 0 on the {len(rows):,} examples of split {split!r} that take part: "
+            "give others, or choose another split (select=, report=)"
+        )
+
+
+def check_members(task: Task, temperatures: Mapping[str, float]) -> None:
+    """Refuse more members than an int64 sum of logits holds, at the coldest of their temperatures.
 
     Raises
     ------
@@ -69,8 +85,7 @@ def check_members(task: Task) -> None:
     """
     if task.way.name != "logits":
         return
-    known = [*(task.temperatures or {}).values()]
-    coldest = min(known) if known else COLDEST if task.calibrate else 1.0
+    coldest = min(temperatures.values())
     most = math.floor(2**62 / (-kernel.LOWEST / coldest * kernel.LOGIT_ONE))
     size = task.steps.size * (task.search.bags or 1)
     if size > most:

@@ -67,11 +67,11 @@ class Weights:
                 f"weights must be finite, at least 0 and not all 0 on the examples that take part; {what}: "
                 "give 0 to leave one out"
             )
-        if (given == np.rint(given)).all() and given.sum() < MOST_WHOLE:  # exact: sums that are equal stay so
+        whole = (given == np.rint(given)).all() and given.max() < MOST_WHOLE
+        if whole and given.sum() < MOST_WHOLE:  # exact: sums that are equal stay so
             return cls(given.astype(np.int64), float(given.sum()) / n)
+        given = np.ldexp(given, -np.frexp(given.max())[1])  # at most 1, exactly: no sum overflows
         scale = n * WEIGHT_ONE / math.fsum(given.tolist())
-        if not np.isfinite(scale):
-            raise ArgumentError("weights are too small to be scaled to a mean of 1; give larger ones")
         return cls(np.rint(given * scale).astype(np.int64), WEIGHT_ONE)
 
     def balanced(self, truth: Truth) -> Weights:

@@ -107,8 +107,9 @@ class Choice:
         store, told = store.under(record["labels"]), record["splits"]
         members = store.resolve(record["members"])
         way = _way(store, members, record["combine"])
-        names = told["select"]["name"], told["report"]["name"], where
-        fit, held = _rows(store, *names, told["same_examples"])
+        chosen = (record.get("search") or {}).get("where")
+        names = told["select"]["name"], told["report"]["name"], _both(chosen, where)
+        fit, held = _rows(store, *names, told["same_examples"], chosen)
         temperatures = dict(record["temperatures"])
         lost = [m for m in members if way == "probabilities" and m not in temperatures]
         if lost:
@@ -175,7 +176,7 @@ def _check_record(record: Mapping[str, Any]) -> None:
             f"the record of an ensemble lacks {', '.join(lacking)}: pass what `dissensus ensemble "
             "--format json` wrote, or a list of members"
         )
-    splits, temperatures = record["splits"], record["temperatures"]
+    splits, temperatures, search = record["splits"], record["temperatures"], record.get("search") or {}
     if isinstance(splits, Mapping) and "folds" in splits:
         raise ArgumentError(
             "an ensemble that was cross-fitted has no split that it is reported on: pass its members "
@@ -188,6 +189,8 @@ def _check_record(record: Mapping[str, Any]) -> None:
         and isinstance(temperatures, Mapping)
         and all(isinstance(t, int | float) and 0 < t < math.inf for t in temperatures.values())
         and isinstance(record.get("costs") or {}, Mapping)
+        and isinstance(search, Mapping)
+        and isinstance(search.get("where", ""), str)
     )
     if not sound:
         raise ArgumentError(
@@ -195,12 +198,26 @@ def _check_record(record: Mapping[str, Any]) -> None:
             "temperatures, and costs by name if any: pass what `dissensus ensemble --format json` wrote, "
             "unchanged"
         )
+    if "example_weights" in search:
+        raise ArgumentError(
+            "an ensemble that was chosen with example_weights is judged by them, and an explanation counts "
+            "all examples alike: pass its members as a list, with weights= (--member, --weight)"
+        )
 
 
-def _rows(store: Store, select: str, report: str, where: str | None, shared: bool) -> tuple[Rows, Rows]:
-    """Rows to select on, and those of the report split that an expression chooses."""
-    fit, held = select_and_report(store, select, report, shared)
+def _rows(
+    store: Store, select: str, report: str, where: str | None, shared: bool, chosen: str | None = None
+) -> tuple[Rows, Rows]:
+    """Rows of an ensemble `chosen` where an expression holds, and those to report on that another chooses."""
+    fit, held = select_and_report(store, select, report, shared, chosen)
     return fit, held if where is None else store.rows(report, where)
+
+
+def _both(chosen: str | None, where: str | None) -> str | None:
+    """Return an expression that holds where both do."""
+    if chosen is None or where is None:
+        return where if chosen is None else chosen
+    return f"({chosen}) and ({where})"
 
 
 def _splits(names: tuple[str, str, str | None], fit: Rows, held: Rows) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def why(
         Label set that decides what is right.
     where : str, optional
         Only examples of the report split for which this expression over their columns holds; see
-        `Store.where`.
+        `Store.where`. An ensemble that was itself chosen so is explained on such examples alone.
     by : sequence of str, optional
         Slices: "class" and columns of the examples. By default the class and all columns of groups.
     cost : str, optional

@@ -93,6 +93,11 @@ class Known(NamedTuple):
         )
 
 
+def known_bytes(n: int, n_right: int, n_classes: int) -> int:
+    """Memory that `Known` takes, on n examples with so many right classes."""
+    return 8 * (n * (5 + 3 * min(LISTED, n_classes)) + n_right)
+
+
 class Log(NamedTuple):
     """Changes of S.
 
