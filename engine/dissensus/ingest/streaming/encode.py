@@ -140,7 +140,7 @@ def to_rows(
     if not finite:
         check_finite(logits.detach().to(torch.float32).cpu().numpy(), model_id, example_ids, class_names)
         raise NonFiniteLogits(  # a model that writes into one buffer again and again has changed it by now
-            f"model {model_id!r} gave NaN or infinity among examples {example_ids[0]!r} to {example_ids[-1]!r}"
+            f"model {model_id!r} gave NaN or infinity, examples {example_ids[0]!r} to {example_ids[-1]!r}"
         )
     return Encoded(*columns)
 
