@@ -706,6 +706,9 @@ def test_what_is_not_finite_is_seen_wherever_it_stands(value, column):
     results = [result.numpy() for result in rows.results]
     with pytest.raises(errors.NonFiniteLogits, match=r"for example 'b', class '\w' \(1 of 2 rows"):
         to_rows(results, rows.logits, "m", list("ab"), list("xyz"))
+    logits.zero_()  # as a model does that writes into one buffer again and again
+    with pytest.raises(errors.NonFiniteLogits, match="model 'm' gave NaN or infinity, examples 'a' to 'b'"):
+        to_rows(results, rows.logits, "m", list("ab"), list("xyz"))
 
 
 def test_an_error_that_cannot_be_told_is_named():

@@ -72,12 +72,36 @@ def test_numbered_columns_are_in_the_stores_order(store, names):
     assert equal(store, "m")
 
 
-def test_classes_called_by_numbers_go_by_name(tmp_path, rng):
-    store = ds.create(tmp_path / "n.zoo", rng.integers(0, 3, N), classes=["2", "0", "1"])
-    given = rng.normal(size=(N, 3)).astype("f4")
+def test_numbers_that_are_names_too_are_never_guessed(tmp_path, rng):
+    """As a folder's classes 0 … 11 are sorted: 0, 1, 10, 11, 2, …"""
+    order = [2, 0, 1]
+    numbers = list(map(str, order))
+    store = ds.create(tmp_path / "n.zoo", rng.integers(0, 3, 3), classes=numbers, example_ids=numbers)
+    given = rng.normal(size=(3, 3)).astype("f4")
     store.add("plain", logits=given)
-    store.add("m", logits=frame(given[:, [1, 2, 0]], [0, 1, 2]))
+    for names, index, what in ((range(3), order, "columns"), (order, range(3), "rows")):
+        with pytest.raises(ArgumentError, match=rf"{what} of logits are called 0, 1, ….*numpy.asarray"):
+            store.add("m", logits=frame(given, names, index))
+    store.add("m", logits=frame(given, order, order))
     assert equal(store, "m")
+    store.add("named", logits=frame(given[[2, 1, 0]][:, [2, 1, 0]], [1, 0, 2], [1, 0, 2]))
+    assert equal(store, "named")
+
+
+def test_streamed_rows_that_are_named_come_in_the_stores_order(store):
+    table = frame(store.given, CLASSES, IDS)
+    with pytest.raises(ArgumentError, match="next is example 'x00', the index says 'x10': sort them"):
+        with store.writer("m", fingerprint={"weights": "1"}) as writer:
+            writer.append(table[10:])
+    with store.writer("m", fingerprint={"weights": "1"}) as writer:
+        writer.append(table[:10])
+        writer.append(table[10:].reset_index(drop=True))
+    assert equal(store, "m")
+    counted = frame(store.given, CLASSES)
+    with store.writer("counted", fingerprint={"weights": "1"}) as writer:
+        writer.append(counted[:10])
+        writer.append(counted[10:])
+    assert equal(store, "counted")
 
 
 def test_rows_go_by_the_index(store, rng):

@@ -278,7 +278,8 @@ class Store(Inventory):
         logits, probabilities : (N, C) float, exactly one of the three
             Scores; probabilities must sum to 1 and are stored as their logarithm. Columns of a data frame
             (pandas, polars, Arrow, xarray) that are called as the classes are are put into the store's order,
-            those called otherwise are refused; so are rows that its index names.
+            those called otherwise are refused; so are rows that its index names. Where classes or examples
+            are called 0, 1, … in another order, a table that is numbered like that is refused.
         predictions : (N,) int
             Hard labels: enough for pair statistics, not for calibration or ensembles of probabilities.
         example_ids : sequence of str, optional

@@ -26,12 +26,14 @@ def in_class_order(values: Any, classes: Sequence[str], what: str) -> Any:
     Raises
     ------
     ArgumentError
-        The names are not those of the store's classes, each once.
+        The names are not those of the store's classes, each once; or classes are called 0, 1, … in another
+        order, and so are the columns: these may be names or only counted.
     """
     names = _names(values, 1)
     if names is None or names == list(classes):
         return values
     if len(names) == len(classes) and set(names) == set(classes):
+        _refuse_two_meanings(names, f"columns of {what}", f"classes {list(classes[:3])}")
         place = {name: column for column, name in enumerate(names)}
         return np.asarray(values)[:, [place[name] for name in classes]]
     if _are_numbered(names):
@@ -51,10 +53,15 @@ def ids_of(values: Any, example_ids: Sequence[str], what: str) -> list[str] | No
     Raises
     ------
     ArgumentError
-        They are called otherwise than the store's examples.
+        They are called otherwise than the store's examples; or these are called 0, 1, … in another order, and
+        so are the rows.
     """
     names = _names(values, 0)
-    if names is None or names == [str(row) for row in range(len(names))]:
+    if names is None or names == list(example_ids):
+        return None
+    if _are_counted(names, 0):
+        if set(names) == set(example_ids):
+            _refuse_two_meanings(names, f"rows of {what}", f"examples {list(example_ids[:3])}")
         return None
     known = set(example_ids)
     unknown = [name for name in names if name not in known]
@@ -67,6 +74,41 @@ def ids_of(values: Any, example_ids: Sequence[str], what: str) -> list[str] | No
     return names
 
 
+def require_in_order(values: Any, example_ids: Sequence[str], what: str) -> None:
+    """Refuse some rows of a table that are named, and not as the examples which are next in the store are.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    names = _names(values, 0)
+    if names is None or _are_counted(names) or len(names) != len(example_ids):  # other lengths are told later
+        return
+    row = next((i for i, (a, b) in enumerate(zip(names, example_ids, strict=True)) if a != b), None)
+    if row is not None:
+        raise ArgumentError(
+            f"{what} must be in the store's order; next is example {example_ids[row]!r}, the index says "
+            f"{names[row]!r}: sort them, or pass an array whose rows are in that order (numpy.asarray)"
+        )
+
+
+def _are_counted(names: Sequence[str], first: int | None = None) -> bool:
+    """Whether names are consecutive numbers (from `first`), as rows of a table without an index have them."""
+    if first is None:
+        first = int(names[0]) if names and names[0].isdecimal() else 0
+    return list(names) == [str(row) for row in range(first, first + len(names))]
+
+
+def _refuse_two_meanings(names: Sequence[str], what: str, known: str) -> None:
+    """Refuse numbers that count and are names too: which of both is meant would be a guess."""
+    if _are_counted(names, 0):
+        raise ArgumentError(
+            f"{what} are called 0, 1, …, and the store's {known}, … by the same numbers in another order: "
+            "where the numbers are these names put the table into the store's order by them; where they only "
+            "count pass an array (numpy.asarray)"
+        )
+
+
 def _are_numbered(names: Sequence[str]) -> bool:
     """Whether columns are called 0, 1, … behind one prefix, which may be empty."""
     prefix = names[0].removesuffix("0") if names else ""
@@ -77,7 +119,7 @@ def _names(values: Any, axis: int) -> list[str] | None:
     """Names of the rows (axis 0) or columns (1) of a table; None of an array."""
     if isinstance(values, np.ndarray | list | tuple):
         return None
-    if hasattr(values, "dims") and hasattr(values, "indexes"):  # xarray
+    if isinstance(getattr(values, "dims", None), tuple) and hasattr(values, "indexes"):  # xarray
         found = values.indexes.get(values.dims[axis]) if len(values.dims) > axis else None
     elif hasattr(values, "iloc"):  # pandas
         found = values.index if axis == 0 else getattr(values, "columns", None)

@@ -14,7 +14,7 @@ from dissensus.errors import ArgumentError, WrongClassCount
 
 from . import format as fmt
 from .encoding import Encoded, encode, log_probabilities
-from .labelled_arrays import in_class_order
+from .labelled_arrays import in_class_order, require_in_order
 from .topk import with_view
 
 
@@ -81,6 +81,8 @@ class RowMaker:
     def make(self, block: NDArray[Any] | Encoded, first: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Derived records (n,) and stored logits (n, C), or None for hard labels, of rows from `first` on."""
         if not isinstance(block, Encoded):
+            following = self._context.example_ids[first : first + len(block)]
+            require_in_order(block, following, f"rows of model {self._model_id!r}")
             if self._kind != "labels":
                 block = in_class_order(block, self._context.classes, self._kind)
             block = plain_array(block, f"rows of model {self._model_id!r}")

@@ -161,7 +161,8 @@ class ModelWriter:
         Parameters
         ----------
         block : (n, C) float logits or probabilities, (n,) int labels for kind "labels", or Encoded
-            Rows in the store's order, going on where the last block ended (at first: `position`).
+            Rows in the store's order, going on where the last block ended (at first: `position`). A table
+            whose index names other examples is refused.
         embeddings : (n, embedding_dim) float
             Features of the same rows, for a writer opened with `embedding_dim` and for no other. Stored as
             they are in the store's dtype; in float16 what lies beyond 65504 is clamped, with a warning.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from dissensus.errors import NonFiniteLogits
 from dissensus.store.encoding import Encoded, check_finite, encode, log_probabilities
 from dissensus.store.format import FLOOR, STEP, TOP_FROM, TOP_K
 
@@ -138,6 +139,9 @@ def to_rows(
     *columns, finite = results
     if not finite:
         check_finite(logits.detach().to(torch.float32).cpu().numpy(), model_id, example_ids, class_names)
+        raise NonFiniteLogits(  # a model that writes into one buffer again and again has changed it by now
+            f"model {model_id!r} gave NaN or infinity, examples {example_ids[0]!r} to {example_ids[-1]!r}"
+        )
     return Encoded(*columns)
 
 
