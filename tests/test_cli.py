@@ -241,6 +241,7 @@ def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
         (["ensemble", "ZOO", "--combine", "votes", "--metric", "nll"], 1, "metric='nll' needs probabilities"),
         (["ensemble", "ZOO", "--combine", "votes", "--calibrate"], 1, "calibrate=True changes no vote"),
         (["pairs", "ZOO", "--labels", "real"], 1, "unknown label set 'real'; did you mean original"),
+        (["duo", "ZOO", "--all", "m0"], 2, "--all weighs every pair of the store: leave the names out"),
         (["ensemble", "ZOO", "--size", "9", "--no-replacement"], 1, "without replacement need as many"),
         (["remove", "ZOO", "nobody"], 1, "unknown model 'nobody'"),
         (["remove", "ZOO", "m1", "nobody"], 1, "unknown model 'nobody'"),
