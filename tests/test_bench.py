@@ -329,6 +329,15 @@ def test_a_roof_is_drawn_as_one():
     assert list(figure.axes[0].get_xticks()) == [1, 12]
 
 
+def test_what_hardly_changes_is_drawn_flat():
+    line = Line("ours", [1, 2], [101.83, 101.80])
+    axes = scaling("title", "sample", "note", [[Panel("models", "peak memory (MiB)", [line])]]).axes[0]
+    low, high = axes.get_ylim()
+    assert low < 101.8 < 101.83 < high
+    assert high / low >= 3
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
+
+
 def test_a_failed_measurement_is_exit_status_1(tmp_path, monkeypatch):
     def fails(*_):
         raise RuntimeError("it broke")

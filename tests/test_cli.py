@@ -241,6 +241,7 @@ def test_output_files_are_not_overwritten_unasked(zoo, tmp_path):
         (["ensemble", "ZOO", "--combine", "votes", "--metric", "nll"], 1, "metric='nll' needs probabilities"),
         (["ensemble", "ZOO", "--combine", "votes", "--calibrate"], 1, "calibrate=True changes no vote"),
         (["pairs", "ZOO", "--labels", "real"], 1, "unknown label set 'real'; did you mean original"),
+        (["duo", "ZOO", "--all", "m0"], 2, "--all weighs every pair of the store: leave the names out"),
         (["ensemble", "ZOO", "--size", "9", "--no-replacement"], 1, "without replacement need as many"),
         (["remove", "ZOO", "nobody"], 1, "unknown model 'nobody'"),
         (["remove", "ZOO", "m1", "nobody"], 1, "unknown model 'nobody'"),
@@ -444,6 +445,16 @@ def test_measures_of_probabilities_name_the_models_without(zoo):
         in done.stderr
     )
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["ensemble", "ingest", "pairs"])
+def test_options_of_a_long_help_all_have_a_group(command):
+    text = run(command, "--help").stdout
+    output = text.split("\nOutput:\n")[1]
+    named = re.findall(r"^  (?:-h, )?(--[a-z]+)", output, re.M)
+    assert [name for name in named if name != "--plan"] == ["--format", "--out", "--force", "--help"]
+    assert "\nOptions:\n" not in text
+    assert "\nWhere it runs:\n" in text
 
 
 def test_the_help_of_matrix_lists_the_table_of_measures():

@@ -311,6 +311,7 @@ def test_the_command_line_of_ensembles(zoo, options, expected, phrases):
             ["--cost", "params"],
             "cost='params' is not recorded of m0, m1, m2, m3 (4 of 4); recorded of all: gmacs",
         ),
+        (["--cost", "gmac"], "of m0, m1, m2, m3 (4 of 4) (did you mean gmacs?); recorded of all: gmacs"),
         (["--max-cost", "3"], "max_cost needs cost"),
         (["--weights", "optimal"], "needs a loss that is convex"),
         (["--include", "m0", "--exclude", "m0"], "include and exclude both name m0"),

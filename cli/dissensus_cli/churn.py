@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .output import Sink, output_options, render
-from .queries import LABELS, STORE, WHERE, first_of_each, on_examples
+from .queries import LABELS, STORE, WHERE, Share, first_of_each, on_examples
 
 if TYPE_CHECKING:
     from dissensus import Churn
@@ -25,7 +25,7 @@ ALPHA = 0.05
 @click.option("--best", is_flag=True, help="List the best replacements of OLD, in place of NEW.")
 @click.option(
     "--max-negative-flips",
-    type=click.FloatRange(0, 1),
+    type=Share(),
     help="With --best: the largest negative flip rate allowed, as 0.02.",
 )
 @click.option("--top", type=click.IntRange(min=1), help=f"With --best: models to list.  [default: {TOP}]")

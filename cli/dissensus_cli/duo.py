@@ -65,7 +65,9 @@ def duo(
     """
     import dissensus as ds
 
-    if everything == bool(models):
+    if everything and models:
+        raise click.UsageError("--all weighs every pair of the store: leave the names out")
+    if not everything and not models:
         raise click.UsageError("name two models or more, or pass --all for every pair of the store")
     if len(models) == 1:
         raise click.UsageError(f"a duo is of two models; name another one beside {models[0]}, or pass --all")

@@ -8,19 +8,11 @@ from typing import Any
 import click
 
 from .ensemble_view import summary
-from .grouped import Grouped, option
+from .grouped import EXAMPLES, RUNS, WHAT, Grouped, option
 from .output import Sink, output_options
 from .queries import LABELS, STORE, under
 
-WHAT, WHO, WHICH, HOW, COST, HONEST, WHERE_RUN = (
-    "What",
-    "Who takes part",
-    "Which examples count",
-    "How it is searched for",
-    "Limits",
-    "Honesty",
-    "Where it runs",
-)
+WHO, HOW, COST, HONEST = "Who takes part", "How it is searched for", "Limits", "Honesty"
 COUNT = click.IntRange(min=1)
 
 OPTIONS = (
@@ -51,9 +43,9 @@ OPTIONS = (
     option(WHO, "--include", multiple=True, help="Must be a member, comes first; repeatable."),
     option(WHO, "--start", multiple=True, help="Members given beforehand, in order; repeatable."),
     option(
-        WHICH, "--where", metavar="EXPRESSION", help='Only examples where it holds, as "label in (3, 8)".'
+        EXAMPLES, "--where", metavar="EXPRESSION", help='Only examples where it holds, as "label in (3, 8)".'
     ),
-    option(WHICH, "--example-weights", metavar="COLUMN", help="Count examples by this column of numbers."),
+    option(EXAMPLES, "--example-weights", metavar="COLUMN", help="Count examples by this column of numbers."),
     option(
         HOW,
         "--replacement/--no-replacement",
@@ -96,14 +88,14 @@ OPTIONS = (
         HONEST, "--allow-same-split", is_flag=True, help="Permit shared examples (too good numbers, marked)."
     ),
     option(
-        WHERE_RUN,
+        RUNS,
         "--scheduler",
         metavar="ADDRESS",
         help="This Dask cluster (tcp://host:8786), each worker with some examples, the store under the same "
         "path: the same result.",
     ),
     option(
-        WHERE_RUN,
+        RUNS,
         "--device",
         metavar="NAME",
         help="Torch on this device (cpu, cuda, cuda:1), by brute force: the same result. [default: numba's "

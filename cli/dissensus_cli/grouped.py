@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
-OTHER = "Output"
+WHAT, EXAMPLES, RUNS, OTHER = "What", "Which examples count", "Where it runs", "Output"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Grouped(click.Command):
@@ -38,6 +41,6 @@ class GroupedOption(click.Option):
         super().__init__(*declarations, **settings)
 
 
-def option(group: str, *declarations: str, **settings: Any) -> Any:
+def option(group: str, *declarations: str, **settings: Any) -> Callable[[Command], Command]:
     """`click.option` in a group."""
     return click.option(*declarations, cls=GroupedOption, group=group, **settings)

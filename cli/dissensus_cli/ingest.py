@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .model_options import model_options, model_sources
+from .grouped import RUNS, Grouped, option
+from .model_options import MODELS, model_options, model_sources
 from .output import Sink, output_options
 from .plan import PLAN, announce, tell_plan
 from .queries import STORE
@@ -20,77 +21,92 @@ if TYPE_CHECKING:
     from dissensus.ingest import ExampleSource
 
 
-@click.command()
+DATA, KEPT = "Labelled data", "What the store keeps"
+
+
+@click.command(cls=Grouped)
 @STORE
-@click.option("--data", required=True, help="Labelled images: a path, a pattern or a name, see above.")
+@option(DATA, "--data", required=True, help="Labelled images: a path, a pattern or a name, see above.")
 @model_options
-@click.option(
-    "--labels", type=click.Path(path_type=Path), help="Labels of a single IDX or .npy file, or of a dataset."
+@option(
+    DATA,
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Labels of a single IDX or .npy file, or of a dataset.",
 )
-@click.option(
+@option(
+    DATA,
     "--classes",
     type=click.Path(path_type=Path),
     help="All class names, one a line, for data that lacks some of them or has numbers only.",
 )
-@click.option("--image-column", help="Hugging Face data: images.  [default: the only column of type Image]")
-@click.option(
-    "--label-column", help="Hugging Face data: classes.  [default: the only ClassLabel, or 'label']"
+@option(DATA, "--image-column", help="Hugging Face data: images.  [default: the only column of type Image]")
+@option(
+    DATA, "--label-column", help="Hugging Face data: classes.  [default: the only ClassLabel, or 'label']"
 )
-@click.option("--id-column", help="Hugging Face data: distinct ids.  [default: row numbers]")
-@click.option(
+@option(DATA, "--id-column", help="Hugging Face data: distinct ids.  [default: row numbers]")
+@option(
+    KEPT,
     "--dtype",
     type=click.Choice(["float16", "float32"]),
     help="Precision of a new store.  [default: float16]",
 )
-@click.option(
+@option(
+    KEPT,
     "--codec",
     type=click.Choice(["raw", "archive"]),
     help="How a new store keeps logits: as they are, or packed without loss.  [default: raw]",
 )
-@click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1))
-@click.option(
+@option(RUNS, "--batch-size", default=256, show_default=True, type=click.IntRange(min=1))
+@option(
+    RUNS,
     "--device",
     "--devices",
     "device",
     help="cpu, cuda, cuda:1, …, or several with commas, a process each.  [default: CUDA where there is one]",
 )
-@click.option(
+@option(
+    RUNS,
     "--resident",
     default=16,
     show_default=True,
     type=click.IntRange(min=1),
     help="Most models in memory at once; fewer where half of the free memory is taken.",
 )
-@click.option(
+@option(
+    RUNS,
     "--workers",
     type=click.IntRange(min=0),
     help="Processes that decode images; 0 decodes in threads.  [default: for a GPU the processors, else 0]",
 )
-@click.option(
+@option(
+    RUNS,
     "--precision",
     type=click.Choice(["float32", "bfloat16", "float16"]),
     default="float32",
     show_default=True,
     help="Autocast of torch models; float32 leaves them as their weights are.",
 )
-@click.option("--channels-last", is_flag=True, help="Memory layout that tensor cores like.")
-@click.option("--compile", is_flag=True, help="Compile torch models: pays where one runs for minutes.")
-@click.option("--embeddings", is_flag=True, help="Keep the features before the last layer too.")
-@click.option(
+@option(RUNS, "--channels-last", is_flag=True, help="Memory layout that tensor cores like.")
+@option(RUNS, "--compile", is_flag=True, help="Compile torch models: pays where one runs for minutes.")
+@option(MODELS, "--embeddings", is_flag=True, help="Keep the features before the last layer too.")
+@option(
+    DATA,
     "--on-bad-image",
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
     help="Images that cannot be decoded; the store remembers which were skipped.",
 )
-@click.option("--restart", is_flag=True, help="Drop what was staged of unfinished models.")
-@click.option(
+@option(KEPT, "--restart", is_flag=True, help="Drop what was staged of unfinished models.")
+@option(
+    KEPT,
     "--wait/--no-wait",
     default=True,
     show_default=True,
     help="Wait for models that another process is making, and take over what it leaves.",
 )
-@click.option("--replace", is_flag=True, help="Run stored models anew whose weights or preprocessing differ.")
+@option(KEPT, "--replace", is_flag=True, help="Run stored models anew whose weights or preprocessing differ.")
 @PLAN
 @output_options
 def ingest(

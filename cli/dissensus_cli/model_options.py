@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .grouped import option
+
 if TYPE_CHECKING:
     from dissensus.ingest import ExampleSource, ModelSource
 
+MODELS = "Models"
 SOURCES = ("timm", "torch", "onnx", "hf", "python")
 
 
@@ -21,23 +24,31 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     decorators = (
         click.argument("source", type=click.Choice(SOURCES)),
         click.argument("models", nargs=-1, required=True),
-        click.option(
-            "--checkpoints", type=click.Path(path_type=Path), help="timm: folder of local checkpoints."
+        option(
+            MODELS,
+            "--checkpoints",
+            type=click.Path(path_type=Path),
+            help="timm: folder of local checkpoints.",
         ),
-        click.option("--pretrained", is_flag=True, help="timm: fetch pretrained weights (needs a network)."),
-        click.option(
+        option(
+            MODELS, "--pretrained", is_flag=True, help="timm: fetch pretrained weights (needs a network)."
+        ),
+        option(
+            MODELS,
             "--preprocess",
             metavar="JSON",
             help="All but timm: a JSON file or text with input_size, mean, std, interpolation, crop_pct, "
             "crop_mode, as timm has them.  [default: pixels in 0 … 1, in the size the model states]",
         ),
-        click.option("--output", help="onnx: name of the output to store, where there are several."),
-        click.option(
+        option(MODELS, "--output", help="onnx: name of the output to store, where there are several."),
+        option(
+            MODELS,
             "--kind",
             type=click.Choice(["logits", "probabilities"]),
             help="torch, onnx, python: what the models return.  [default: logits]",
         ),
-        click.option(
+        option(
+            MODELS,
             "--class-map",
             type=click.Path(path_type=Path),
             help="For models with other classes than the data, or another order: the names of their outputs, "

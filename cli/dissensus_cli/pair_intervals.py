@@ -8,46 +8,53 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .grouped import option
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from dissensus import Pairs
 
+SURE = "How sure it is"
 ENDS = ("low", "high")
 
 
 def interval_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--ci``, ``--level``, ``--draws``, ``--seed``, ``--test`` and ``--null`` to a query of pairs."""
     options = (
-        click.option(
+        option(
+            SURE,
             "--ci",
             type=click.Choice(["delta", "bootstrap"]),
             is_flag=False,
             flag_value="delta",
             help="Interval of each measure: closed form (--ci alone), or percentiles of resampled counts.",
         ),
-        click.option("--level", type=float, help="Coverage of the intervals. [default: 0.95]"),
-        click.option(
+        option(SURE, "--level", type=float, help="Coverage of the intervals. [default: 0.95]"),
+        option(
+            SURE,
             "--draws",
             type=click.IntRange(min=1),
             help="Resamples of --ci bootstrap, random matrices of --null. [default: 1000]",
         ),
-        click.option(
-            "--seed", type=click.IntRange(min=0), help="Where their random numbers start. [default: 0]"
+        option(
+            SURE, "--seed", type=click.IntRange(min=0), help="Where their random numbers start. [default: 0]"
         ),
-        click.option(
+        option(
+            SURE,
             "--test",
             type=click.Choice(["independence"]),
             help="z, p and q values against mistakes that are independent at these accuracies.",
         ),
-        click.option(
+        option(
+            SURE,
             "--null",
             is_flag=True,
             help="z, p and q values against what accuracies and the examples' difficulty explain.",
         ),
     )
-    for option in reversed(options):
-        command = option(command)
+    for one in reversed(options):
+        command = one(command)
     return command
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .grouped import EXAMPLES, WHAT, Grouped, option
 from .output import Sink, output_options
 from .pair_intervals import Asked, interval_options, readable
 from .queries import Share, accurate, calibrated, on_examples
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from dissensus import Pairs, PairsBy
 
+PAIRS = "Which pairs are listed"
 DEFAULT = ("error_inconsistency", "error_consistency")
 TOP, TOP_OF_GROUP = 20, 3
 
@@ -67,31 +69,38 @@ class _Listing:
         return text + calibrated(pairs.notes)
 
 
-@click.command()
-@click.option(
+@click.command(cls=Grouped)
+@option(
+    WHAT,
     "--measure",
     "-m",
     "measures",
     multiple=True,
     help="Measure to compute; repeatable. [default: error_inconsistency, error_consistency]",
 )
-@click.option(
-    "--top", type=click.IntRange(min=1), help="Pairs to list. [default: 20, or 3 with --by-group of each]"
+@option(
+    PAIRS,
+    "--top",
+    type=click.IntRange(min=1),
+    help="Pairs to list. [default: 20, or 3 with --by-group of each]",
 )
-@click.option(
+@option(
+    PAIRS,
     "--by",
     help="Measure, bound (<measure>_low), or test_z, null_q … to sort by. [default: the first measure]",
 )
-@click.option(
-    "--ascending/--descending", default=None, help="Order of --by. [default: the more different first]"
+@option(
+    PAIRS, "--ascending/--descending", default=None, help="Order of --by. [default: the more different first]"
 )
-@click.option("--all", "everything", is_flag=True, help="List every pair.")
-@click.option("--model", "models", multiple=True, help="Only pairs of this model; repeatable.")
-@question_options("models")
-@click.option("--by-group", metavar="COLUMN", help="Pairs within each value of this column of the examples.")
-@click.option("--min-accuracy", type=Share(), default=0.0, help="Only models at least this accurate.")
-@click.option("--max-gap", type=Share(), help="Largest difference of accuracy within a pair.")
+@option(PAIRS, "--all", "everything", is_flag=True, help="List every pair.")
+@option(PAIRS, "--model", "models", multiple=True, help="Only pairs of this model; repeatable.")
+@option(PAIRS, "--min-accuracy", type=Share(), default=0.0, help="Only models at least this accurate.")
+@option(PAIRS, "--max-gap", type=Share(), help="Largest difference of accuracy within a pair.")
+@option(
+    EXAMPLES, "--by-group", metavar="COLUMN", help="Pairs within each value of this column of the examples."
+)
 @interval_options
+@question_options("models")
 @output_options
 def pairs(
     measures: tuple[str, ...],

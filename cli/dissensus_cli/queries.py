@@ -12,6 +12,7 @@ import click
 
 from dissensus.errors import ArgumentError
 
+from .grouped import EXAMPLES, RUNS, WHAT, option
 from .output import Sink, output_options
 
 if TYPE_CHECKING:
@@ -21,24 +22,27 @@ if TYPE_CHECKING:
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
 NAMED = 8  # entries of a list that the screen shows
-LABELS = click.option("--labels", help="Label set that decides what is right. [default: the store's own]")
-WHERE = click.option(
+LABELS = option(EXAMPLES, "--labels", help="Label set that decides what is right. [default: the store's own]")
+WHERE = option(
+    EXAMPLES,
     "--where",
     metavar="EXPR",
     help="Only examples for which this holds of their columns, as in \"label_name in ('cat', 'dog')\".",
 )
-CALIBRATE = click.option(
+CALIBRATE = option(
+    WHAT,
     "--calibrate",
     metavar="SPLIT",
     help="Fit a temperature of each model on this split (fit) before measures of ensembles.",
 )
-SCHEDULER = click.option(
+SCHEDULER = option(
+    RUNS,
     "--scheduler",
     metavar="ADDRESS",
     help="Count on this Dask cluster (tcp://host:8786); workers open the store under the same path.",
 )
-
-DEVICE = click.option(
+DEVICE = option(
+    RUNS,
     "--device",
     metavar="NAME",
     help="Count by torch on this device (cpu, cuda, cuda:1). [default: numba's threads]",

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .grouped import EXAMPLES, option
 from .queries import CALIBRATE, DEVICE, LABELS, SCHEDULER, STORE, WHERE, calibrated, on_examples
 
 if TYPE_CHECKING:
     from dissensus import Pairs, Store
 
-SPLIT = click.option("--split", help="Only examples of this split.")
+SPLIT = option(EXAMPLES, "--split", help="Only examples of this split.")
 MODELS = click.option(
     "--model", "models", multiple=True, help="Only these models, in this order; repeatable."
 )

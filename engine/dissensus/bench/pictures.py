@@ -96,7 +96,11 @@ def _panel(rows: Sequence[Row], what: str, size: str, exponent: float | None) ->
     ]
     short = WHAT[what].split(" (")[0]
     left = f"; {len(lines)} of {len(joined)} lines shown" if len(lines) < len(joined) else ""
-    note = f"{short} ~ {size}^{exponent:.2f}{left}" if exponent is not None else left.removeprefix("; ")
+    note = (
+        f"{short} ~ {size}^{round(exponent, 2) + 0:.2f}{left}"
+        if exponent is not None
+        else left.removeprefix("; ")
+    )
     return Panel(f"{size} (number)", WHAT[what], lines, note)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,9 +34,11 @@ def costs_of(store: Store, cost: str, names: Sequence[str]) -> NDArray[np.float6
         some = (
             f"of {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''} ({len(missing)} of {len(names)})"
         )
+        near = difflib.get_close_matches(cost, {k for f in facts for k in f if _cost(f, k) is not None}, 1)
+        hint = f" (did you mean {near[0]}?)" if near and near[0] != cost else ""
         raise ArgumentError(
-            f"cost={cost!r} is not recorded {some}; recorded of all: {', '.join(known) or 'nothing'}; choose "
-            "one of these, or leave those models out (exclude=, --exclude)"
+            f"cost={cost!r} is not recorded {some}{hint}; recorded of all: {', '.join(known) or 'nothing'}; "
+            "choose one of these, or leave those models out (exclude=, --exclude)"
         )
     return np.array(found, np.float64)
 

@@ -15,7 +15,7 @@ from .tables import LEAST_OF_GROUP, numbers
 from .trends import Estimate
 
 
-def sample(found: Measured) -> str:
+def sample(found: Measured, shown: str = "Shown: the") -> str:
     """Which models and examples."""
     zoo = found.zoo
     low, high = zoo.band
@@ -23,7 +23,7 @@ def sample(found: Measured) -> str:
     on = "" if zoo.report == "all" else f" of split {zoo.report!r}"
     own = 100 * zoo.accuracy[zoo.base]
     return (
-        f"Base: {zoo.model_ids[zoo.base]}, accuracy {own:.1f} %, n = {n:,} examples{on}. Shown: the {inside} "
+        f"Base: {zoo.model_ids[zoo.base]}, accuracy {own:.1f} %, n = {n:,} examples{on}. {shown} {inside} "
         f"of {len(zoo.others)} other models with {100 * low:.1f} to {100 * high:.1f} % accuracy."
     )
 
@@ -114,7 +114,7 @@ def profile(table: pa.Table, model: str, kind: str) -> tuple[str, str]:
         other, base = min(rows, key=lambda row: row["high"]), max(rows, key=lambda row: row["low"])
         title = f"{model} is surer, beside the base, on {kind} {other['group']} than on {base['group']}"
         if other["high"] >= base["low"]:
-            title = f"No {kind} stands apart from another: all intervals of mean theta meet"
+            title = f"Beside {model} no {kind} stands apart from another: its intervals of mean theta meet"
     note = (
         "Points: examples that exactly one of the two gets right. Black: their mean theta; grey: its "
         f"interval from {LEAST_OF_GROUP} examples on (Student), 95 % for all together (Bonferroni). Above "

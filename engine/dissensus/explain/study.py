@@ -341,5 +341,6 @@ def _record(found: Measured, group: str | None) -> dict[str, Any]:
         "group_kind": kind,
         "class_groups": of_class.tolist(),
         "sample": findings.sample(found),
+        "sample_of_thetas": findings.sample(found, "Shown: some of the"),
         "sample_of_curves": findings.sample_of_curves(found),
     }

@@ -116,7 +116,7 @@ class Zoo:
         store = store.under(labels)
         ids = store.model_ids
         if base not in ids:
-            raise UnknownName.of("model", str(base), ids, "(base)")
+            raise UnknownName.of("model", str(base), ids, "(base=, --base)")
         if len(ids) < 2:
             raise ArgumentError(f"a study compares base with other models; {store.path} holds {ids} only")
         notes: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ SUBS = (  # numbers on the second axis, by how much of it is spanned
     (300, (1.0, 2.0, 5.0)),
     (float("inf"), (1.0,)),
 )
+LEAST_SPAN = 3  # times between the ends of the second axis
 ENTRY = 1.5 * SMALL * POINT  # height of a line of a legend
 
 
@@ -133,6 +135,9 @@ def _ticks(axes: Any, panel: Panel) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     low, high = axes.get_ylim()
+    if high < LEAST_SPAN * low:  # what hardly changes shall not look as if it did
+        middle, half = math.sqrt(low * high), math.sqrt(LEAST_SPAN)
+        low, high = axes.set_ylim(middle / half, middle * half)
     axes.yaxis.set_major_locator(LogLocator(10, subs=next(subs for most, subs in SUBS if high / low < most)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))

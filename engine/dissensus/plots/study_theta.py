@@ -33,7 +33,7 @@ def theta_histograms(
     bins = tables["figure3-theta"].to_pylist()
     aurocs = {row["model"]: row for row in tables["figure1-inconsistency"].to_pylist()}
     models = list(dict.fromkeys(row["model"] for row in bins))
-    frame = Frame(title, record["sample"], note, 4.9, legend=len(LOOKS))
+    frame = Frame(title, record["sample_of_thetas"], note, 4.9, legend=len(LOOKS))
     width = 8.9 / len(models) - 0.35
     for place, model in enumerate(models):
         of_model = [row for row in bins if row["model"] == model]
@@ -86,7 +86,7 @@ def theta_classes(tables: Mapping[str, pa.Table], title: str, note: str, record:
     named, longest = len(names) <= MOST_NAMED, min(max(map(len, names)), 24)
     turned = named and longest * len(names) > MOST_CHARACTERS
     below = 0.5 + (0.065 * longest if turned else 0.0)
-    frame = Frame(title, record["sample"], note, 0.3 + 2.1 * len(models) + below, legend=4)
+    frame = Frame(title, record["sample_of_thetas"], note, 0.3 + 2.1 * len(models) + below, legend=4)
     for place, model in enumerate(models):
         last = place == len(models) - 1
         bottom = below + 2.1 * (len(models) - 1 - place) + (0.0 if last else 0.25)

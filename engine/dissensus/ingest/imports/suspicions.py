@@ -63,7 +63,8 @@ def suspicions(
     found = []
     if accuracy == 1 and truth.is_single and (is_weak or len(predicted) >= LEAST_RIGHT):
         found.append(
-            "equals the labels in every row: are these the right answers, not a model's? (columns=, --column)"
+            "equals the labels in every row: are these the right answers, not a model's? Then take it out "
+            "(dissensus remove), or name the column of predictions (columns=, --column)"
         )
     if accuracy < chance - spread:
         found.append(f"accuracy {accuracy:.4f} is worse than chance ({chance:.4f})")

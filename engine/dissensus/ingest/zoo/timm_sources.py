@@ -185,8 +185,8 @@ def tagged_name(name: str) -> str:
 def _refuse_weights(what: str, *, both: bool) -> None:
     given = "both are given" if both else "neither is given, and random weights are refused"
     raise ArgumentError(
-        f"{what}: pass a local checkpoint (checkpoints=FOLDER, checkpoint=PATH) or pretrained=True "
-        f"(fetches timm's weights, needs a network); {given}"
+        f"{what}: pass a local checkpoint (checkpoints=FOLDER, checkpoint=PATH; --checkpoints) or "
+        f"pretrained=True (--pretrained: fetches timm's weights, needs a network); {given}"
     )
 
 
