@@ -34,6 +34,8 @@ class Aim:
         limit = "at most" if self.at_most else "at least"
         met = "" if self.share(result) >= 1 else " **missed**"
         found, aim = told(self.found(result), self.unit), told(self.aim, self.unit)
+        if met and found == aim:  # missed by less than is shown
+            found = f"{'over' if self.at_most else 'under'} {aim}"
         return f"| {self.what} | {found}{met} | {limit} {aim} | {result['date']} | `{self.command}` |"
 
 

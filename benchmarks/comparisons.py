@@ -137,7 +137,10 @@ def line(row: dict[str, Any], ratio: dict[str, float] | None) -> str:
     if ratio is not None:
         numbers = "{:11,.2f}{:9,.2f}{:9,.2f}".format(*(ratio[n] for n in ("median", "lowest", "highest")))
     apart = f"{1e3 * row['prepare_s']:11,.1f}{1e3 * row['first_s']:11,.1f}"
-    return f"{row['function']:32}{row['implementation']:46}{numbers}{1e3 * row['median_s']:11,.2f}{apart}"
+    once = "  one run" if len(row["times_s"]) == 1 else ""
+    return (
+        f"{row['function']:32}{row['implementation']:46}{numbers}{1e3 * row['median_s']:11,.2f}{apart}{once}"
+    )
 
 
 if __name__ == "__main__":

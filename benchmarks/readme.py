@@ -38,8 +38,9 @@ def comparisons() -> str:
         ratio, own = row["times_ours"], ours[row["function"]]
         size = " x ".join(f"{n:,}" for n in row["sizes"].values())
         spread = f"{ratio['lowest']:,.2f} to {ratio['highest']:,.2f}"
+        kind = row["kind"] + (", one run" if len(row["times_s"]) == 1 else "")
         lines.append(
-            f"| {row['function']}, {size} | {row['implementation']} ({row['kind']}) | {ratio['median']:,.2f} "
+            f"| {row['function']}, {size} | {row['implementation']} ({kind}) | {ratio['median']:,.2f} "
             f"| {spread} | {1e3 * row['median_s']:,.1f} | {1e3 * own['median_s']:,.1f} "
             f"| {1e3 * row['prepare_s']:,.1f} | {1e3 * own['prepare_s']:,.1f} | {row['equal']} |"
         )

@@ -501,6 +501,21 @@ def slope_beside(x, y, beside):
     return float(line(left_x, left_y)[1])
 
 
+def slope_error(x, y, beside):
+    """HC3 standard error of that slope: residuals of each point from the plane of all the others."""
+    a, b = line(beside, x)
+    left_x = [Fraction(v) - a - b * Fraction(w) for v, w in zip(x, beside, strict=True)]
+    total = Fraction(0)
+    for i in range(len(x)):
+        rest = [[v for j, v in enumerate(column) if j != i] for column in (x, y, beside)]
+        first = Fraction(slope_beside(*rest))
+        second = Fraction(slope_beside(rest[2], rest[1], rest[0]))
+        mean_x, mean_y, mean_b = (sum(map(Fraction, column)) / len(column) for column in rest)
+        told = mean_y + first * (x[i] - mean_x) + second * (beside[i] - mean_b)
+        total += (left_x[i] * (y[i] - told)) ** 2
+    return math.sqrt(total) / float(sum(v**2 for v in left_x))
+
+
 def pair_of_models(logits_a, logits_b, right, temperatures):
     """Whether the mean of two models' calibrated probabilities is right on each example, by lowest class."""
     told = []

@@ -131,13 +131,18 @@ def test_the_table_is_rendered_worst_first(tmp_path, monkeypatch):
     row = {"function": "f", "sizes": {"n": 3}, "median_s": 0.1, "prepare_s": 0.0, "equal": "exactly"}
     rows = [
         {**row, "implementation": name, "kind": kind, "times_ours": {"median": r, "lowest": r, "highest": r}}
-        for name, kind, r in (("we", "ours", 1.0), ("slow", "peer", 3.0), ("quick", "floor", 0.5))
+        | {"times_s": [0.1] * turns}
+        for name, kind, r, turns in (
+            ("we", "ours", 1.0, 3),
+            ("slow", "peer", 3.0, 1),
+            ("quick", "floor", 0.5, 3),
+        )
     ]
     frame = {"machine": "m", "threads": 2, "date": "2026-11-30", "repeats": 3, "versions": {"numpy": "2"}}
     (tmp_path / "m-comparisons.json").write_text(json.dumps({**frame, "rows": rows}))
     monkeypatch.setattr(readme, "RESULTS", tmp_path)
     table = readme.comparisons()
-    assert table.index("quick (floor) | 0.50") < table.index("slow (peer) | 3.00")
+    assert table.index("quick (floor) | 0.50") < table.index("slow (peer, one run) | 3.00")
     assert "| we" not in table
 
 
@@ -171,6 +176,22 @@ def test_every_benchmark_of_the_readme_is_in_the_one_command():
     rendered = re.findall(r"<!-- [\w-]+: rendered.*?<!-- end -->", text, re.S)
     named = {name for block in rendered for name in re.findall(r"`python benchmarks/(\w+\.py)", block)}
     assert named - steps <= {"storage.py"}
+
+
+def test_every_benchmark_has_its_question_in_the_table():
+    text = (BENCHMARKS / "README.md").read_text()
+    scripts = {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text()}
+    named = set(re.findall(r"`python benchmarks/(\w+\.py)", text))
+    assert scripts <= named
+
+
+def test_an_aim_missed_by_less_than_is_shown_says_so():
+    aims = imported("aims")
+    one = aims.Aim("w", "r", "c", lambda result: result["s"], 30.0)
+    assert "| over 30 s **missed** | at most 30 s |" in one.row({"s": 30.01, "date": "d"})
+    assert "| 29.9 s | at most 30 s |" in one.row({"s": 29.9, "date": "d"})
+    floor = replace(one, at_most=False)
+    assert "| under 30 s **missed** | at least 30 s |" in floor.row({"s": 29.999, "date": "d"})
 
 
 def test_forecasts_beside_measurements(tmp_path, monkeypatch, capsys):

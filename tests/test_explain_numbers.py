@@ -108,20 +108,66 @@ def test_trends_equal_loops(x, data):
 def test_intervals_over_models():
     rng = np.random.default_rng(0)
     x = rng.normal(size=40)
-    strong = trends.bootstrap(trends.rank_correlation, x, x + 0.1 * rng.normal(size=40))
-    none = trends.bootstrap(trends.rank_correlation, x, rng.normal(size=40))
+    strong = trends.rank_trend(x, x + 0.1 * rng.normal(size=40))
+    none = trends.rank_trend(x, rng.normal(size=40))
     assert 0.9 < strong.low < strong.value < strong.high <= 1
     assert none.low < 0 < none.high
-    few = trends.bootstrap(trends.rank_correlation, x[:4], x[:4])
+    same_order = trends.rank_trend(x[:5], x[:5])
+    assert 0.99 < same_order.low <= same_order.value == same_order.high == 1
+    few = trends.rank_trend(x[:4], x[:4])
     assert (few.n, math.isnan(few.value)) == (4, True)
-    constant = trends.bootstrap(trends.rank_correlation, x, np.ones(40))
-    assert math.isnan(constant.value)
+    assert math.isnan(trends.rank_trend(x, np.ones(40)).value)
     low, high = trends.line_band(x, 2 * x, np.array([0.0, 1.0]))
     np.testing.assert_allclose([low, high], [[0, 2], [0, 2]], atol=1e-9)
+
+
+def test_one_model_is_no_trend():
+    """A category of one model, at an end of twenty by luck one time in ten, shows nothing."""
+    alone, y = np.arange(20) == 0, np.arange(20.0)
+    told = trends.rank_trend(alone.astype(float), y[::-1])
+    assert told.low < 0 < told.value
+    x, beside = alone.astype(float), np.arange(20.0) % 7
+    slope = trends.slope_trend(x, y[::-1], beside)
+    assert slope.value > 0
+    assert math.isnan(slope.low)
+
+
+def test_means_of_few_models_have_students_intervals():
+    """Of 1, 2, 3: the standard error is 1 / sqrt(3), and Student's quantile of 2 degrees 4.3027."""
     mean = trends.mean_interval(np.array([1.0, 2.0, 3.0]))
-    assert mean.low < mean.value == 2 < mean.high
+    assert (mean.value, mean.n) == (2, 3)
+    assert mean.high - 2 == 2 - mean.low == pytest.approx(4.302653 / math.sqrt(3))
     assert math.isnan(trends.mean_interval(np.array([1.0, 2.0])).low)
     assert trends.mean_interval(np.array([])).n == 0
+    ones = trends.ratio_trend(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.ones(5))
+    alike = trends.mean_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert (ones.value, ones.n) == (alike.value, alike.n)
+    assert [ones.low, ones.high] == pytest.approx([alike.low, alike.high])
+    assert math.isnan(trends.ratio_trend(np.ones(4), np.ones(4)).value)
+
+
+def test_errors_of_slopes_equal_loops():
+    """HC3 by leaving out each model in turn."""
+    rng = np.random.default_rng(3)
+    x, y, beside = (rng.integers(-9, 9, 12) for _ in "xyb")
+    told = trends.slope_trend(*(v.astype(float) for v in (x, y, beside)))
+    error = naive.slope_error(*(v.tolist() for v in (x, y, beside)))
+    assert told.value == pytest.approx(naive.slope_beside(x.tolist(), y.tolist(), beside.tolist()))
+    assert told.high - told.value == pytest.approx(t_quantile(0.025, 9) * error)
+    assert math.isnan(trends.slope_trend(*np.ones((3, 6))).value)
+
+
+@pytest.mark.parametrize("n", [6, 12])
+def test_intervals_miss_as_often_as_they_say(n):
+    """Numbers that have nothing to do with each other: 5 % are told as trends, give or take the draws."""
+    rng = np.random.default_rng(n)
+    groups = (np.arange(n) % 3).astype(float)
+    found = [trends.rank_trend(groups, rng.normal(size=n)) for _ in range(300)]
+    found += [trends.mean_interval(rng.normal(size=n)) for _ in range(300)]
+    if n > 6:
+        found += [trends.slope_trend(*rng.normal(size=(3, n))) for _ in range(300)]
+    missed = sum(not one.low <= 0 <= one.high for one in found) / len(found)
+    assert 0.01 < missed < 0.09
 
 
 TIES = st.sampled_from([0.0, 0.0, 0.5, 1.0, 1.0 + 2**-10, -3.0, 40.0])

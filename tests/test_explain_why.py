@@ -402,7 +402,7 @@ def test_sentences_say_no_more_than_the_intervals():
     said = " ".join(sentences())
     assert "their differences take off 0.0500 (20%), which leaves 0.2000." in said
     assert "It would lose accuracy without m0 (1.00) (points lost in brackets; at 95% for all members" in said
-    assert "Of 2 members, 1 could each be left out without a clear change." in said
+    assert "Of 2 members, 1 could be left out without a clear change." in said
     idle = " ".join(sentences(values=((0.0, -0.1, 0.1), (-0.02, -0.03, -0.01))))
     assert "No member alone can be shown to matter" in idle
     assert "It would be better without m1 (2.00)" in idle

@@ -222,10 +222,11 @@ def test_greedy_curves(zoo, found):
     starts = list(dict.fromkeys(row["start"] for row in curves))
     assert starts[0] == "base"
     assert 3 <= len(starts) <= 5
-    best = ds.greedy(zoo, 5, start=["base"], replacement=False)
-    ours = [row for row in curves if row["start"] == "base"]
-    assert [row["member"] for row in ours] == best.curve["member"].to_pylist()
-    assert [row["report_accuracy"] for row in ours] == best.curve["report_accuracy"].to_pylist()
+    for start in starts:
+        best = ds.greedy(zoo, 5, start=[start], replacement=False)
+        ours = [row for row in curves if row["start"] == start]
+        for name in ("step", "member", "fit_accuracy", "report_accuracy"):
+            assert [row[name] for row in ours] == best.curve[name].to_pylist()
     assert all(row["member_category"] == row["member"].rsplit("-", 1)[0] for row in curves)
 
 

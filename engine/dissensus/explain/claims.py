@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from .measuring import Measured
 from .tables import numbers
-from .trends import LEAST, LEVEL, Estimate, bootstrap, rank_correlation, slope_beside
+from .trends import LEAST, LEVEL, Estimate, rank_trend, ratio_trend, slope_trend
 
 Floats = NDArray[np.float64]
 HOLDS, NOT, UNSURE = "holds", "does not hold", "cannot tell"
 WEAK = 0.02  # of accuracy below the strong model on the selection split
-LEAST_BESIDE = 7  # models below which nothing is said of a slope beside accuracy
 ROUNDING = 0.5  # added examples of either kind: Agresti and Min 2005, for paired shares
 
 
@@ -109,7 +108,7 @@ SLOPE = "slope beside the model's accuracy"
 BAND, ALL, KAPPA = "inside the band", "all models", "inside the band, by kappa"
 TIED = (
     "error inconsistency moves with accuracy (|a - b| <= EI), so the band and kappa are looked at as well; "
-    "intervals resample models, not examples"
+    "intervals are over models, not examples"
 )
 
 
@@ -137,7 +136,7 @@ def _by_category(columns: dict[str, Floats]) -> Claim:
         "Error inconsistency with the base grows with how different the training is (order of categories)",
         TIED,
         "categories of a known order inside the band: the paper's, or --order",
-        _views(columns, lambda x: ("rank", x), rank_correlation, "rank correlation"),
+        _views(columns, lambda x: ("rank", x), rank_trend, "rank correlation"),
     )
 
 
@@ -158,7 +157,7 @@ def _with_inconsistency(columns: dict[str, Floats], measure: str) -> Claim:
         told[measure],
         f"{why[measure]}; {TIED}",
         CONFIDENCES,
-        _views(columns, lambda x: (x, measure, "accuracy"), slope_beside, SLOPE, LEAST_BESIDE),
+        _views(columns, lambda x: (x, measure, "accuracy"), slope_trend, SLOPE),
     )
 
 
@@ -169,16 +168,15 @@ def _separation(columns: dict[str, Floats]) -> Claim:
         "of the two is right",
         "an AUROC over few inconsistent examples is noisy, and those models are the similar ones; " + TIED,
         CONFIDENCES,
-        _views(columns, lambda x: (x, "theta_auroc"), rank_correlation, "rank correlation with the AUROC"),
+        _views(columns, lambda x: (x, "theta_auroc"), rank_trend, "rank correlation with the AUROC"),
     )
 
 
 def _views(
     columns: dict[str, Floats],
     names: Callable[[str], tuple[str, ...]],
-    statistic: Callable[..., float],
+    statistic: Callable[..., Estimate],
     unit: str,
-    least: int = 5,
 ) -> tuple[View, ...]:
     """The statistic inside the band, by kappa, and for all models."""
     inside = columns["in_band"] > 0
@@ -191,7 +189,7 @@ def _views(
     for sample, main, x, chosen in looks:
         used = [columns[name] for name in names(x)]
         there = chosen & ~np.isnan(used).any(axis=0)
-        views.append(View(sample, main, bootstrap(statistic, *(c[there] for c in used), least=least), unit))
+        views.append(View(sample, main, statistic(*(c[there] for c in used)), unit))
     return tuple(views)
 
 
@@ -214,7 +212,7 @@ def _weak_partner(found: Measured) -> Claim:
             different = -found.zoo.measured("error_consistency")[strong, places[weak]]
             gains = found.report["pair_right"][seed, weak] / n - found.zoo.accuracy[strong]
             columns = [c[~np.isnan(different)] for c in (different, gains, found.zoo.accuracy[places[weak]])]
-            kappa = bootstrap(slope_beside, *columns, least=LEAST_BESIDE)
+            kappa = slope_trend(*columns)
     return Claim(
         "weak partner",
         statement,
@@ -313,12 +311,11 @@ def _mean_of(values: Floats) -> float:
 
 
 def by_pick(values: Floats, picks: Sequence[int]) -> Estimate:
-    """Mean over seeds; its bootstrap draws picks, with all of their seeds, since one may serve many."""
+    """Mean over seeds; its interval is over picks, with all of their seeds, since one may serve many."""
     known = np.flatnonzero(~np.isnan(values))
     _, of = np.unique(np.asarray(picks, np.intp)[known], return_inverse=True)
     sums, counts = (np.bincount(of, w).astype(np.float64) for w in (values[known], np.ones(len(known))))
-    found = bootstrap(lambda total, n: float(total.sum() / n.sum()), sums, counts)
-    return replace(found, value=_mean_of(values))
+    return replace(ratio_trend(sums, counts), value=_mean_of(values))
 
 
 def claims_table(found: list[Claim]) -> pa.Table:

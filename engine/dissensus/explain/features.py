@@ -15,7 +15,7 @@ from dissensus.run.progress import Progress
 from .measuring import Measured
 from .probes import LinearProbe, mixed, steps
 from .tables import line_rows, numbers, representatives
-from .trends import bootstrap, slope_beside
+from .trends import Estimate, slope_trend
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the features that come from the other model
 DRAWS = 5  # of features at random, for each share
@@ -54,10 +54,10 @@ class Probed:
     lines: pa.Table
 
     @property
-    def slope(self) -> Any:
-        """Gain for each point of inconsistency, the models' accuracy held fixed: an `Estimate`."""
+    def slope(self) -> Estimate:
+        """Gain for each point of inconsistency, the models' accuracy held fixed."""
         columns = [numbers(self.joined, n) for n in ("error_inconsistency", "gain", "accuracy")]
-        return bootstrap(slope_beside, *columns, least=7)
+        return slope_trend(*columns)
 
 
 def why_not(found: Measured) -> str:

@@ -58,7 +58,7 @@ def inconsistency(found: Measured, categories: pa.Table) -> tuple[str, str]:
         title += f" to {_share(most['error_inconsistency'])} ({most['category']})"
     note = (
         "Error inconsistency: share of examples that exactly one of model and base gets right. "
-        "Thick lines: means; thin ones: 95 % intervals, bootstrap over models (3 or more)."
+        "Thick lines: means; thin ones: 95 % intervals over models (Student, 3 or more)."
     )
     return title, note
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,8 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dissensus.ensemble import evaluate
 from dissensus.ensemble.calibration import temperatures
-from dissensus.ensemble.select import greedy
+from dissensus.ensemble.combine import COMBINE
+from dissensus.ensemble.limits import Limits
+from dissensus.ensemble.members import Scores
+from dissensus.ensemble.metrics import METRICS
+from dissensus.ensemble.path import Steps, forward
+from dissensus.ensemble.selection import Selection
 from dissensus.pairs import MEASURES
 from dissensus.pairs.pair_hits import pair_hits
 from dissensus.run.progress import Progress
@@ -29,6 +35,7 @@ GAINS = ("pair_accuracy", "improvement", "conversion_rate")
 MOST_SEEDS = 24  # models whose best partner is looked for
 MOST_CURVES = 4  # of them, the first are the starts of greedy curves
 STEPS = 5  # members of a greedy curve
+CURVED = "accuracy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +140,9 @@ def measure(zoo: Zoo, progress: bool = False) -> Measured:
     fit = _ensembles(zoo, seeds, zoo.fit, fitted, None, progress)
     report = _ensembles(zoo, seeds, zoo.rows, fitted, confidence, progress)
     starts = seeds[:MOST_CURVES]
-    with Progress(len(starts), "greedy curves", enabled=progress) as bar:
-        curves = [_curve(zoo, ids, seed, fitted, bar) for seed in starts]
-    return Measured(zoo, fitted, seeds, fit, report, confidence, pa.concat_tables(curves))
+    with Progress(len(starts) * min(STEPS, len(ids)), "greedy curves", enabled=progress) as bar:
+        curves = _curves(zoo, ids, starts, fitted, lambda: bar.advance(1))
+    return Measured(zoo, fitted, seeds, fit, report, confidence, curves)
 
 
 def _ensembles(
@@ -174,22 +181,38 @@ def _seeds(zoo: Zoo) -> list[int]:
     return seeds[:MOST_SEEDS]
 
 
-def _curve(zoo: Zoo, ids: Sequence[str], seed: int, fitted: Mapping[str, float], bar: Progress) -> pa.Table:
-    """Greedy curve from one model: each member once, chosen on one split and reported on the other."""
-    start = zoo.model_ids[seed]
-    best = greedy(
-        zoo.store,
-        min(STEPS, len(ids)),
-        candidates=ids,
-        start=[start],
-        replacement=False,
-        select=zoo.select,
-        report=zoo.report,
-        allow_same_split=True,  # `Zoo.of` has refused it, or was told to allow it
-        temperatures=fitted,
+def _curves(
+    zoo: Zoo,
+    ids: Sequence[str],
+    starts: Sequence[int],
+    fitted: Mapping[str, float],
+    advance: Callable[[], None],
+) -> pa.Table:
+    """Greedy curves from some models, as `greedy` has them; all from views that are made once.
+
+    Each model is a member once, chosen on one split and reported on the other.
+    """
+    score = COMBINE["probabilities"].scores
+    empty = Selection(score(zoo.store, ids, zoo.fit, fitted))
+    limits = Limits(np.arange(len(ids)), replacement=False)
+    first = [ids.index(zoo.model_ids[start]) for start in starts]
+    states = [
+        forward(empty, Steps(min(STEPS, len(ids)), CURVED, (one,)), limits, advance)[0] for one in first
+    ]
+    used = list(dict.fromkeys(m for state in states for m in state.chosen))
+    held = score(zoo.store, [ids[m] for m in used], zoo.rows, fitted)
+    return pa.concat_tables([_curve(ids, state, used, held) for state in states])
+
+
+def _curve(ids: Sequence[str], state: Selection, used: Sequence[int], held: Scores) -> pa.Table:
+    """One curve; `held` has the models `used` on the reported rows."""
+    reported = evaluate.steps(held, [used.index(m) for m in state.chosen], [CURVED])
+    return pa.table(
+        {
+            "start": [ids[state.chosen[0]]] * len(state.chosen),
+            "step": np.arange(1, len(state.chosen) + 1),
+            "member": [ids[m] for m in state.chosen],
+            "fit_accuracy": [METRICS[CURVED].value(state, score) for score in state.history[CURVED]],
+            "report_accuracy": [evaluate.means(values)[CURVED] for values in reported],
+        }
     )
-    bar.advance(1, f"from {start}")
-    curve = best.curve
-    columns: dict[str, Any] = {"start": [start] * curve.num_rows}
-    columns |= {n: curve[n] for n in ("step", "member", "fit_accuracy", "report_accuracy")}
-    return pa.table(columns)

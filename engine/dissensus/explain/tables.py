@@ -54,7 +54,7 @@ def models_table(found: Measured) -> pa.Table:
 
 
 def categories_table(found: Measured, models: pa.Table) -> pa.Table:
-    """One row a category: means over its models inside the band, with bootstrap intervals over models."""
+    """One row a category: means over its models inside the band, with Student's intervals."""
     category, inside = np.array(models["category"].to_pylist(), object), numbers(models, "in_band") > 0
     rows = []
     for name in found.zoo.order:

@@ -1,18 +1,22 @@
-"""How one number of the models goes with another: ranks, lines, and intervals from resampling the models."""
+"""How one number of the models goes with another: ranks, slopes, lines, and intervals over the models."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dissensus.kernels.tails import t_quantile
+
 Floats = NDArray[np.float64]
 LEVEL = 0.95
-DRAWS = 1_000
+DRAWS = 1_000  # of a band
 LEAST = 5  # models below which nothing is said of a trend
+LEAST_BESIDE = 7  # and of a slope beside accuracy
+NEARLY = 1 - 1e-12  # of a correlation: Fisher's z of 1 is infinite
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,66 @@ class Estimate:
     n: int
 
 
-def bootstrap(
-    statistic: Callable[..., float], *columns: Floats, draws: int = DRAWS, seed: int = 0, least: int = LEAST
-) -> Estimate:
-    """Percentile bootstrap over the models (the entries of the columns) of a statistic of these columns.
+def rank_trend(x: Floats, y: Floats) -> Estimate:
+    """Spearman's rank correlation over the models, with its interval; undefined for fewer than five of them.
 
-    Undefined for fewer than `least` models, and where more than half of the draws give nothing.
+    Bonett and Wright 2000 (Psychometrika 65): Fisher's z with a variance of (1 + r**2 / 2) / (n - 3). Not a
+    bootstrap: that of a category of one model would never see another one in its place.
     """
-    n = len(columns[0])
-    if n < least:
+    n, value = len(x), rank_correlation(x, y) if len(x) >= LEAST else math.nan
+    if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, n)
-    rng = np.random.default_rng(seed)
-    value = statistic(*columns)
-    drawn = np.array([statistic(*(c[some] for c in columns)) for some in rng.integers(0, n, (draws, n))])
-    drawn = drawn[~np.isnan(drawn)]
-    if math.isnan(value) or 2 * len(drawn) < draws:
+    z = math.atanh(max(-NEARLY, min(value, NEARLY)))
+    reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * math.sqrt((1 + value**2 / 2) / (n - 3))
+    low, high = min(math.tanh(z - reach), value), max(math.tanh(z + reach), value)
+    return Estimate(value, low, high, n)
+
+
+def slope_trend(x: Floats, y: Floats, beside: Floats) -> Estimate:
+    """`slope_beside` with its interval over the models; undefined for fewer than seven of them.
+
+    Its variance is HC3 (MacKinnon and White 1985), so that models may scatter unequally, with Student's
+    quantile of n - 3; without ends where a model alone decides on a coefficient.
+    """
+    n, value = len(x), slope_beside(x, y, beside) if len(x) >= LEAST_BESIDE else math.nan
+    if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, n)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(value), float(low), float(high), n)
+    others = np.linalg.qr(np.column_stack([np.ones(n), beside - beside.mean()]))[0]
+    left_x, left_y = (v - others @ (others.T @ v) for v in (x, y))
+    square = float(left_x @ left_x)
+    free = 1 - (others**2).sum(axis=1) - left_x**2 / square  # 1 - leverage
+    if free.min() < 1e-9:
+        return Estimate(value, math.nan, math.nan, n)
+    error = math.sqrt(float(((left_x * (left_y - value * left_x) / free) ** 2).sum())) / square
+    return _students(value, error, n, n - 3)
+
+
+def ratio_trend(sums: Floats, counts: Floats) -> Estimate:
+    """Mean of values that come in groups, with its interval over the groups; undefined for fewer than five.
+
+    A ratio of sums, linearised (Cochran 1977, Sampling techniques, 6.4), with Student's quantile.
+    """
+    n = len(sums)
+    if n < LEAST:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    value = float(sums.sum() / counts.sum())
+    left = sums - value * counts
+    return _students(value, math.sqrt(n / (n - 1) * float(left @ left)) / float(counts.sum()), n, n - 1)
+
+
+def mean_interval(values: Floats) -> Estimate:
+    """Mean over models with Student's interval; without ends for fewer than three."""
+    n = len(values)
+    value = float(values.mean()) if n else math.nan
+    if n < 3:
+        return Estimate(value, math.nan, math.nan, n)
+    return _students(value, float(values.std(ddof=1)) / math.sqrt(n), n, n - 1)
+
+
+def _students(value: float, error: float, n: int, freedom: int) -> Estimate:
+    """Number with Student's interval from its standard error."""
+    reach = t_quantile((1 - LEVEL) / 2, freedom) * error
+    return Estimate(value, value - reach, value + reach, n)
 
 
 def ranks(values: ArrayLike) -> Floats:
@@ -97,12 +143,3 @@ def line_band(x: Floats, y: Floats, at: Floats, draws: int = DRAWS, seed: int = 
         return np.full(len(at), np.nan), np.full(len(at), np.nan)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
-
-
-def mean_interval(values: Floats) -> Estimate:
-    """Mean over models with its bootstrap interval; without ends for fewer than three."""
-    if not len(values):
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    if len(values) < 3:
-        return Estimate(float(values.mean()), math.nan, math.nan, len(values))
-    return bootstrap(lambda v: float(v.mean()), values, least=3)

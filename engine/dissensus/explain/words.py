@@ -124,7 +124,8 @@ def _members(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
         said.append(f"It would be better without {named} (points gained in brackets; {together}).")
     idle = len(rows) - len(sure) - len(harmful)
     if sure and idle:
-        said.append(f"Of {len(rows)} members, {idle} could each be left out without a clear change.")
+        each = "each " if idle > 1 else ""
+        said.append(f"Of {len(rows)} members, {idle} could {each}be left out without a clear change.")
     return said
 
 
