@@ -20,7 +20,7 @@ from .limits import Limits
 from .members import MemberScores, Scores
 from .mixture import Certificate, counted, optimal
 from .path import SIZE, Steps, best_length, forward
-from .places import Here, Place
+from .places import Candidates, Here, Place
 from .prune import pruned
 from .ranking import ranked
 from .selection import Selection
@@ -88,14 +88,16 @@ class Task:
     def selection(self, rows: Rows, temperatures: Mapping[str, float]) -> AbstractContextManager[Selection]:
         """No members yet, of the whole pool on some rows, where candidates are compared."""
         return self.place.selection(
-            self.way,
-            self.store,
-            self.pool.names,
-            rows,
-            temperatures,
-            weights=self.weights_on(rows),
-            beam=self.steps.beam,
-            recorded=self.judged,
+            Candidates(
+                self.way,
+                self.store,
+                self.pool.names,
+                rows,
+                temperatures,
+                self.weights_on(rows),
+                self.steps.beam,
+                self.judged,
+            )
         )
 
 

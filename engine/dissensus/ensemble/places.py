@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dissensus.errors import ArgumentError
@@ -19,24 +20,48 @@ if TYPE_CHECKING:
     from dissensus.run.scheduler import HomeRunner
 
 
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Who is compared, on what.
+
+    Attributes
+    ----------
+    way : Combine
+    store : Store
+    names : sequence of str
+        Models, in tie-breaking order.
+    rows : (n,) intp
+    temperatures : mapping of str to float
+    weights : Weights or None
+        What each row counts; None: all the same.
+    beam : int
+        Ensembles that grow side by side.
+    recorded : sequence of str
+        Metrics recorded after each step.
+    """
+
+    way: Combine
+    store: Store
+    names: Sequence[str]
+    rows: Rows
+    temperatures: Mapping[str, float]
+    weights: Weights | None
+    beam: int
+    recorded: Sequence[str]
+
+    @property
+    def scored(self) -> tuple[Store, Sequence[str], Rows, Mapping[str, float]]:
+        """What their scores are made of."""
+        return self.store, self.names, self.rows, self.temperatures
+
+
 class Place(Protocol):
     """Where a search compares candidates: whichever it is, it finds the same."""
 
     def temperatures(self, store: Store, names: Sequence[str], rows: Rows) -> dict[str, float]:
         """Best temperature of each model: see `calibration.temperatures`."""
 
-    def selection(
-        self,
-        way: Combine,
-        store: Store,
-        names: Sequence[str],
-        rows: Rows,
-        temperatures: Mapping[str, float],
-        *,
-        weights: Weights | None,
-        beam: int,
-        recorded: Sequence[str],
-    ) -> AbstractContextManager[Selection]:
+    def selection(self, pool: Candidates) -> AbstractContextManager[Selection]:
         """No members yet, of these candidates on these rows."""
 
 
@@ -48,20 +73,9 @@ class Here:
         return calibration.temperatures(store, names, rows)
 
     @contextmanager
-    def selection(
-        self,
-        way: Combine,
-        store: Store,
-        names: Sequence[str],
-        rows: Rows,
-        temperatures: Mapping[str, float],
-        *,
-        weights: Weights | None,
-        beam: int,
-        recorded: Sequence[str],
-    ) -> Iterator[Selection]:
+    def selection(self, pool: Candidates) -> Iterator[Selection]:
         """From views, where they fit."""
-        yield Selection(way.scores(store, names, rows, temperatures), weights, recorded)
+        yield Selection(pool.way.scores(*pool.scored), pool.weights, pool.recorded)
 
 
 class OnDevice(Here):
@@ -76,23 +90,12 @@ class OnDevice(Here):
         self._device = device
 
     @contextmanager
-    def selection(
-        self,
-        way: Combine,
-        store: Store,
-        names: Sequence[str],
-        rows: Rows,
-        temperatures: Mapping[str, float],
-        *,
-        weights: Weights | None,
-        beam: int,
-        recorded: Sequence[str],
-    ) -> Iterator[Selection]:
+    def selection(self, pool: Candidates) -> Iterator[Selection]:
         """Of probabilities or logits that lie on the device, as many as fit."""
         from .on_device import DeviceScores
 
-        scores = DeviceScores(way, store, names, rows, temperatures, self._device)
-        yield Selection(scores, weights, recorded)
+        scores = DeviceScores(pool.way, *pool.scored, self._device)
+        yield Selection(scores, pool.weights, pool.recorded)
 
 
 class OnCluster:
@@ -113,23 +116,12 @@ class OnCluster:
         return scheduled_temperatures(store, names, rows, self._runner)
 
     @contextmanager
-    def selection(
-        self,
-        way: Combine,
-        store: Store,
-        names: Sequence[str],
-        rows: Rows,
-        temperatures: Mapping[str, float],
-        *,
-        weights: Weights | None,
-        beam: int,
-        recorded: Sequence[str],
-    ) -> Iterator[Selection]:
+    def selection(self, pool: Candidates) -> Iterator[Selection]:
         """Of blocks that lie on workers."""
         from .scheduled import ScheduledScores, scheduled_selection
 
-        scores = ScheduledScores(way, store, names, rows, temperatures, self._runner, beam)
-        with scheduled_selection(scores, weights, recorded) as empty:
+        scores = ScheduledScores(pool.way, *pool.scored, self._runner, pool.beam)
+        with scheduled_selection(scores, pool.weights, pool.recorded) as empty:
             yield empty
 
 
