@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,7 +30,7 @@ import dissensus as ds
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.jobs import empty_store, fill
 from machine import machine_name, versions, write_result
-from measuring import forget, timed
+from measuring import forget, peak_bytes, timed
 
 MEASURES = ["pair_accuracy", "improvement", "conversion_rate"]
 
@@ -106,7 +105,7 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "equal_results": True,  # measure() ends the run otherwise
         "times_s": times,
         "results": results,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes(),
     }
 
 

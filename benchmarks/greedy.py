@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,7 +33,7 @@ from dissensus.ensemble.certified import CertifiedRunning
 from dissensus.ensemble.running import FullRunning, Indices, Integers
 from greedy_contests import Float32, InMemory, Seeded, step
 from machine import machine_name, versions, write_result
-from measuring import timed
+from measuring import peak_bytes, timed
 
 TIMES, SECONDS, PEAK_BYTES, OPEN_SHARE = 30, 10, 4 << 30, 0.001  # what is aimed at
 
@@ -153,7 +152,7 @@ def whole_zoo(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": sum(seconds),
         "step_s": seconds,
         "accuracy": float(running.right.mean()),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes(),
         "work": running.work,
     }
 

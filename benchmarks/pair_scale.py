@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ import numpy as np
 import dissensus as ds
 from dissensus.pairs import Answers
 from machine import machine_name, versions, write_result
-from measuring import timed
+from measuring import peak_bytes, timed
 
 KAPPA, K = "error_consistency", 20
 SECONDS, PEAK_BYTES = 60, 1 << 30  # what is aimed at, for the largest
@@ -128,7 +127,7 @@ def one(n_models: int, n_examples: int) -> dict[str, Any]:
     ds.partners(zoo(40, n_examples), KAPPA, K)
     answers = zoo(n_models, n_examples)
     seconds = timed(lambda: ds.partners(answers, KAPPA, K))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     pairs = n_models * (n_models - 1) // 2
     size = {"models": n_models, "examples": n_examples, "pairs": pairs}
     return size | {"seconds": seconds, "peak_bytes": peak}

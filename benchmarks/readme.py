@@ -360,7 +360,6 @@ def aims() -> str:
     return aims_table(newest)
 
 
-# pair_workers joins them with its first result of a quiet machine
 BLOCKS = {
     "demo": demo,
     "aims": aims,
@@ -368,6 +367,7 @@ BLOCKS = {
     "pair-counts": pair_counts,
     "pair-queries": pair_queries,
     "pair-scale": pair_scale,
+    "pair-workers": pair_workers,
     "ingest-speed": ingest_speed,
     "ingest-memory": ingest_memory,
     "storage": storage,
