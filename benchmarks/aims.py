@@ -78,6 +78,7 @@ SCALE = "python benchmarks/pair_scale.py"
 STORE = "python benchmarks/store_speed.py"
 INGEST = "python benchmarks/ingest_speed.py"
 GREEDY = "python benchmarks/greedy.py"
+PEERS = "python benchmarks/greedy_peers.py"
 PAIRS = "python benchmarks/pair_ensembles.py"
 
 AIMS = (
@@ -178,6 +179,24 @@ AIMS = (
         lambda result: float(result["zoo"]["peak_bytes"]),
         4 * 2**30,
         "MiB",
+    ),
+    Aim(
+        "a whole greedy step by NLL, 16 x 5,000 x 1,000, beside TabArena's `fast_log_loss`",
+        "greedy-peers",
+        PEERS,
+        target("times_fast_log_loss_step"),
+        3,
+        "times",
+        at_most=False,
+    ),
+    Aim(
+        "the choice within a greedy step by NLL, which is all that `fast_log_loss` does, beside it",
+        "greedy-peers",
+        PEERS,
+        target("times_fast_log_loss_choice"),
+        3,
+        "times",
+        at_most=False,
     ),
     Aim(
         "all 124,750 pair ensembles of 500 x 50,000 x 1,000, from views",
