@@ -364,6 +364,7 @@ BLOCKS = {
     "demo": demo,
     "aims": aims,
     "faults": faults,
+    "comparisons": comparisons,
     "pair-counts": pair_counts,
     "pair-queries": pair_queries,
     "pair-scale": pair_scale,
