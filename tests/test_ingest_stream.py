@@ -406,9 +406,11 @@ def test_ctrl_c_stops_at_once_and_can_be_resumed(store, rows):
 def test_a_real_signal_is_heard_wherever_the_loop_waits(store, rows, monkeypatch, where):
     slow = {"reading": rows, "computing": None, "writing": ModelWriter}[where]
     model = Model()
+    calls = []
 
     def slowly(original):
         def call(*arguments, **options):
+            calls.append(None)
             time.sleep(0.3)
             return original(*arguments, **options)
 
@@ -419,14 +421,13 @@ def test_a_real_signal_is_heard_wherever_the_loop_waits(store, rows, monkeypatch
         name = "read" if where == "reading" else "append"
         monkeypatch.setattr(slow, name, slowly(getattr(slow, name)))
     timer = threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGINT))
-    begun = time.monotonic()
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             infer(store, source, rows, batch_size=100, progress=False)
     finally:
         timer.cancel()
-    assert time.monotonic() - begun < 3.5  # 13 batches of 0.3 s would take 3.9 s
+    assert len(calls) < 13  # batches there are: it did not go on to the end
     monkeypatch.undo()
     assert not [t for t in threading.enumerate() if t.name.startswith("dissensus-")]
     assert one(store, source, rows, batch_size=1300).status == "done"
