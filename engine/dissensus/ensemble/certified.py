@@ -16,7 +16,7 @@ from dissensus.kernels import bounds
 from dissensus.kernels import certified as kernel
 from dissensus.store.truth import Truth
 
-from .running import Indices, Integers
+from .running import Indices, Integers, leading
 from .views import Views
 
 CHUNK_BYTES = 8 << 20  # values of rows that are read at a time
@@ -107,9 +107,7 @@ class CertifiedRunning:
                 break
             step.resolve(int(could[(step.hits + step.open_weight)[could].argmax()]))
         self.work.append(step.work)
-        hits = step.hits[candidates]
-        best: Indices = candidates[hits == hits.max()]
-        return best
+        return leading(candidates, step.hits[candidates])
 
     def add(self, candidate: int) -> None:
         """Add a member."""

@@ -16,6 +16,7 @@ from dissensus.errors import ArgumentError
 from dissensus.kernels.probabilities import NLL_ONE, ONE, TINIEST
 
 from .gram import BRIER_ONE, Gram
+from .running import leading
 
 if TYPE_CHECKING:
     from .selection import Selection
@@ -57,15 +58,6 @@ class Metric:
     now: Callable[[Selection], int]
     value: Callable[[Selection, int], float]
     values: Callable[[Selection], NDArray[np.float64]]
-
-
-def _largest(if_added: Callable[[Selection, Indices], Integers]) -> Callable[[Selection, Indices], Indices]:
-    def leaders(state: Selection, candidates: Indices) -> Indices:
-        scores = if_added(state, candidates)
-        best: Indices = candidates[scores == scores.max()]
-        return best
-
-    return leaders
 
 
 def _hits_if_added(state: Selection, candidates: Indices) -> Integers:
@@ -143,7 +135,7 @@ BRIER = Metric(
     summary="mean over examples of the squared distance from the truth, 0 to 2",
     rises=False,
     if_added=_brier_if_added,
-    leaders=_largest(_brier_if_added),
+    leaders=lambda state, candidates: leading(candidates, _brier_if_added(state, candidates)),
     now=lambda state: int(_gram(state).scores(state.counts, None)[0]),
     value=lambda state, score: -score / BRIER_ONE / len(state.scores.truth),
     values=_brier_values,

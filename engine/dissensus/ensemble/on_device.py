@@ -26,7 +26,7 @@ from dissensus.store.truth import Truth
 
 from .combine import Combine
 from .gram import Gram
-from .running import Block, Indices, Integers
+from .running import Block, Indices, Integers, leading
 
 BLOCK_BYTES = 1 << 28  # values of all candidates that are made at a time
 
@@ -192,9 +192,7 @@ class DeviceRunning:
 
     def leaders(self, candidates: Indices, weights: Integers) -> Indices:
         """Those candidates for which `hits_if_added` is largest, in the order given."""
-        hits = self.hits_if_added(candidates, weights)
-        best: Indices = candidates[hits == hits.max()]
-        return best
+        return leading(candidates, self.hits_if_added(candidates, weights))
 
     def add(self, candidate: int) -> None:
         """Add a member."""

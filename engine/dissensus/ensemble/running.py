@@ -16,6 +16,12 @@ Indices = NDArray[np.intp]
 Integers = NDArray[np.int64]
 
 
+def leading(candidates: Indices, scores: Integers) -> Indices:
+    """Those candidates whose score is the largest, in the order given."""
+    best: Indices = candidates[scores == scores.max()]
+    return best
+
+
 @dataclass(frozen=True)
 class Block:
     """Rows ``start:stop`` of the chosen rows.
@@ -130,9 +136,7 @@ class FullRunning:
 
     def leaders(self, candidates: Indices, weights: Integers) -> Indices:
         """Those candidates for which `hits_if_added` is largest, in the order given."""
-        hits = self.hits_if_added(candidates, weights)
-        best: Indices = candidates[hits == hits.max()]
-        return best
+        return leading(candidates, self.hits_if_added(candidates, weights))
 
     def add(self, candidate: int) -> None:
         """Add a member."""
@@ -198,9 +202,7 @@ class VoteRunning:
 
     def leaders(self, candidates: Indices, weights: Integers) -> Indices:
         """Those candidates for which `hits_if_added` is largest, in the order given."""
-        hits = self.hits_if_added(candidates, weights)
-        best: Indices = candidates[hits == hits.max()]
-        return best
+        return leading(candidates, self.hits_if_added(candidates, weights))
 
     def add(self, candidate: int) -> None:
         """Count a member's votes."""

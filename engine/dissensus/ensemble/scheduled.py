@@ -22,7 +22,7 @@ from dissensus.store.splits import Rows
 from . import calibration
 from .combine import Combine
 from .gram import Gram
-from .running import Indices, Integers
+from .running import Indices, Integers, leading
 from .selection import Selection
 from .weights import Weights
 from .worker import Crew, Examples, Fit, Packed, Part, Question, answer, fit
@@ -183,9 +183,7 @@ class ScheduledRunning:
 
     def leaders(self, candidates: Indices, weights: Integers) -> Indices:
         """Those candidates for which `hits_if_added` is largest, in the order given."""
-        hits = self.hits_if_added(candidates, weights)
-        best: Indices = candidates[hits == hits.max()]
-        return best
+        return leading(candidates, self.hits_if_added(candidates, weights))
 
     def add(self, candidate: int) -> None:
         """Add a member: workers learn of it by the next question."""
@@ -222,9 +220,7 @@ class ScheduledSelection(Selection):
 
     def nll_leaders(self, candidates: NDArray[np.intp]) -> NDArray[np.intp]:
         """Those of least NLL."""
-        nll = self.nll_if_added(candidates)
-        best: NDArray[np.intp] = candidates[nll == nll.min()]
-        return best
+        return leading(candidates, -self.nll_if_added(candidates))
 
     def nll_now(self) -> int:
         """Fixed-point NLL as it stands."""

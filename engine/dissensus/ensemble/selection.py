@@ -12,7 +12,7 @@ from dissensus.kernels import probabilities as kernel
 
 from .members import Scores
 from .metrics import METRICS
-from .running import Running
+from .running import Running, leading
 from .weights import Weights
 
 
@@ -101,9 +101,7 @@ class Selection:
             known = estimates[~np.isnan(estimates)]
             least = known.min() if len(known) else np.inf
             able = candidates[~(estimates > least + 2 * error)]
-        nll = self.nll_if_added(able)
-        best: NDArray[np.intp] = able[nll == nll.min()]
-        return best
+        return leading(able, -self.nll_if_added(able))
 
     def nll_now(self) -> int:
         """Fixed-point NLL as it stands."""
