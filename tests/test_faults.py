@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from faults.figures import Effort, Figure
+from faults.effort import Effort
+from faults.figures import Figure
+from faults.kept import Kept
 from faults.table import FAULTS
 
 
@@ -31,3 +33,26 @@ def test_a_figure_counts_trials_not_problems():
     assert (figure.tried, figure.lost, figure.problems) == (2, 1, ["a: one", "a: two"])
     figure.demand("whole", ["three"])
     assert (figure.tried, figure.lost, figure.problems[-1]) == (3, 2, "whole: three")
+
+
+def test_a_run_that_was_broken_off_goes_on(tmp_path):
+    path, tried = tmp_path / "build" / "kept.jsonl", []
+
+    def make():
+        tried.append(1)
+        return Figure("fault", "promise", tried=3)
+
+    Kept(path, 7).made("a", make)
+    with path.open("a") as file:
+        file.write('{"run": "torn')
+    assert Kept(path, 7).made("a", make) == Figure("fault", "promise", tried=3)
+    assert len(tried) == 1
+    Kept(path, 8).made("a", make)  # another seed
+    assert len(tried) == 2
+
+
+def test_what_was_lost_is_tried_again(tmp_path):
+    path = tmp_path / "kept.jsonl"
+    lost = Kept(path).put("a", Figure("fault", "promise", tried=3, lost=1))
+    assert lost.lost == 1
+    assert Kept(path).get("a") is None

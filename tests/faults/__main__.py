@@ -1,4 +1,7 @@
-"""Run the suite by itself: a table on the terminal, and with `--full` a result file for the README."""
+"""Run the suite by itself: a table on the terminal, and with `--full` a result file for the README.
+
+A full run that is broken off goes on where it was, as long as the code is the same.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,24 @@ sys.path.insert(0, str(BENCHMARKS))
 
 from machine import machine_name, versions, write_result  # noqa: E402
 
-from .figures import HEADING, Effort, Figure  # noqa: E402
+from .effort import Effort  # noqa: E402
+from .figures import HEADING, Figure  # noqa: E402
+from .kept import Kept  # noqa: E402
 from .table import FAULTS, GROUPS  # noqa: E402
 
+KEPT = Path(__file__).resolve().parents[2] / "build" / "faults.jsonl"
 COMMAND = "python -m tests.faults --full"
 
 
 def main() -> int:
     arguments = parse_arguments()
-    effort = Effort(arguments.full, arguments.seed)
-    started = time.perf_counter()
+    kept = Kept(KEPT if arguments.full else None, arguments.seed)
+    effort = Effort(arguments.full, arguments.seed, kept)
+    if len(kept):
+        print(f"going on with {len(kept)} figures; delete {KEPT} to try all anew", file=sys.stderr)
     print(HEADING)
     figures = {name: tried(name, effort, arguments.dir) for name in FAULTS if _chosen(name, arguments.only)}
-    seconds = round(time.perf_counter() - started)
+    seconds = round(kept.seconds())
     lost = sum(figure.lost for figure in figures.values())
     print(f"{sum(figure.tried for figure in figures.values()):,} trials in {seconds} s, {lost} lost")
     if arguments.full and not arguments.only:
@@ -36,7 +44,11 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").strip())
-    parser.add_argument("--full", action="store_true", help="all cases, a quarter of an hour on two cores")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="all cases, half an hour on two cores",
+    )
     parser.add_argument("--only", nargs="+", metavar="FAULT", help=f"some of: {', '.join(FAULTS)}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dir", type=Path, help="where to make stores; the temporary folder by default")
@@ -51,7 +63,7 @@ def _chosen(name: str, only: list[str] | None) -> bool:
 def tried(name: str, effort: Effort, place: Path | None) -> Figure:
     """Try one fault in a folder of its own and print its line."""
     with tempfile.TemporaryDirectory(dir=place) as root:
-        figure = FAULTS[name](Path(root), effort)
+        figure = effort.kept.made(name, lambda: FAULTS[name](Path(root), effort))
     print("\n".join([figure.line(), *(f"    {problem}" for problem in figure.problems)]), flush=True)
     return figure
 

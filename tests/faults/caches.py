@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -14,8 +15,10 @@ import dissensus as ds
 from dissensus.store import format as fmt
 from dissensus.store.cache import FEWEST, TOP1, TOP1_JSON
 
-from .figures import Effort, Figure
+from .effort import Effort
+from .figures import Figure
 from .flips import Case, Damage, Files, appendages, deletions, flips, truncations
+from .pieces import in_pieces
 from .processes import CONTEXT, Child
 from .stores import new_store, rows_of, write_model
 
@@ -35,12 +38,24 @@ def make_zoo(path: Path, name: str) -> None:
 
 def damaged(root: Path, effort: Effort) -> Figure:
     """Damage the files of a cache, or put another zoo's there, and ask for predictions."""
-    figure, path, other = Figure(FAULT, PROMISE), root / "s.zoo", root / "other.zoo"
-    make_zoo(path, "own")
-    make_zoo(other, "other")
-    sound, foreign = _files(path), _files(other)
-    figure.demand("a cache was made", [] if sound else ["there is none"])
-    for name, make in [*effort.pick(_damages(sound), 300), *_exchanges(foreign)]:
+    for name in ("own", "other"):
+        make_zoo(root / f"{name}.zoo", name)
+    number, figure = len(_cases(root, effort)), Figure(FAULT, PROMISE)
+    figure.demand("a cache was made", [] if _files(root / "own.zoo") else ["there is none"])
+    return in_pieces(figure, number, partial(_piece, root, effort.bare()), effort.kept)
+
+
+def _cases(root: Path, effort: Effort) -> list[Case]:
+    sound, foreign = _files(root / "own.zoo"), _files(root / "other.zoo")
+    return [*effort.pick(_damages(sound), 300), *_exchanges(foreign)]
+
+
+def _piece(root: Path, effort: Effort, part: slice) -> Figure:
+    """Some of the cases, in a copy of this process."""
+    figure, path, sound = Figure(FAULT, PROMISE), root / f"{os.getpid()}.zoo", _files(root / "own.zoo")
+    if not path.exists():
+        shutil.copytree(root / "own.zoo", path)
+    for name, make in _cases(root, effort)[part]:
         figure.count(name, _problems(path, make(), sound))
     return figure
 

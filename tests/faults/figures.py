@@ -1,13 +1,10 @@
-"""What a fault's trials are counted in, how many of them are made, and how they are printed."""
+"""What a fault's trials are counted in, and how they are printed."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
 @dataclass
@@ -75,30 +72,3 @@ class Figure:
 
 
 HEADING = f"{'fault':<62}{'tried':>9}{'held':>9}{'lost':>6}"
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How many of the possible cases are tried.
-
-    Attributes
-    ----------
-    full : bool
-        All of them; otherwise a seeded sample.
-    seed : int
-        Seed of the sample.
-    """
-
-    full: bool = False
-    seed: int = 0
-
-    def pick(self, cases: Sequence[T], at_most: int) -> list[T]:
-        """All cases, or a sample of them in their order that holds the first and the last."""
-        if self.full or len(cases) <= at_most:
-            return list(cases)
-        inner = random.Random(self.seed).sample(range(1, len(cases) - 1), at_most - 2)
-        return [cases[i] for i in sorted({0, len(cases) - 1, *inner})]
-
-    def number(self, bounded: int, full: int) -> int:
-        """How often to try what has no list of cases."""
-        return full if self.full else bounded

@@ -12,8 +12,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ import dissensus as ds
 from dissensus.errors import DissensusError
 from dissensus.store import format as fmt
 
-from .figures import Effort, Figure
-from .processes import CONTEXT, watch_parent
+from .effort import Effort
+from .figures import Figure
+from .pieces import in_pieces
 from .stores import features_of, rows_of
 
 Files = Mapping[str, bytes]
@@ -95,6 +95,12 @@ class Specimen:
         self.files = {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
         self._sound = {name: read(ds.open(path)) for name, read in READINGS.items()}
         self._readers = {name: self._readers_of(name) for name in self.files}
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def own(cls, root: Path) -> Specimen:
+        """The copy of the sound store that this process damages."""
+        return cls(Path(shutil.copytree(root / "sound.zoo", root / f"{os.getpid()}.zoo")))
 
     def _readers_of(self, name: str) -> list[str]:
         """Readings that a file's absence stops: no other opens it, so that no damage to it can reach them."""
@@ -244,22 +250,19 @@ DAMAGES: dict[str, tuple[str, Callable[[Files], list[Case]], int]] = {  # line, 
 
 
 def damaged(root: Path, effort: Effort, damage: str) -> Figure:
-    """Try the cases of one damage, a share in each of as many processes as there are processors."""
-    fault, _, _ = DAMAGES[damage]
+    """Try the cases of one damage in a store of their own in every process."""
+    fault, cases, bounded = DAMAGES[damage]
     make_store(root / "sound.zoo")
-    figure, shares = Figure(fault, PROMISE), len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(shares, CONTEXT, initializer=watch_parent) as pool:
-        jobs = [pool.submit(_share, root, effort, damage, share, shares) for share in range(shares)]
-        for job in jobs:
-            figure.add(job.result())
-    return figure
+    number = len(effort.pick(cases(Specimen.own(root).files), bounded))
+    return in_pieces(
+        Figure(fault, PROMISE), number, partial(_piece, root, effort.bare(), damage), effort.kept
+    )
 
 
-def _share(root: Path, effort: Effort, kind: str, share: int, shares: int) -> Figure:
+def _piece(root: Path, effort: Effort, kind: str, part: slice) -> Figure:
     fault, cases, bounded = DAMAGES[kind]
-    specimen = Specimen(Path(shutil.copytree(root / "sound.zoo", root / f"{share}.zoo")))
-    figure = Figure(fault, PROMISE)
-    for name, make in effort.pick(cases(specimen.files), bounded)[share::shares]:
+    specimen, figure = Specimen.own(root), Figure(fault, PROMISE)
+    for name, make in effort.pick(cases(specimen.files), bounded)[part]:
         damage = make()
         figure.count(name, specimen.problems(damage))
         specimen.mend(damage)

@@ -19,7 +19,8 @@ from typing import Any
 import dissensus as ds
 
 from .acts import ACTS, commit_embeddings, commit_labels, commit_logits
-from .figures import Effort, Figure
+from .effort import Effort
+from .figures import Figure
 from .kills import NEVER, Stage
 from .processes import Outcome, run
 from .steps import Fault, at_step, disk_error, no_room, with_short_writes

@@ -26,7 +26,8 @@ from .acts import (
     restart_with_other_weights,
     the_model,
 )
-from .figures import Effort, Figure
+from .effort import Effort
+from .figures import Figure
 from .processes import Outcome, run
 from .steps import at_step, kill
 from .stores import damage, locks, model_content, new_store, write_model

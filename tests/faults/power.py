@@ -14,7 +14,8 @@ from dissensus.errors import CorruptionError
 from dissensus.store import format as fmt
 
 from .acts import Act, commit_embeddings, commit_logits, stage_embeddings, stage_logits, the_model
-from .figures import Effort, Figure
+from .effort import Effort
+from .figures import Figure
 from .kills import PROMISE, Stage
 from .processes import Outcome
 from .stores import DIM, write_model

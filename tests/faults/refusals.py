@@ -23,7 +23,8 @@ from dissensus.store import format as fmt
 from dissensus.store.files import crc32c
 from dissensus.store.sealed import seal
 
-from .figures import Effort, Figure
+from .effort import Effort
+from .figures import Figure
 from .full_disk import small_device
 from .processes import run
 from .stores import new_store, rows_of, tree_hash, write_model

@@ -11,7 +11,8 @@ from typing import Any
 
 import dissensus as ds
 
-from .figures import Effort, Figure
+from .effort import Effort
+from .figures import Figure
 from .processes import CONTEXT, Child, Outcome, run
 from .stores import damage, locks, model_content, new_store, stage_model, write_model
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import dissensus as ds
 from dissensus.errors import ModelExists, WriterBusy
 
-from .figures import Effort, Figure
+from .effort import Effort
+from .figures import Figure
 from .processes import Child, Outcome
 from .stores import content, damage, locks, new_store, write_model
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from . import caches, flips, full_disk, kills, power, refusals, rivals, storm
 from .acts import ACTS
-from .figures import Effort, Figure
+from .effort import Effort
+from .figures import Figure
 
 Fault = Callable[[Path, Effort], Figure]
 
