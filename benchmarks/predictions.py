@@ -24,7 +24,7 @@ from dissensus.bench.jobs import JOBS
 from dissensus.bench.planner import calibrate, predict
 from dissensus.bench.results import DONE
 from machine import write_result
-from measuring import begin, finish, options
+from measuring import begin, options
 
 TIME, MEMORY = 0.30, 0.15  # what is aimed at, as shares
 
@@ -41,7 +41,7 @@ def main() -> None:
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(str(row["reason"]) for row in table))
     left = [f"{row['job']}: {row['reason']}" for row in table if row["status"] != DONE]
-    report = finish(frame, **sizes, rows=rows, left_out=left, targets=targets(rows))
+    report = {**frame, **sizes, "rows": rows, "left_out": left, "targets": targets(rows)}
     print("\n".join(shown(report)))
     print(f"written to {write_result(arguments.out, 'predictions', report)}")
 
