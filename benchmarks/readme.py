@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import readme_large
+import readme_short
 from aims import TIMM
 from aims import table as aims_table
 
@@ -349,7 +350,7 @@ def demo() -> str:
     record = newest("demo-fashion-mnist")
     text = record["output"]
     categories = _section(text, "Different mistakes", "The most complementary")
-    greedy = _section(text, "Greedy selection", "The store:")
+    greedy = _section(text, "Members: ", "The store:")  # the steps before it are many
     return "\n".join(
         [
             f"A real result: `{record['command']}` on {record['machine']}, {record['date']}:",
@@ -378,6 +379,9 @@ def aims() -> str:
 BLOCKS = {
     "demo": demo,
     "aims": aims,
+    "aims-told": lambda: readme_short.aims(aims()),
+    "faults-told": lambda: readme_short.faults(newest("faults")),
+    "storage-told": lambda: readme_short.storage(newest("storage")),
     "faults": faults,
     "comparisons": comparisons,
     "pair-counts": pair_counts,
