@@ -44,10 +44,9 @@ def main() -> None:
         folder = Path(root)
         path = arguments.store or made(folder / "made.zoo", arguments.models, arguments.examples, arguments)
         store = ds.open(path)
-        n_models, n_examples = COMPILED
-        arguments.classes = store.n_classes
-        small = made(folder / "small.zoo", n_models, min(n_examples, store.n_examples), arguments)
-        studied(small, folder / "compiled")
+        if store.n_examples > COMPILED[1]:
+            arguments.classes = store.n_classes
+            studied(made(folder / "small.zoo", *COMPILED, arguments), folder / "compiled")
         seconds, peak = studied(path, folder / "study")
         require_equal(store, folder / "study" / FIRST)
     report = finish(

@@ -21,7 +21,6 @@ from .costs import (
     BLOCK,
     COUNTS,
     EXAMPLES,
-    FULL,
     LOGITS,
     MODELS,
     ONCE,
@@ -62,7 +61,7 @@ class Job:
     run: Run
     makes_store: bool = False
     seconds: tuple[Term, ...] = (ONCE, MODELS, ANSWERS, LOGITS)
-    memory: tuple[Term, ...] = (ONCE, EXAMPLES, MODELS, BLOCK)
+    memory: tuple[Term, ...] = (ONCE, MODELS, EXAMPLES, BLOCK)
     calibration: tuple[tuple[int, int, int], ...] = SMALL
 
 
@@ -152,7 +151,7 @@ JOBS = {
             "kappa and error inconsistency of all pairs, with intervals",
             _pairs,
             seconds=(ONCE, ANSWERS, PAIRS, COUNTS),
-            memory=(ANSWERS, PAIRS),
+            memory=(ONCE, ANSWERS, PAIRS),
             calibration=((50, 2000, 2), (400, 2000, 2), (50, 50_000, 2), (300, 20_000, 2)),
         ),
         Job(
@@ -160,9 +159,10 @@ JOBS = {
             "an ensemble of ten by accuracy, calibrated",
             _greedy,
             seconds=(ONCE, ANSWERS, LOGITS, TOTALS),
-            memory=(ONCE, ANSWERS, TOTALS),
+            memory=(ONCE, MODELS, ANSWERS, TOTALS, READ),
             calibration=(
                 (8, 2000, 10),
+                (60, 2000, 10),
                 (60, 10_000, 10),
                 (8, 2000, 200),
                 (8, 10_000, 400),
@@ -174,8 +174,8 @@ JOBS = {
             "accuracy of all pairs as ensembles",
             _pair_ensembles,
             seconds=(ONCE, LOGITS, COUNTS, PAIRS),
-            memory=(ONCE, ROWS, READ, FULL, PAIRS),
-            calibration=((8, 4000, 10), (60, 4000, 10), (8, 4000, 200), (40, 10_000, 50)),
+            memory=(ONCE, ROWS, READ, PAIRS),
+            calibration=((8, 4000, 10), (60, 4000, 10), (8, 4000, 200), (60, 2000, 100), (40, 10_000, 50)),
         ),
     )
 }
