@@ -257,7 +257,7 @@ def test_rows_of_another_machine_or_version_do_not_mix(tmp_path):
 
 
 def test_filling_a_store_is_within_the_budget(tmp_path):
-    with pytest.raises(TimeoutError, match="0 models were in the store"):
+    with pytest.raises(TimeoutError, match="0 of its models in the store"):
         zoo = SyntheticZoo(2, 64, 4)
         fill(empty_store(zoo, tmp_path / "z"), zoo, range(2), end=0.0)
     sizes = {"models": [40], "examples": [640], "classes": [40], "jobs": ["pairs"]}

@@ -115,19 +115,8 @@ def sweep(
         if row["reason"]:
             sizes = " x ".join(f"{row[name]:,}" for name in ("models", "examples", "classes"))
             click.echo(f"{row['status']}: {row['job']} at {sizes}: {row['reason']}", err=True)
-    shown = [
-        "job",
-        "models",
-        "examples",
-        "classes",
-        "status",
-        "seconds",
-        "peak_memory_bytes",
-        "read_bytes",
-        "write_bytes",
-    ]
     growth = "Exponents of growth: twice the size takes 2 to this power as much"
-    parts = ((table.select(shown), f"Results, also in {one.results}"), (one.growth(), growth))
+    parts = ((_results(table), f"Results, also in {one.results}"), (_growth(one.growth()), growth))
     sink.send("\n".join(render(part, name, to_file=out is not None) for part, name in parts))
     sys.exit(1 if failed else 0)
 
@@ -140,7 +129,9 @@ def _readable(planned: pa.Table) -> pa.Table:
     from dissensus.run.memory import told
 
     def text(seconds: float | None) -> str:
-        return "unknown" if seconds is None else f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
+        if not seconds:
+            return "unknown" if seconds is None else "none"
+        return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
 
     rows = [
         {name: row[name] for name in ("job", "models", "examples", "classes")}
@@ -153,6 +144,28 @@ def _readable(planned: pa.Table) -> pa.Table:
         for row in planned.to_pylist()
     ]
     return pa.Table.from_pylist(rows)
+
+
+def _results(table: pa.Table) -> pa.Table:
+    """Results in units for people."""
+    import pyarrow as pa
+
+    from dissensus.run.memory import told
+
+    bytes_of = {"peak_memory": "peak_memory_bytes", "read_from_disk": "read_bytes", "written": "write_bytes"}
+    rows = [
+        {name: row[name] for name in ("job", "models", "examples", "classes", "status", "seconds")}
+        | {name: None if row[column] is None else told(row[column]) for name, column in bytes_of.items()}
+        for row in table.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _growth(table: pa.Table) -> pa.Table:
+    """Exponents, of what people call it."""
+    names = {"seconds": "time", "peak_memory_bytes": "peak memory"}
+    column = [names[of] for of in table["of"].to_pylist()]
+    return table.set_column(table.schema.get_field_index("of"), "of", [column])
 
 
 def _total(planned: pa.Table) -> str:

@@ -125,7 +125,7 @@ class CostModel:
         return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])
 
     def at_most(self, models: int, examples: int, classes: int) -> float:
-        """More than it takes: as far above the fit as a measurement was, at least by noise; growth with care."""
+        """More than it takes: as far above the fit as measurements were, growth with caution."""
         return max(self.worst, NOISE) * (self.base + CAUTION * self._grown(models, examples, classes))
 
 

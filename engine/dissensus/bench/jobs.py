@@ -97,7 +97,7 @@ def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int], end: float = fl
         with store.writer(model_id, fingerprint=fingerprint, metadata=metadata) as writer:
             for start in range(writer.position, zoo.n_examples, step):
                 if time.monotonic() > end:
-                    raise TimeoutError(f"the time was over when {m:,} models were in the store")
+                    raise TimeoutError(f"the time was over with {m:,} of its models in the store")
                 writer.append(zoo.logits(m, start, min(start + step, zoo.n_examples)))
 
 
