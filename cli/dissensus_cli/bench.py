@@ -131,6 +131,8 @@ def _readable(planned: pa.Table) -> pa.Table:
     def text(seconds: float | None) -> str:
         if not seconds:
             return "unknown" if seconds is None else "none"
+        if seconds < 0.01:
+            return "under 0.01 s"
         return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
 
     rows = [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Work = Callable[[int, int, int], float]
 LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one that grows fastest is taken
 CAUTION = 1.08  # on growth: what is beyond the measurements may grow faster than it seems from within
-NOISE = 1.03  # what a run may take above another of the same
+NOISE = 1.05  # what a run may take above another of the same
 CELLS, ROWS_OF_VIEWS = 1 << 19, 1024  # of a block of the store, and of what is viewed at a time
 READ_AHEAD, MOST_READ = 3, 1 << 26  # blocks of every model, and cells of all of them together
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
@@ -43,8 +43,14 @@ ANSWERS = Term("models x examples", lambda m, n, c: m * n)
 LOGITS = Term("models x examples x classes", lambda m, n, c: m * n * c)
 PAIRS = Term("models^2", lambda m, n, c: m * m)
 COUNTS = Term("models^2 x examples", lambda m, n, c: m * m * n)
-BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 1 << 21))
+BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 2 * CELLS))
 ROWS = Term("models x rows of a block", lambda m, n, c: m * min(n, ROWS_OF_VIEWS, max(CELLS // c, 1)))
+HALVES = Term(  # as READ, where every second row is asked for: those of a view lie in several blocks
+    "rows read ahead",
+    lambda m, n, c: min(
+        m * max(min(n * c, READ_AHEAD * CELLS), min(n / 2, READ_AHEAD * ROWS_OF_VIEWS) * c), MOST_READ
+    ),
+)
 READ = Term("blocks read ahead", lambda m, n, c: min(m * min(n * c, READ_AHEAD * CELLS), MOST_READ))
 
 

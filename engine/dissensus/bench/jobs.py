@@ -21,6 +21,7 @@ from .costs import (
     BLOCK,
     COUNTS,
     EXAMPLES,
+    HALVES,
     LOGITS,
     MODELS,
     ONCE,
@@ -159,14 +160,14 @@ JOBS = {
             "an ensemble of ten by accuracy, calibrated",
             _greedy,
             seconds=(ONCE, ANSWERS, LOGITS, TOTALS),
-            memory=(ONCE, MODELS, ANSWERS, TOTALS, READ),
+            memory=(ONCE, MODELS, ANSWERS, TOTALS, HALVES),
             calibration=(
                 (8, 2000, 10),
                 (60, 2000, 10),
                 (60, 10_000, 10),
-                (8, 2000, 200),
-                (8, 10_000, 400),
                 (16, 10_000, 100),
+                (25, 2000, 1000),
+                (8, 10_000, 1000),
             ),
         ),
         Job(
@@ -174,8 +175,14 @@ JOBS = {
             "accuracy of all pairs as ensembles",
             _pair_ensembles,
             seconds=(ONCE, LOGITS, COUNTS, PAIRS),
-            memory=(ONCE, ROWS, READ, PAIRS),
-            calibration=((8, 4000, 10), (60, 4000, 10), (8, 4000, 200), (60, 2000, 100), (40, 10_000, 50)),
+            memory=(ONCE, ROWS, ANSWERS, READ, PAIRS),
+            calibration=(
+                (8, 4000, 10),
+                (100, 2000, 10),
+                (100, 10_000, 10),
+                (60, 2000, 100),
+                (25, 2000, 1000),
+            ),
         ),
     )
 }
