@@ -25,18 +25,20 @@ def full_store(result: Result) -> str:
         "pairs": "accuracy, improvement and conversion rate of all pairs as ensembles",
         "duo": "the weighted duo of two models",
     }
+    private = result.get("private_bytes", {})
     rows = [
-        f"| {what[name]} | {times['cold']:,.1f} s | {times['warm']:,.1f} s |"
+        f"| {what[name]} | {_s(times.get('cold'))} | {_s(times.get('warm'))} "
+        f"| {_mib(private[name]) if name in private else '–'} |"
         for name, times in result["times_s"].items()
     ]
     return "\n".join(
         [
             f"From a store of {result['store_bytes'] / 1e9:.1f} GB, {_size(result)} ({_where(result)}, load "
-            f"{result['load_before']} before, `python benchmarks/full_store.py`; equal results when asked",
-            "again):",
+            f"{result['load_before']} before, `python benchmarks/full_store.py`;",
+            "equal results when asked again; memory without mapped files):",
             "",
-            "| | files on disk | files in memory |",
-            "|---|---|---|",
+            "| | files on disk | files in memory | memory |",
+            "|---|---|---|---|",
             *rows,
         ]
     )
@@ -118,6 +120,10 @@ def _size(result: Result) -> str:
 
 def _where(result: Result) -> str:
     return f"{result['machine']}, {result['date']}"
+
+
+def _s(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:,.1f} s"
 
 
 def _mib(n_bytes: float) -> str:

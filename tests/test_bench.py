@@ -273,7 +273,7 @@ def test_caution_grows_with_growth():
     rows = [{"models": m, "examples": 10, "classes": 2, "s": 100.0 + m, "b": 100.0} for m in (10, 20, 40)]
     model = CostModel.fit(rows, "s", (ONCE, ANSWERS), "b")
     assert model.at(80, 10, 2) == pytest.approx(180)
-    assert model.at_most(80, 10, 2) == pytest.approx(1.05 * (100 + 1.08 * 80))
+    assert model.at_most(80, 10, 2) == pytest.approx(1.06 * (100 + 1.08 * 80))
 
 
 def swept(folder):
@@ -352,7 +352,7 @@ def test_a_failed_measurement_is_exit_status_1(tmp_path, monkeypatch):
 def test_memory_that_does_not_grow_is_foretold():
     rows = [{"models": m, "examples": 10, "classes": 2, "s": 99.0 + (m == 9), "b": 100.0} for m in (3, 6, 9)]
     model = CostModel.fit(rows, "s", (ANSWERS,), "b")
-    assert 100 <= model.at_most(80, 10, 2) <= 106
+    assert 100 <= model.at_most(80, 10, 2) <= 107
 
 
 def test_a_plan_knows_what_is_there_and_when_the_budget_is_over(tmp_path, monkeypatch):

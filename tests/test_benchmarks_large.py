@@ -120,6 +120,15 @@ def test_what_was_not_measured_says_so(tmp_path, monkeypatch):
     assert readme.newest_or_none("study") is None
 
 
+def test_a_full_store_of_which_a_part_was_measured():
+    size = {"models": 9, "examples": 8, "classes": 7, "store_bytes": 10**9, "steps": 5}
+    times = {"greedy": {"cold": 2.0}, "pairs": {"cold": 3.0, "warm": 1.0}}
+    found = {**WHERE, **size, "times_s": times, "private_bytes": {"greedy": 2**20}}
+    lines = importlib.import_module("readme_large").full_store(found).splitlines()
+    assert lines[-2].endswith("| 2.0 s | – | 1 MiB |")
+    assert lines[-1].endswith("| 3.0 s | 1.0 s | – |")
+
+
 def test_both_ends_of_the_aims_are_told():
     short = importlib.import_module("readme_short")
     table = "\n".join(["told:", "", "| what |", "|---|", *(f"| {i} |" for i in range(10))])

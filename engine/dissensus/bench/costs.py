@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Work = Callable[[int, int, int], float]
 LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one that grows fastest is taken
 CAUTION = 1.08  # on growth: what is beyond the measurements may grow faster than it seems from within
-NOISE = 1.05  # what a run may take above another of the same
+NOISE = 1.06  # what a run may take above another of the same
 CELLS, ROWS_OF_VIEWS = 1 << 19, 1024  # of a block of the store, and of what is viewed at a time
 READ_AHEAD, MOST_READ = 3, 1 << 26  # blocks of every model, and cells of all of them together
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
