@@ -80,6 +80,7 @@ INGEST = "python benchmarks/ingest_speed.py"
 GREEDY = "python benchmarks/greedy.py"
 PEERS = "python benchmarks/greedy_peers.py"
 PAIRS = "python benchmarks/pair_ensembles.py"
+STUDY = "python benchmarks/study.py"
 
 AIMS = (
     Aim(
@@ -293,6 +294,21 @@ AIMS = (
         target("predictions, from the cache"),
         50,
         "ms",
+    ),
+    Aim(
+        "a study of 100 x 50,000 x 1,000 in a new process",
+        "study",
+        STUDY,
+        target("seconds"),
+        180,
+    ),
+    Aim(
+        "the same: memory without mapped files",
+        "study",
+        STUDY,
+        target("peak_anonymous_bytes"),
+        4 * 2**30,
+        "MiB",
     ),
     Aim(
         "what streaming into the store adds to the bare loop, resnet10t at 112 px",

@@ -1,12 +1,13 @@
 """Reproduces every figure of speed in the READMEs: measures what is missing or old, then renders them.
 
     python benchmarks/all.py --plan            # what would run, how long it takes, what is there already
-    python benchmarks/all.py                   # run it: 1 hour on two quiet cores, 15 GB below --dir
+    python benchmarks/all.py                   # run it: 1.6 hours on two quiet cores, 15 GB below --dir
     python benchmarks/all.py --only pair store # some of them
     python benchmarks/all.py --again           # all anew
 
 A result of this machine with these versions that is at most --days old is kept, so that the command goes on
-where it was broken off. A benchmark that fails is named at the end, and the others run.
+where it was broken off. A benchmark that fails is named at the end, and the others run. What is not about
+speed has its own command: `storage.py` (after the demo) and `python -m tests.faults --full`.
 """
 
 from __future__ import annotations
@@ -50,21 +51,24 @@ class Step:
 
 
 STEPS = (
-    Step("comparisons", "comparisons.py", 6),
-    Step("scaling", "comparisons.py --scaled", 2),
     Step("pair-counts", "pair_counts.py", 0.5, writes=False),
-    Step("pair-queries", "pair_queries.py", 8),
+    Step("comparisons", "comparisons.py", 4),
+    Step("scaling", "comparisons.py --scaled", 3),
+    Step("pair-queries", "pair_queries.py", 3),
     Step("pair-ensembles", "pair_ensembles.py", 3, writes=False),
     Step("pair-scale", "pair_scale.py", 1.5),
-    Step("pair-workers", "pair_workers.py", 1),
-    Step("greedy", "greedy.py", 4, writes=False),
+    Step("pair-workers", "pair_workers.py", 2.5),
+    Step("greedy", "greedy.py", 1.5, writes=False),
     Step("greedy-peers", "greedy_peers.py", 3, writes=False),
     Step("explain", "explain.py", 2),
-    Step("store-speed", "store_speed.py", 5),
-    Step("ingest-speed", "ingest_speed.py --images 800", 6),
+    Step("store-speed", "store_speed.py", 2),
     Step("ingest-memory", "ingest_memory.py", 3),
-    Step("demo-fashion-mnist", "demo.py --data fashion-mnist", 12, writes=False),
-    Step("predictions", "predictions.py", 10, writes=False),
+    Step("ingest-speed", "ingest_speed.py --images 800", 10),
+    Step("predictions", "predictions.py", 6, writes=False),
+    Step("full-store", "full_store.py", 8),  # these three make a store of 10 GB, one after the other
+    Step("study", "study.py", 8),
+    Step("sweep", "sweep.py --minutes 20", 15, writes=False),
+    Step("demo-fashion-mnist", "demo.py --data fashion-mnist", 19, writes=False),
 )
 
 
@@ -82,7 +86,8 @@ def main() -> None:
     failed = [step.name for step in left if not done(step, arguments)]
     rendered = not failed and arguments.out == RESULTS
     if rendered:
-        subprocess.run([sys.executable, HERE / "readme.py"], check=True)
+        for script in ("pictures.py", "readme.py"):
+            subprocess.run([sys.executable, HERE / script], check=True)
     print("READMEs rendered" if rendered else "READMEs left as they are")
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}; run the same command again for these")

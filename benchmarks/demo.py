@@ -9,9 +9,7 @@ The result is written to results/<machine>-demo-<data>.json beside this file; th
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,29 +17,24 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import machine_name, versions, write_result
+from machine import write_result
+from measuring import begin, options
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--folder", type=Path, help="keep weights and store here; must not exist")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=arguments.folder is None)
-    load = os.getloadavg()[0]
-    start = time.perf_counter()
+    frame, start = begin(__doc__), time.perf_counter()
     output = ask("demo", "--data", arguments.data, folder=folder)
     seconds = time.perf_counter() - start
     store = f"demo-{arguments.data}/{arguments.data}.zoo"
     report = {
-        "question": (__doc__ or "").splitlines()[0],
+        **frame,
         "command": f"dissensus demo --data {arguments.data}",
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
         "minutes": round(seconds / 60, 2),
         "models": json.loads(ask("info", store, "--format", "json", folder=folder))["models"],
         "output": output,

@@ -16,10 +16,8 @@ The result goes to results/<machine>-explain.json.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dissensus as ds
-from machine import machine_name, versions, write_result
-from measuring import timed
+from machine import write_result
+from measuring import begin, chosen, finish, options, timed
 
 PROFILES, PROFILES_NUMPY = "profiles", "profiles, NumPy"
 REPLACED, REPLACED_NUMPY = "replacements", "replacements, NumPy"
@@ -39,31 +37,20 @@ Floats = NDArray[np.float64]
 
 def main() -> None:
     arguments = parse_arguments()
-    load = os.getloadavg()[0]
+    frame = begin(__doc__)
     with tempfile.TemporaryDirectory(dir=arguments.dir) as root:
         times = by_answers(Path(root) / "labels.zoo", arguments)
         times |= by_logits(Path(root) / "scored.zoo", arguments)
     seconds = {name: statistics.median(t) for name, t in times.items()}
     sizes = ("models", "examples", "classes", "members", "scored_examples", "repeats")
-    report = {
-        "question": (__doc__ or "").splitlines()[0],
-        **{name: getattr(arguments, name) for name in sizes},
-        "threads": len(os.sched_getaffinity(0)),
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
-        "equal_results": True,  # the parts end the run otherwise
-        "median_s": seconds,
-        "times_s": times,
-    }
+    report = finish(frame, **chosen(arguments, *sizes), median_s=seconds, times_s=times)
     for name, value in seconds.items():
         print(f"{name:24}{value:10.3f} s")
     print(f"written to {write_result(arguments.out, 'explain', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--models", type=int, default=500)
     parser.add_argument("--examples", type=int, default=50_000)
     parser.add_argument("--classes", type=int, default=1_000)
@@ -71,7 +58,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scored-examples", type=int, default=20_000, help="half of them are explained")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dir", type=Path, help="where the stores are made; the system's temporary folder")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
 

@@ -19,12 +19,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,8 +29,8 @@ import numpy as np
 from dissensus.ensemble.certified import CertifiedRunning
 from dissensus.ensemble.running import FullRunning, Indices, Integers
 from greedy_contests import Float32, InMemory, Seeded, step
-from machine import machine_name, versions, write_result
-from measuring import peak_bytes, timed
+from machine import write_result
+from measuring import begin, finish, options, peak_bytes, timed
 
 TIMES, SECONDS, PEAK_BYTES, OPEN_SHARE = 30, 10, 4 << 30, 0.001  # what is aimed at
 
@@ -43,21 +40,19 @@ def main() -> None:
     if arguments.only == "zoo":
         print(json.dumps(whole_zoo(arguments)))
         return
-    load, report = os.getloadavg()[0], described()
-    report |= in_memory(arguments)
+    report = finish(begin(__doc__), **in_memory(arguments))
     if arguments.only is None:
         report["zoo"] = in_own_process()
         report["targets"] |= {
             "zoo_seconds": {"aim": SECONDS, "found": report["zoo"]["seconds"]},
             "zoo_peak_bytes": {"aim": PEAK_BYTES, "found": report["zoo"]["peak_bytes"]},
         }
-    report["load_before"] = round(load, 2)
     print(json.dumps(report, indent=1))
     print(f"written to {write_result(arguments.out, 'greedy', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--models", type=int, default=40)
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--classes", type=int, default=1000)
@@ -66,18 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--zoo-examples", type=int, default=50_000)
     parser.add_argument("--zoo-steps", type=int, default=50)
     parser.add_argument("--only", choices=["memory", "zoo"])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
-
-
-def described() -> dict[str, Any]:
-    return {
-        "question": (__doc__ or "").splitlines()[0],
-        "threads": len(os.sched_getaffinity(0)),
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": versions(),
-    }
 
 
 def in_memory(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -105,7 +89,6 @@ def in_memory(arguments: argparse.Namespace) -> dict[str, Any]:
         "models": arguments.models,
         "examples": arguments.examples,
         "classes": arguments.classes,
-        "equal_results": True,  # require_equal ends the run otherwise
         "seconds": seconds,
         "median_s": typical,
         "work": certified.work,

@@ -234,6 +234,7 @@ GREEDY = Comparison(
     },
     equal=steps_agree,
     tolerance="exactly (float32 sums to one answer in 10,000, but for ties in the first step)",
+    scaled=tuple({"models": m, "examples": 5_000, "classes": 1_000} for m in (10, 20, 40)),
 )
 
 

@@ -19,11 +19,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from machine import machine_name, versions, write_result
+from machine import write_result
+from measuring import begin, options
 
 CLASSES, SIDE = 100, 16
 
@@ -34,18 +34,14 @@ def main() -> None:
         n_examples, n_models = arguments.examples[0], arguments.resident[0]
         print(json.dumps(measure(n_examples, n_models, arguments.batch_size, arguments.threads)))
         return
-    load = os.getloadavg()[0]
+    frame = begin(__doc__)
     runs = [in_own_process(n, m, arguments) for m in arguments.resident for n in arguments.examples]
     report = {
-        "question": (__doc__ or "").splitlines()[0],
+        **frame,
         "classes": CLASSES,
         "image": [SIDE, SIDE],
         "batch_size": arguments.batch_size,
         "threads": arguments.threads,
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
         "runs": runs,
         "growth_bytes_per_example": {
             str(m): growth([run for run in runs if run["resident"] == m]) for m in arguments.resident
@@ -56,12 +52,11 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--examples", type=int, nargs="+", default=[20_000, 200_000])
     parser.add_argument("--resident", type=int, nargs="+", default=[1, 8], help="models in memory at once")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -63,6 +63,15 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def anonymous_bytes(pid: int) -> int:
+    """Memory that a process holds of its own, mapped files not counted; 0 of one that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
+
+
 def forget(folder: Path) -> None:
     """Drop all files below a folder from the page cache."""
     for path in files_of(folder):

@@ -351,5 +351,6 @@ DUOS = Comparison(
     },
     equal=hits_agree,
     tolerance="exactly (float32 sums to two answers a pair)",
+    scaled=tuple({"models": m, "examples": 512, "classes": 1_000} for m in (10, 20, 40)),
 )
 PAIRS = (COUNTS, COHEN, CAPA, DUOS)

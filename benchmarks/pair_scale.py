@@ -22,7 +22,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,8 @@ import numpy as np
 
 import dissensus as ds
 from dissensus.pairs import Answers
-from machine import machine_name, versions, write_result
-from measuring import peak_bytes, timed
+from machine import write_result
+from measuring import begin, finish, options, peak_bytes, timed
 
 KAPPA, K = "error_consistency", 20
 SECONDS, PEAK_BYTES = 60, 1 << 30  # what is aimed at, for the largest
@@ -43,7 +42,7 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(one(*arguments.one)))
         return
-    load = os.getloadavg()[0]
+    frame = begin(__doc__)
     require_equal()
     models, examples = arguments.models, arguments.examples
     by_models = [measured(models // part, examples) for part in (8, 4, 2, 1)]
@@ -51,40 +50,33 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         written = matrices(Path(folder), arguments.matrix, examples)
     largest = by_models[-1]
-    report = {
-        "question": (__doc__ or "").splitlines()[0],
-        "models": models,
-        "examples": examples,
-        "k": K,
-        "threads": len(os.sched_getaffinity(0)),
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
-        "equal_results": True,  # require_equal and matrices end the run otherwise
-        "targets": {
+    report = finish(
+        frame,
+        models=models,
+        examples=examples,
+        k=K,
+        targets={
             "seconds": {"aim": SECONDS, "found": largest["seconds"]},
             "peak_bytes": {"aim": PEAK_BYTES, "found": largest["peak_bytes"]},
         },
-        "by_models": by_models,
-        "by_examples": by_examples,
-        "exponents": {
+        by_models=by_models,
+        by_examples=by_examples,
+        exponents={
             "models": exponent(by_models, "models"),
             "examples": exponent(by_examples, "examples"),
         },
-        "matrix": written,
-    }
+        matrix=written,
+    )
     show(report)
     print(f"written to {write_result(arguments.out, 'pair-scale', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--models", type=int, default=61_565)
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--matrix", type=int, default=20_000, help="models of the matrix on disk")
     parser.add_argument("--dir", type=Path, help="where matrices are written; the system's temporary folder")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--one", type=int, nargs=2, metavar=("MODELS", "EXAMPLES"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -20,7 +20,6 @@ import math
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +28,8 @@ from typing import Any
 import numpy as np
 
 import dissensus as ds
-from machine import machine_name, versions, write_result
-from measuring import timed
+from machine import write_result
+from measuring import begin, chosen, finish, options, timed
 
 MEASURES = ["error_consistency", "label_kappa", "same_wrong"]
 PARTS = (4, 2, 1)
@@ -38,7 +37,7 @@ PARTS = (4, 2, 1)
 
 def main() -> None:
     arguments = parse_arguments()
-    load, most = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    frame, most = begin(__doc__), len(os.sched_getaffinity(0))
     counted = [n for n in (1, 2, 4, 8, 16, 32) if n <= most]
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         store = store_of_predictions(Path(folder) / "a.zoo", arguments)
@@ -46,38 +45,32 @@ def main() -> None:
         threads = [on_threads(store, n, arguments.repeats) for n in counted]
         workers = [on_workers(store, n, expected, arguments.repeats) for n in counted]
         by_models, by_examples = growth(store, arguments.repeats)
-    report = {
-        "question": (__doc__ or "").splitlines()[0],
-        **{name: getattr(arguments, name) for name in ("models", "examples", "classes", "repeats")},
-        "measures": MEASURES,
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
-        "equal_results": True,  # on_workers ends the run otherwise
-        "threads": threads,
-        "workers": workers,
-        "by_models": by_models,
-        "by_examples": by_examples,
-        "exponents": {
+    report = finish(
+        frame,
+        **chosen(arguments, "models", "examples", "classes", "repeats"),
+        measures=MEASURES,
+        threads=threads,
+        workers=workers,
+        by_models=by_models,
+        by_examples=by_examples,
+        exponents={
             "threads": exponent(threads, "threads"),
             "workers": exponent(workers, "workers"),
             "models": exponent(by_models, "models"),
             "examples": exponent(by_examples, "examples"),
         },
-    }
+    )
     show(report)
     print(f"written to {write_result(arguments.out, 'pair-workers', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--models", type=int, default=1_000)
     parser.add_argument("--examples", type=int, default=50_000)
     parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dir", type=Path, help="where the store is made; the system's temporary folder")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
 

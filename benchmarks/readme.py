@@ -12,8 +12,12 @@ import json
 import re
 import statistics
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import readme_large
+import readme_short
 from aims import TIMM
 from aims import table as aims_table
 
@@ -26,6 +30,18 @@ def newest(name: str) -> dict:
     """The result of a benchmark, of the latest date where several machines have one."""
     found = [json.loads(path.read_text()) for path in RESULTS.glob(f"*-{name}.json")]
     return max(found, key=lambda result: result["date"])
+
+
+def newest_or_none(name: str) -> dict | None:
+    """The same; None where it has not been run."""
+    return newest(name) if any(RESULTS.glob(f"*-{name}.json")) else None
+
+
+def unless_missing(name: str, render: Callable[[dict], str]) -> str:
+    """A block of a benchmark that may not have been run yet, which it then says."""
+    result = newest_or_none(name)
+    script = f"`python benchmarks/{name.replace('-', '_')}.py`"
+    return render(result) if result else f"Not measured yet: {script}."
 
 
 def comparisons() -> str:
@@ -334,7 +350,7 @@ def demo() -> str:
     record = newest("demo-fashion-mnist")
     text = record["output"]
     categories = _section(text, "Different mistakes", "The most complementary")
-    greedy = _section(text, "Greedy selection", "The store:")
+    greedy = _section(text, "Members: ", "The store:")  # the steps before it are many
     return "\n".join(
         [
             f"A real result: `{record['command']}` on {record['machine']}, {record['date']}:",
@@ -363,6 +379,9 @@ def aims() -> str:
 BLOCKS = {
     "demo": demo,
     "aims": aims,
+    "aims-told": lambda: readme_short.aims(aims()),
+    "faults-told": lambda: readme_short.faults(newest("faults")),
+    "storage-told": lambda: readme_short.storage(newest("storage")),
     "faults": faults,
     "comparisons": comparisons,
     "pair-counts": pair_counts,
@@ -373,6 +392,8 @@ BLOCKS = {
     "ingest-memory": ingest_memory,
     "storage": storage,
     "store-speed": store_speed,
+    **{name: partial(unless_missing, name, render) for name, render in readme_large.BLOCKS.items()},
+    "pictures": lambda: readme_large.pictures(RESULTS.parent / "figures"),
 }
 
 

@@ -15,30 +15,27 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from machine import machine_name, versions, write_result
+from machine import write_result
+from measuring import begin, options
 
 Rows = dict[str, np.ndarray]  # logits of each model, shifted by their row maximum
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments, frame = parse_arguments(), begin(__doc__)
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         reference, rows = zoo(arguments, Path(folder))
     report = {
-        "question": (__doc__ or "").splitlines()[0],
+        **frame,
         "models": len(next(iter(rows.values()))[0]),
         "data": arguments.data,
         "examples": reference["n_examples"],
         "classes": reference["n_classes"],
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": versions(),
         "effects": {name: effects(reference, *variant) for name, variant in rows.items()},
     }
     show(report)
@@ -46,12 +43,11 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--demo", type=Path, help="folder of the demo; demo-DATA by default")
     parser.add_argument("--models", type=int, help="only the first so many")
     parser.add_argument("--dir", type=Path, help="where the stores are made for a moment")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     arguments.demo = arguments.demo or Path(f"demo-{arguments.data}")
     return arguments

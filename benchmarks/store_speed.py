@@ -26,7 +26,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,8 +34,8 @@ from typing import Any
 import numpy as np
 
 import dissensus as ds
-from machine import machine_name, versions, write_result
-from measuring import files_of, forget, timed
+from machine import write_result
+from measuring import begin, chosen, files_of, finish, forget, options, timed
 from store_peers import FLOOR, OURS, Data, ways
 from store_readers import READ_FLOOR, READERS, WARM_ONLY, Zoo, consume, make_zoo
 
@@ -52,30 +51,25 @@ MILLISECONDS = {LIST: 100.0, AGAIN: 50.0}
 
 def main() -> None:
     arguments = parse_arguments()
-    load = os.getloadavg()[0]
+    frame = begin(__doc__)
     with tempfile.TemporaryDirectory(dir=arguments.dir) as root:
         times, sizes = measure(Path(root), arguments)
     medians = {part: {n: statistics.median(t) for n, t in rows.items()} for part, rows in times.items()}
     shapes = ("examples", "classes", "models", "listed", "predicted", "repeats")
-    report = {
-        "question": (__doc__ or "").splitlines()[0],
-        **{name: getattr(arguments, name) for name in shapes},
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
-        "equal_results": True,  # measure() ends the run otherwise
-        "targets": targets(medians),
-        "median_s": medians,
-        "model_bytes": sizes,
-        "times_s": times,
-    }
+    report = finish(
+        frame,
+        **chosen(arguments, *shapes),
+        targets=targets(medians),
+        median_s=medians,
+        model_bytes=sizes,
+        times_s=times,
+    )
     show(report)
     print(f"written to {write_result(arguments.out, 'store-speed', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--examples", type=int, default=50_000)
     parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--models", type=int, default=8, help="models that are read and verified")
@@ -83,7 +77,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--predicted", type=int, default=500, help="models whose predictions are read")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .output import Sink, output_options, render
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
@@ -98,7 +102,8 @@ def sweep(
         f"{len(left)} of {len(one.cells)} measurements left; at most {told(one.disk_bytes)} of stores at once"
     )
     if plan:
-        sink.table(one.plan(), title)
+        planned = one.plan()
+        sink.table(_readable(planned) if sink.fmt == "table" else planned, f"{title}\n{_total(planned)}")
         return
     click.echo(title, err=True)
     table = one.run(progress=True)
@@ -110,21 +115,72 @@ def sweep(
         if row["reason"]:
             sizes = " x ".join(f"{row[name]:,}" for name in ("models", "examples", "classes"))
             click.echo(f"{row['status']}: {row['job']} at {sizes}: {row['reason']}", err=True)
-    shown = [
-        "job",
-        "models",
-        "examples",
-        "classes",
-        "status",
-        "seconds",
-        "peak_memory_bytes",
-        "read_bytes",
-        "write_bytes",
-    ]
     growth = "Exponents of growth: twice the size takes 2 to this power as much"
-    parts = ((table.select(shown), f"Results, also in {one.results}"), (one.growth(), growth))
+    parts = ((_results(table), f"Results, also in {one.results}"), (_growth(one.growth()), growth))
     sink.send("\n".join(render(part, name, to_file=out is not None) for part, name in parts))
     sys.exit(1 if failed else 0)
+
+
+def _readable(planned: pa.Table) -> pa.Table:
+    """The plan in units for people."""
+    import pyarrow as pa
+
+    from dissensus.ingest.streaming.plan_text import duration
+    from dissensus.run.memory import told
+
+    def text(seconds: float | None) -> str:
+        if not seconds:
+            return "unknown" if seconds is None else "none"
+        if seconds < 0.01:
+            return "under 0.01 s"
+        return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
+
+    rows = [
+        {name: row[name] for name in ("job", "models", "examples", "classes")}
+        | {
+            "store_on_disk": told(row["disk_bytes"]),
+            "filling_the_store": text(row["filling_seconds"]),
+            "the_job_itself": text(row["seconds"]),
+            "within_budget": "yes" if row["fits"] else "no",
+        }
+        for row in planned.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _results(table: pa.Table) -> pa.Table:
+    """Results in units for people."""
+    import pyarrow as pa
+
+    from dissensus.run.memory import told
+
+    bytes_of = {"peak_memory": "peak_memory_bytes", "read_from_disk": "read_bytes", "written": "write_bytes"}
+    rows = [
+        {name: row[name] for name in ("job", "models", "examples", "classes", "status", "seconds")}
+        | {name: None if row[column] is None else told(row[column]) for name, column in bytes_of.items()}
+        for row in table.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _growth(table: pa.Table) -> pa.Table:
+    """Exponents, of what people call it."""
+    names = {"seconds": "time", "peak_memory_bytes": "peak memory"}
+    column = [names[of] for of in table["of"].to_pylist()]
+    return table.set_column(table.schema.get_field_index("of"), "of", [column])
+
+
+def _total(planned: pa.Table) -> str:
+    """How long all of it takes, as far as that is known."""
+    from dissensus.ingest.streaming.plan_text import duration
+
+    rows = [row for row in planned.to_pylist() if row["fits"]]
+    known = [row[name] for row in rows for name in ("filling_seconds", "seconds") if row[name] is not None]
+    jobs = dict.fromkeys(row["job"] for row in rows if row["seconds"] is None)
+    filled = any(row["filling_seconds"] is None for row in rows)
+    unknown = [*jobs, *(["store"] if filled and "store" not in jobs else [])]
+    tried = f"; unknown for {', '.join(unknown)}: try dissensus plan M,N,C JOB first" if unknown else ""
+    return f"What is within the budget takes about {duration(sum(known))} and a few seconds a process{tried}"
 
 
 @bench.command()

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from dissensus.bench.planner import Prediction
 
 
+CAPTION = (
+    "Expected on this machine, from measurements at small sizes. The last column says how many times more\n"
+    "logits this size has than the largest of them: up to 1 lies within, far above it is a guess."
+)
+
+
 @click.command()
 @click.argument("size", metavar="STORE|M,N,C")
 @click.argument("job")
@@ -24,9 +30,10 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
 
     The first time a job is asked for, it is measured on this machine at a few small sizes, in about half a
     minute; the measurements are kept in the user's cache folder. Predicted is the time of a warm process
-    whose files are in memory. Ingest is the loop around the models, without what they compute. The store is
-    counted as if every model had its logits; the last column of the table is the number of logits over that
-    of the largest measurement: a forecast far above 1 is a guess.
+    whose files are in memory. Memory is the most private memory of the process, rather too much than too
+    little. Ingest is the loop around the models, without what they compute. The store is counted as if every
+    model had its logits. "times largest measured" compares the number of logits with that of the largest
+    size that was measured here: a forecast far above 1 is a guess.
 
     \b
     Examples:
@@ -48,7 +55,7 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
             err=True,
         )
     if sink.fmt == "table":
-        sink.table(pa.Table.from_pylist([_readable(found)]), "Expected on this machine")
+        sink.table(pa.Table.from_pylist([_readable(found)]), CAPTION)
     else:
         sink.table(pa.Table.from_pylist([vars(found)]), record=vars(found))
 
@@ -64,8 +71,8 @@ def _readable(found: Prediction) -> dict[str, Any]:
         "classes": found.classes,
         "time": f"{found.seconds:.2f} s" if found.seconds < 10 else duration(found.seconds),
         "memory": told(found.memory_bytes),
-        "store_with_logits": told(found.store_bytes),
-        "against_measured": f"x {found.beyond:.2f}" if found.beyond < 10 else f"x {found.beyond:,.0f}",
+        "store_on_disk": told(found.store_bytes),
+        "times_largest_measured": f"{found.beyond:.2f}" if found.beyond < 10 else f"{found.beyond:,.0f}",
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 Work = Callable[[int, int, int], float]
 LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one that grows fastest is taken
-CAUTION = 1.1  # on growth: what is beyond the measurements may grow faster than it seems from within
-RIVAL, RIVAL_SHARE = 2.0, 0.02  # errors of rivals: times those of the best fit, or as shares at most
+CAUTION = 1.08  # on growth: what is beyond the measurements may grow faster than it seems from within
+NOISE = 1.06  # what a run may take above another of the same
+CELLS, ROWS_OF_VIEWS = 1 << 19, 1024  # of a block of the store, and of what is viewed at a time
+READ_AHEAD, MOST_READ = 3, 1 << 26  # blocks of every model, and cells of all of them together
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
 
 
@@ -41,10 +43,15 @@ ANSWERS = Term("models x examples", lambda m, n, c: m * n)
 LOGITS = Term("models x examples x classes", lambda m, n, c: m * n * c)
 PAIRS = Term("models^2", lambda m, n, c: m * m)
 COUNTS = Term("models^2 x examples", lambda m, n, c: m * m * n)
-BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 1 << 21))
-ROWS = Term("models x examples of a block", lambda m, n, c: m * min(n, 1024))
-FULL = Term("models x examples x classes of a block", lambda m, n, c: min(m * min(n, 1024) * c, 1 << 24))
-READ = Term("models x block", lambda m, n, c: m * min(n * c, 1 << 19))
+BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 2 * CELLS))
+ROWS = Term("models x rows of a block", lambda m, n, c: m * min(n, ROWS_OF_VIEWS, max(CELLS // c, 1)))
+HALVES = Term(  # as READ, where every second row is asked for: those of a view lie in several blocks
+    "rows read ahead",
+    lambda m, n, c: min(
+        m * max(min(n * c, READ_AHEAD * CELLS), min(n / 2, READ_AHEAD * ROWS_OF_VIEWS) * c), MOST_READ
+    ),
+)
+READ = Term("blocks read ahead", lambda m, n, c: min(m * min(n * c, READ_AHEAD * CELLS), MOST_READ))
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,6 @@ class CostModel:
         Largest models, examples and classes that were measured.
     base : float
         What is there before any work.
-    rivals : tuple of CostModel
-        Fits of other kinds of work that the measurements hardly tell from this one.
     """
 
     terms: tuple[Term, ...]
@@ -72,7 +77,6 @@ class CostModel:
     worst: float
     largest: tuple[int, int, int]
     base: float = 0.0
-    rivals: tuple[CostModel, ...] = ()
 
     @classmethod
     def fit(
@@ -117,10 +121,7 @@ class CostModel:
         if not found:
             return None
         m, n, c = (max(column) for column in zip(*sizes, strict=True))
-        found.sort(key=lambda one: one[:2])
-        most = max(RIVAL**2 * found[0][0], RIVAL_SHARE**2 * len(rows) / EQUAL)
-        first, *rivals = (cls(*one[2:], (m, n, c), there) for one in found if one[0] <= most)
-        return replace(first, rivals=tuple(rivals))
+        return cls(*min(found, key=lambda one: one[:2])[2:], (m, n, c), there)
 
     def at(self, models: int, examples: int, classes: int) -> float:
         """What a size takes."""
@@ -130,10 +131,8 @@ class CostModel:
         return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])
 
     def at_most(self, models: int, examples: int, classes: int) -> float:
-        """More than it takes: the most of all rivals, as far above as they were below, with caution."""
-        size = (models, examples, classes)
-        most = self.worst * (self.base + CAUTION * self._grown(*size))
-        return max([most, *(rival.at_most(*size) for rival in self.rivals)])
+        """More than it takes: as far above the fit as measurements were, growth with caution."""
+        return max(self.worst, NOISE) * (self.base + CAUTION * self._grown(models, examples, classes))
 
 
 def _fitted(work: NDArray[np.float64], amount: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

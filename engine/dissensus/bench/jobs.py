@@ -21,7 +21,7 @@ from .costs import (
     BLOCK,
     COUNTS,
     EXAMPLES,
-    FULL,
+    HALVES,
     LOGITS,
     MODELS,
     ONCE,
@@ -62,7 +62,7 @@ class Job:
     run: Run
     makes_store: bool = False
     seconds: tuple[Term, ...] = (ONCE, MODELS, ANSWERS, LOGITS)
-    memory: tuple[Term, ...] = (ONCE, EXAMPLES, MODELS, BLOCK)
+    memory: tuple[Term, ...] = (ONCE, MODELS, EXAMPLES, BLOCK)
     calibration: tuple[tuple[int, int, int], ...] = SMALL
 
 
@@ -98,7 +98,7 @@ def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int], end: float = fl
         with store.writer(model_id, fingerprint=fingerprint, metadata=metadata) as writer:
             for start in range(writer.position, zoo.n_examples, step):
                 if time.monotonic() > end:
-                    raise TimeoutError(f"the time was over when {m:,} models were in the store")
+                    raise TimeoutError(f"the time was over with {m:,} of its models in the store")
                 writer.append(zoo.logits(m, start, min(start + step, zoo.n_examples)))
 
 
@@ -152,7 +152,7 @@ JOBS = {
             "kappa and error inconsistency of all pairs, with intervals",
             _pairs,
             seconds=(ONCE, ANSWERS, PAIRS, COUNTS),
-            memory=(ANSWERS, PAIRS),
+            memory=(ONCE, ANSWERS, PAIRS),
             calibration=((50, 2000, 2), (400, 2000, 2), (50, 50_000, 2), (300, 20_000, 2)),
         ),
         Job(
@@ -160,13 +160,14 @@ JOBS = {
             "an ensemble of ten by accuracy, calibrated",
             _greedy,
             seconds=(ONCE, ANSWERS, LOGITS, TOTALS),
-            memory=(ONCE, ANSWERS, TOTALS),
+            memory=(ONCE, MODELS, ANSWERS, TOTALS, HALVES),
             calibration=(
                 (8, 2000, 10),
+                (60, 2000, 10),
                 (60, 10_000, 10),
-                (8, 2000, 200),
                 (8, 10_000, 400),
-                (16, 10_000, 100),
+                (25, 2000, 1000),
+                (8, 10_000, 1000),
             ),
         ),
         Job(
@@ -174,8 +175,14 @@ JOBS = {
             "accuracy of all pairs as ensembles",
             _pair_ensembles,
             seconds=(ONCE, LOGITS, COUNTS, PAIRS),
-            memory=(ONCE, ROWS, READ, FULL, PAIRS),
-            calibration=((8, 4000, 10), (60, 4000, 10), (8, 4000, 200), (40, 10_000, 50)),
+            memory=(ONCE, ROWS, ANSWERS, READ, PAIRS),
+            calibration=(
+                (8, 4000, 10),
+                (100, 2000, 10),
+                (100, 10_000, 10),
+                (60, 2000, 100),
+                (25, 2000, 1000),
+            ),
         ),
     )
 }

@@ -81,16 +81,20 @@ class Sweep:
         """One row a cell that is left: bytes of its store, and seconds to fill it and of the job.
 
         Seconds are null where neither this sweep nor a calibration has measured the job (`dissensus plan`);
-        `fits` is about the disk.
+        `fits` says whether the budget has room for it after those before it, as `run` will see it if all
+        seconds come true (unknown ones are taken for none).
         """
-        rows, out, there = self._known(), [], dict[Path, int]()
+        rows, out, there, room = self._known(), [], dict[Path, int](), self.budget.seconds
         for cell in self.left():
-            path = self._store(cell)
-            filling = filling_seconds(cell, there.get(path, 0), rows)
-            if not job_of(cell.job).makes_store:
-                there[path] = max(cell.models, there.get(path, 0))
-            times = {"filling_seconds": filling, "seconds": expected_seconds(cell, rows)}
-            fits = _disk(cell) <= self.budget.disk_bytes
+            path = self.store_of(cell)
+            had = there.setdefault(path, models_in(path))
+            filling, seconds = filling_seconds(cell, had, rows), expected_seconds(cell, rows)
+            needed = (filling or 0.0) + (seconds or 0.0)
+            fits = _disk(cell) <= self.budget.disk_bytes and needed <= room
+            if fits:
+                room -= needed
+                there[path] = had if job_of(cell.job).makes_store else max(cell.models, had)
+            times = {"filling_seconds": filling, "seconds": seconds}
             out.append({**_sizes(cell), "disk_bytes": int(_disk(cell)), **times, "fits": fits})
         types = {"disk_bytes": pa.int64(), "filling_seconds": pa.float64(), "seconds": pa.float64()}
         names = [SCHEMA.field(n) for n in ("job", *SIZES)]
@@ -143,7 +147,7 @@ class Sweep:
 
     def _group(self, cells: Sequence[Cell], end: float, done: Callable[[Cell], None]) -> None:
         """Cells that share a store, which is filled as their number of models grows and then taken away."""
-        path = self._store(cells[0])
+        path = self.store_of(cells[0])
         path.parent.mkdir(exist_ok=True)
         try:
             for cell in cells:
@@ -152,7 +156,8 @@ class Sweep:
         finally:
             shutil.rmtree(path.parent, ignore_errors=True)
 
-    def _store(self, cell: Cell) -> Path:
+    def store_of(self, cell: Cell) -> Path:
+        """Where the zoo that a cell shares with others lies while it is needed."""
         return self.folder / STORES / f"{cell.examples}-{cell.classes}-{cell.seed}.zoo"
 
     def _known(self) -> list[Row]:

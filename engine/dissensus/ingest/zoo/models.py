@@ -83,6 +83,21 @@ class LazyModel:
         called once, without arguments, when the model is about to run; returns a model source.
     metadata
         stored with the model, over what the loaded source says about itself.
+
+    Examples
+    --------
+    As `zoo.py`, for ``dissensus ingest my.zoo python zoo:models``::
+
+        from functools import partial
+
+        from dissensus.ingest import LazyModel, StatedPreprocess, TorchModel
+
+        def models():
+            return [LazyModel(f"net-{seed}", partial(load, seed)) for seed in range(100)]
+
+        def load(seed):
+            prepare = StatedPreprocess((3, 224, 224), mean=(0.5,), std=(0.5,))
+            return TorchModel(f"net-{seed}", my_network(f"seed{seed}.pt"), preprocess=prepare)
     """
 
     model_id: str

@@ -1,0 +1,132 @@
+"""Draws how time and memory grow, from the kept results: ours, peers and roofs on one picture.
+
+    python benchmarks/pictures.py [--results results] [--out figures]
+
+From results/<machine>-scaling.json (`comparisons.py --scaled`), -pair-workers.json and -sweep.json of the
+latest date; what is not there is not drawn. PNG and SVG, each readable by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import readme
+from dissensus.bench import pictures as sweeps
+from dissensus.plots import rendered
+from dissensus.plots.scaling import Line, Panel, scaling
+
+FIGURES = Path(__file__).parent / "figures"
+MOST = 7  # lines that colours tell apart
+NOTE = (
+    "Medians of turns in one run, results found equal first; set-up (packing, converting, reading files) is "
+    "apart. Dashed: what the machine can do at best, or what one would write by hand. Both axes are "
+    "logarithmic."
+)
+WORKERS = (
+    "Medians; workers are local processes of one thread. Dashed: as many times as fast as one. Both axes are "
+    "logarithmic."
+)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A function of the table of comparisons against one of its sizes.
+
+    Attributes
+    ----------
+    function, size : str
+        As the table has them.
+    title : str
+        What is shown.
+    bounds : tuple of str
+        Implementations that are drawn as roofs.
+    """
+
+    function: str
+    size: str
+    title: str
+    bounds: tuple[str, ...]
+
+
+CONTESTS = (
+    Contest("counts of all pairs", "models", "Counts of all pairs", ("popcount roof",)),
+    Contest("writing a model", "examples", "Writing a model", ("raw pwrite + fsync",)),
+    Contest("greedy selection by accuracy", "models", "Steps of greedy selection by accuracy", ()),
+    Contest("ensembles of all pairs", "models", "Ensembles of all pairs", ()),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=readme.RESULTS)
+    parser.add_argument("--out", type=Path, default=FIGURES)
+    arguments = parser.parse_args()
+    readme.RESULTS = arguments.results
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in drawn():
+        for fmt in ("png", "svg"):
+            (arguments.out / f"scaling-{name}.{fmt}").write_bytes(rendered(figure, fmt))
+        print(f"drawn: {arguments.out / f'scaling-{name}'}.png and .svg")
+
+
+def drawn() -> Iterator[tuple[str, Any]]:
+    """Names and figures of all that the results hold."""
+    result = readme.newest_or_none("scaling")
+    for contest in CONTESTS if result else ():
+        rows = [row for row in result["rows"] if row["function"] == contest.function]
+        if len({row["sizes"][contest.size] for row in rows}) > 1:
+            yield contest.function.replace(" ", "-"), of_contest(contest, rows, result)
+    if result := readme.newest_or_none("pair-workers"):
+        yield "workers", of_workers(result)
+    if (result := readme.newest_or_none("sweep")) and len({row["models"] for row in result["rows"]}) > 1:
+        for job, figure in sweeps.pictures(result["rows"]).items():
+            yield f"sweep-{job}", figure
+
+
+def of_contest(contest: Contest, rows: list[dict[str, Any]], result: dict[str, Any]) -> Any:
+    """Time of every implementation against one size; of many peers the fastest at the largest size."""
+    names = list(dict.fromkeys(row["implementation"] for row in rows))
+    most = max(row["sizes"][contest.size] for row in rows)
+    last = {row["implementation"]: row for row in rows if row["sizes"][contest.size] == most}
+    fastest = sorted(last, key=lambda name: (last[name]["kind"] != "ours", last[name]["median_s"]))
+    shown = [name for name in fastest if name not in contest.bounds][:MOST]
+    lines = [line(contest, name, rows) for name in names if name in shown or name in contest.bounds]
+    lines.sort(key=lambda one: (one.bound, fastest.index(one.name)))
+    fixed = {k: v for k, v in rows[0]["sizes"].items() if k != contest.size}
+    sample = ", ".join([*(f"{v:,} {k}" for k, v in fixed.items()), where(result)])
+    more = f"the {len(lines)} fastest of {len(names)} ways" if len(lines) < len(names) else ""
+    ours = dict(zip(lines[0].x, lines[0].y, strict=True))
+    ratios = [replace(one, y=[y / ours[x] for x, y in zip(one.x, one.y, strict=True)]) for one in lines]
+    size = f"{contest.size} (number)"
+    panels = [Panel(size, "time (ms)", lines, more), Panel(size, "times ours", ratios, "below 1 we lose")]
+    return scaling(contest.title, sample, NOTE, [panels])
+
+
+def line(contest: Contest, name: str, rows: list[dict[str, Any]]) -> Line:
+    found = sorted((r["sizes"][contest.size], r["median_s"]) for r in rows if r["implementation"] == name)
+    x, y = [size for size, _ in found], [1e3 * seconds for _, seconds in found]
+    return Line(name, x, y, bound=name in contest.bounds)
+
+
+def of_workers(result: dict[str, Any]) -> Any:
+    """Time against threads and against Dask workers, beside as many times as fast."""
+    panels = []
+    for kind, told in (("threads", "threads"), ("workers", "Dask workers")):
+        x, y = ([run[name] for run in result[kind]] for name in (kind, "seconds"))
+        lines = [Line(told, x, y), Line("as many times as fast", x, [y[0] * x[0] / n for n in x], bound=True)]
+        panels.append(Panel(f"{told} (number)", "time (s)", lines))
+    size = f"{result['models']:,} models x {result['examples']:,} examples x {result['classes']:,} classes"
+    title = "Questions about predicted classes on more threads and workers"
+    return scaling(title, f"{', '.join(result['measures'])}; {size}; {where(result)}", WORKERS, [panels])
+
+
+def where(result: dict[str, Any]) -> str:
+    return f"{result['machine']}, {result['date']}"
+
+
+if __name__ == "__main__":
+    main()

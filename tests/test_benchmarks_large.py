@@ -1,0 +1,167 @@
+"""The benchmarks of large stores run small, and what is told of their results is what they hold."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dissensus.bench import SyntheticZoo
+from dissensus.bench.cell import Taken
+from dissensus.bench.jobs import JOBS, empty_store, fill
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+WHERE = {"machine": "AMD", "date": "2026-11-30", "load_before": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """A store of 6 models x 300 examples x 10 classes."""
+    made = SyntheticZoo(6, 300, 10)
+    path = tmp_path_factory.mktemp("large") / "made.zoo"
+    fill(empty_store(made, path), made, range(6))
+    return path
+
+
+def swept(monkeypatch, *options):
+    """Run the sweep, its measurements being told: a second for every model."""
+
+    def measure(cell, path, limit_s):
+        if not JOBS[cell.job].makes_store:
+            assert len(list((path / "models").iterdir())) >= cell.models
+        return Taken(float(cell.models), 2**20 * cell.models, 2**20, 0, 0)
+
+    monkeypatch.setattr(sys.modules["dissensus.bench.sweep"], "measure", measure)
+    monkeypatch.setattr(sys, "argv", ["sweep.py", *map(str, options)])
+    importlib.import_module("sweep").main()
+
+
+def test_a_large_sweep_reads_the_store_that_is_there(tmp_path, zoo, monkeypatch):
+    before = sorted(path for path in zoo.rglob("*") if "cache" not in path.parts)
+    sizes = ("--models", "3,6", "--examples", 300, "--classes", 10, "--jobs", "pairs,greedy")
+    folders = ("--folder", tmp_path / "f", "--out", tmp_path / "out")
+    swept(monkeypatch, *sizes, *folders, "--store", zoo)
+    report = json.loads(next((tmp_path / "out").glob("*-sweep.json")).read_text())
+    assert [(row["job"], row["models"]) for row in report["rows"]] == [
+        ("pairs", 3),
+        ("pairs", 6),
+        ("greedy", 3),
+        ("greedy", 6),
+    ]
+    assert report["growth"][0]["models"] == pytest.approx(1)
+    assert report["left_out"] == []
+    assert sorted(path for path in zoo.rglob("*") if "cache" not in path.parts) == before
+    assert [path.name for path in (tmp_path / "f").iterdir()] == ["sweep.parquet"]
+    block = importlib.import_module("readme_large").sweep(report)
+    assert "| greedy | 6 x 300 x 10 | 6.00 s | 6 MiB |" in block
+    assert "greedy, memory: models^1.00" in block
+
+
+def test_a_large_sweep_refuses_another_store(tmp_path, zoo, monkeypatch):
+    for sizes in (("--models", "7"), ("--examples", "300,400"), ("--classes", 9)):
+        options = ("--models", 6, "--examples", 300, "--classes", 10, *sizes, "--folder", tmp_path / "f")
+        with pytest.raises(SystemExit, match="is no zoo of this sweep"):
+            swept(monkeypatch, *options, "--store", zoo, "--out", tmp_path)
+    assert not (tmp_path / "f").exists()
+
+
+def test_the_benchmark_of_a_study_runs_small(tmp_path, zoo):
+    command = [sys.executable, BENCHMARKS / "study.py", "--store", zoo, "--out", tmp_path, "--dir", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(next(tmp_path.glob("*-study.json")).read_text())
+    assert report["equal_results"]
+    assert report["models"] == 6
+    assert report["seconds"] > 0
+    assert report["peak_anonymous_bytes"] > 2**20
+    assert "study` of 6 x 300 x 10 in" in importlib.import_module("readme_large").study(report)
+    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
+
+
+def forecast(memory, seconds):
+    size = {"job": "pairs", "models": 9, "examples": 8, "classes": 7, "beyond": 2.0}
+    return size | {
+        "seconds": 1.0,
+        "predicted_seconds": seconds,
+        "seconds_ratio": seconds,
+        "memory_bytes": 2**20,
+        "predicted_memory_bytes": memory * 2**20,
+        "memory_bytes_ratio": memory,
+    }
+
+
+def test_forecasts_are_judged_and_the_worst_told_first():
+    one = importlib.import_module("predictions")
+    rows = [forecast(1.1, 1.25), forecast(0.9, 0.5), forecast(2.0, 1.31)]
+    found = {name: target["found"] for name, target in one.targets(rows).items()}
+    assert list(found.values()) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    report = {**WHERE, "rows": rows, "targets": one.targets(rows), "left_out": ["store: no room"]}
+    lines = importlib.import_module("readme_large").predictions(report).splitlines()
+    ratios = [line.split(" | ")[4] for line in lines if line.startswith("| pairs")]
+    assert ratios == ["0.90", "2.00", "1.10"]
+    assert lines[-1] == "Left out: store: no room."
+    assert any("time within 30 %: 33% (aim 100%)" in line for line in lines)
+
+
+def test_what_was_not_measured_says_so(tmp_path, monkeypatch):
+    readme = importlib.import_module("readme")
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    assert readme.BLOCKS["full-store"]() == "Not measured yet: `python benchmarks/full_store.py`."
+    assert readme.newest_or_none("study") is None
+
+
+def test_a_full_store_of_which_a_part_was_measured():
+    size = {"models": 9, "examples": 8, "classes": 7, "store_bytes": 10**9, "steps": 5}
+    times = {"greedy": {"cold": 2.0}, "pairs": {"cold": 3.0, "warm": 1.0}}
+    found = {**WHERE, **size, "times_s": times, "private_bytes": {"greedy": 2**20}}
+    lines = importlib.import_module("readme_large").full_store(found).splitlines()
+    assert lines[-2].endswith("| 2.0 s | – | 1 MiB |")
+    assert lines[-1].endswith("| 3.0 s | 1.0 s | – |")
+
+
+def test_both_ends_of_the_aims_are_told():
+    short = importlib.import_module("readme_short")
+    table = "\n".join(["told:", "", "| what |", "|---|", *(f"| {i} |" for i in range(10))])
+    lines = short.aims(table, worst=3, best=2).splitlines()
+    assert lines[4:7] == ["| 0 |", "| 1 |", "| 2 |"]
+    assert lines[7].startswith("| … 5 more")
+    assert lines[8:] == ["| 8 |", "| 9 |"]
+    assert short.aims(table, worst=6, best=4) == table
+
+
+def contest(name, kind, times):
+    size = {"models": 4, "examples": 9}
+    row = {"function": "counts of all pairs", "implementation": name, "kind": kind}
+    return [
+        {**row, "sizes": {**size, "models": m}, "median_s": seconds}
+        for m, seconds in zip((4, 8), times, strict=True)
+    ]
+
+
+def test_ours_peers_and_roofs_are_on_one_picture(tmp_path, monkeypatch):
+    pictures = importlib.import_module("pictures")
+    rows = contest("popcount roof", "roof", (0.5, 2.0)) + contest("ours", "ours", (1.0, 4.0))
+    rows += contest("theirs", "peer", (3.0, 8.0))
+    scaled = {**WHERE, "rows": [*rows, {**rows[0], "function": "another"}]}
+    (tmp_path / "amd-scaling.json").write_text(json.dumps(scaled))
+    shutil.copy(next((BENCHMARKS / "results").glob("*-pair-workers.json")), tmp_path)
+    monkeypatch.setattr(pictures.readme, "RESULTS", tmp_path)
+    found = dict(pictures.drawn())
+    assert list(found) == ["counts-of-all-pairs", "workers"]
+    time, ratio = found["counts-of-all-pairs"].axes
+    assert [line.get_label() for line in time.lines] == ["ours", "theirs", "popcount roof"]
+    assert time.lines[-1].get_linestyle() != "-"
+    assert [list(line.get_ydata()) for line in ratio.lines] == [[1, 1], [3, 2], [0.5, 0.5]]
+    threads, workers = found["workers"].axes
+    assert threads.lines[1].get_ydata()[1] == pytest.approx(threads.lines[0].get_ydata()[0] / 2)
+    assert workers.get_xlabel() == "Dask workers (number)"
