@@ -16,7 +16,7 @@ from .ensembles import Calibration
 from .intervals import Interval
 from .measures import MEASURES
 from .result import Pairs
-from .sums import TRUTH
+from .summed import TRUTH
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
