@@ -107,8 +107,10 @@ def _stored(
     blocks = rows // logits[0].block_rows
     edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(rows)]
     for start, stop in pairwise(edges):
-        some = rows[start:stop]
-        yield _Stored(number, int(blocks[start]), group, right[some], logits, some, step)
+        some, block = rows[start:stop], int(blocks[start])
+        for one in logits:  # parts are made some time before their turn
+            one.expect(block)
+        yield _Stored(number, block, group, right[some], logits, some, step)
 
 
 def _read(

@@ -155,6 +155,12 @@ class Shard:
                 raise self._damage(block)
         self._verified[block] = True
 
+    def expect(self, block: int) -> None:
+        """Let the system begin to read a block that is wanted soon; a hint only."""
+        if hasattr(os, "posix_fadvise"):
+            offset, length = self._spans[block]
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
+
     def read_rows(self, block: int, start: int, out: memoryview, crc: int) -> int:
         """Read stored rows of a block, from its row `start` on, into memory; return the checksum up to there.
 
