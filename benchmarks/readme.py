@@ -100,12 +100,12 @@ def pair_queries() -> str:
     }
     rows = []
     for name, told in what.items():
-        target = result["targets"].get(name)
-        share = name.startswith("capa")
-        aim = "" if target is None else f"{target['aim']:g} of the rate" if share else f"{target['aim']:g} s"
-        found = f" ({target['found']:.2f} of the rate)" if share else ""
         if name not in result["median_s"]:  # a result of before the parts were measured
             continue
+        target = result["targets"].get(name)
+        share = target is not None and name.startswith("capa")
+        aim = "" if target is None else f"{target['aim']:g} of the rate" if share else f"{target['aim']:g} s"
+        found = f" ({target['found']:.2f} of the rate)" if share else ""
         rows.append(f"| {told} | {result['median_s'][name]:,.2f} s{found} | {aim} |")
     return "\n".join(
         [
