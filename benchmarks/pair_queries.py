@@ -3,7 +3,8 @@
 1. `dissensus pairs STORE --top 20` in a fresh process, predictions cached, against a process that only
    imports what it imports (which is no numba: NumPy counts the first question of a process sooner).
 2. All measures of right and wrong answers with delta intervals; and with intervals from resampled counts.
-3. CAPA of all pairs from logits on disk, against the float32 matrix products that it needs, in memory.
+3. CAPA of all pairs from logits on disk, against the float32 matrix products that it needs, in memory; and
+   its parts alone, each on all threads: what is left of the rate when each is as fast as it is.
 
 Before anything is timed, the kappa of some pairs equals scikit-learn's to 1e-12, and CAPA what float64 sums
 by its definition give on some examples to 1e-5. Times are medians but of what takes seconds, which runs once.
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+import capa_parts
 import dissensus as ds
 from machine import machine_name, versions, write_result
 from measuring import forget, timed
@@ -39,6 +41,11 @@ COMMAND, IMPORTS = "dissensus pairs --top 20", "of it, its imports"
 COUNTS, DELTA, DRAWS = "all measures of answers", "all, delta intervals", "kappa, resampled intervals"
 KAPPA = "error_consistency"
 CAPA, CAPA_AGAIN, GEMM = "capa, first time", "capa, files in memory", "the matrix products"
+READ, SCORES, PRODUCTS = (
+    "capa, its reading alone",
+    "capa, its probabilities alone",
+    "capa, its products alone",
+)
 SECONDS = {COMMAND: 1.0, DELTA: 1.0, DRAWS: 60.0}  # what is aimed at
 SHARE = 0.6  # of the rate of matrix products, by CAPA from disk
 SIDE = 4096  # of the square matrices whose product gives the machine's rate
@@ -164,6 +171,9 @@ def scored(path: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
     return {
         CAPA: [timed(lambda: ds.pairwise(store, "capa"))],
         CAPA_AGAIN: [timed(lambda: ds.pairwise(store, "capa"))],
+        READ: [timed(lambda: capa_parts.read(store))],
+        SCORES: [timed(lambda: capa_parts.make(store))],
+        PRODUCTS: [timed(lambda: capa_parts.multiply(store))],
         GEMM: [operations(arguments) / rate()],
     }
 

@@ -409,8 +409,9 @@ def test_a_wide_table_fits_a_terminal_of_80_columns_and_is_whole_in_a_file(to_fi
     assert last.endswith("long_measure_of_number_5: see --format json or a wider terminal")
 
 
-def test_kappa_is_told_which(zoo):
-    done = run("pairs", zoo.path, "-m", "kappa", status=1)
+@pytest.mark.parametrize("name", ["kappa", "kapa", "cohens_kappa"])
+def test_kappa_is_told_which(zoo, name):
+    done = run("pairs", zoo.path, "-m", name, status=1)
     assert "kappa is error_consistency (or label_kappa, of predicted classes)" in done.stderr
 
 

@@ -21,7 +21,7 @@ import dissensus as ds
 import naive
 from dissensus.errors import ArgumentError, LabelsOnly
 from dissensus.kernels import gram
-from dissensus.pairs import query, sums
+from dissensus.pairs import parts, query, summed, sums
 from dissensus.pairs.ensembles import ENSEMBLES
 from dissensus.pairs.measures import MEASURES
 
@@ -93,14 +93,14 @@ def test_the_stated_bound_holds(tmp_path, rng):
     labels, models = random_logits(rng, 4, 3000, 10)
     store = make(tmp_path / "b.zoo", labels, models)
     opened = [store.model(m) for m in store.model_ids]
-    wanted = {*sums.PRODUCTS, *sums.TRUTH}
+    wanted = {*summed.PRODUCTS, *summed.TRUTH}
     found = sums.score_sums(store, opened, np.arange(3000), wanted, 1 << 20)
     z = stored(store)
     p = softmax(z, axis=2)
     logs, roots = np.log(p), np.sqrt(p)
     scores = {"probability": p, "root": roots - roots.mean(axis=0), "log": logs - logs.mean(axis=0)}
     scores["logit"] = z - z.mean(axis=2, keepdims=True)
-    for name, (left, right) in sums.PRODUCTS.items():
+    for name, (left, right) in summed.PRODUCTS.items():
         x, y = scores[left].reshape(4, -1), scores[right].reshape(4, -1)
         size = np.abs(x) @ np.abs(y).T
         # what is shifted is so by a float32 mean: half a step of a score of size 1 to 30 in each term
@@ -320,8 +320,8 @@ def test_probabilities_of_zero_stay_finite(tmp_path):
 
 
 def test_one_pass_over_the_logits_and_none_without_need(zoo, monkeypatch):
-    passes, read = [], sums.read_blocks
-    monkeypatch.setattr(sums, "read_blocks", lambda *given: passes.append(1) or read(*given))
+    passes, read = [], parts.read_blocks
+    monkeypatch.setattr(parts, "read_blocks", lambda *given: passes.append(1) or read(*given))
     ds.pairwise(zoo, [name for name in MEASURES if name not in NAMES])
     assert not passes
     ds.pairwise(zoo, list(MEASURES))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import dissensus as ds
 import dissensus.run.scheduler as scheduler_module
 from dissensus.errors import ArgumentError, ClusterError, MissingDependency, ModelReplaced
-from dissensus.pairs import MEASURES, matrix_chunks, score_tasks, sums, tile_tasks, tile_worker
+from dissensus.pairs import MEASURES, matrix_chunks, parts, score_tasks, summed, sums, tile_tasks, tile_worker
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
 from dissensus.pairs.scheduled import scheduled_counts
@@ -274,6 +274,38 @@ def test_sums_do_not_depend_on_threads(scored, monkeypatch):
     for name in found[0].measures:
         for other in found[1:]:
             np.testing.assert_array_equal(found[0][name], other[name])
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_threads_that_read_for_themselves_sum_what_is_read_ahead(scored, data, monkeypatch):
+    """To the last bit: on any examples, in any pieces, however many examples are multiplied at a time."""
+    monkeypatch.setattr(sums, "SLICE_BYTES", data.draw(st.sampled_from([1, 2000, 1 << 20])))
+    n_models = data.draw(st.integers(1, 6))
+    models = [scored.model(name) for name in scored.model_ids[:n_models]]
+    share = data.draw(st.sampled_from([0.02, 0.5, 1]))
+    rows = np.flatnonzero(np.random.default_rng(data.draw(st.integers(0, 99))).random(700) <= share)
+    wanted = {*data.draw(st.permutations(summed.SCORED))[: data.draw(st.integers(1, len(summed.SCORED)))]}
+    budget, found = data.draw(st.integers(1, 20_000)), []
+    for blocks_each in (1, 1000):
+        monkeypatch.setattr(parts, "BLOCKS_EACH", blocks_each)
+        found.append(sums.score_sums(scored, models, rows, wanted, budget))
+    assert found[0].keys() == found[1].keys()
+    for name in found[0]:
+        np.testing.assert_array_equal(found[0][name], found[1][name], err_msg=name)
+
+
+def test_who_reads_is_decided_by_blocks_threads_and_groups(scored, monkeypatch):
+    """Eleven blocks are enough for two threads; not for three, nor where groups share them."""
+    ahead, read = [], parts.read_blocks
+    monkeypatch.setattr(parts, "read_blocks", lambda *given: ahead.append(1) or read(*given))
+    models = [scored.model(name) for name in scored.model_ids]
+    for threads, groups, expected in ((2, 1, 0), (3, 1, 1), (1, 2, 1)):
+        ahead.clear()
+        rows = [np.arange(group, 700, groups) for group in range(groups)]
+        step = sums.piece_rows(6, 5)
+        assert list(parts.parts_of(scored, models, sums.runs(scored, rows), step, threads))
+        assert len(ahead) == expected
 
 
 @NOISE

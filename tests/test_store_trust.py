@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import pytest
 
 import dissensus as ds
 from dissensus import errors
-from dissensus.store import blocks, files, folders, staging
+from dissensus.store import blocks, files, folders, shards, staging, strips
 from dissensus.store import format as fmt
 from dissensus.store.files import crc32c, write_file
 from dissensus.store.sealed import seal
@@ -267,6 +268,52 @@ def test_blocks_without_a_wanted_row_are_not_looked_at(zoo):
     np.testing.assert_allclose(block.centred[0], centred[[0, 9000]], atol=0.02)
     with pytest.raises(errors.CorruptionError, match="block 1"):
         list(blocks.read_blocks([logits], np.array([0, 5000]), 2))
+
+
+@pytest.mark.parametrize("step", [1, 1000, 5000, 1 << 20])
+def test_strips_are_the_stored_rows_and_whole_blocks_are_verified(zoo, step):
+    """The last block, which is padded, too."""
+    logits, size = ds.open(zoo.path).logits("m"), zoo.geometry.block_rows
+    memory = np.empty(2 * min(step, size) * logits.shape[1], zoo.geometry.dtype)
+    for block in (0, zoo.geometry.n_blocks - 1):
+        rows = slice(*zoo.geometry.rows(block))
+        if step == 1:
+            rows = slice(rows.start, rows.start + 3)
+        read = strips.read_strips([logits, logits], block, step, memory)
+        parts = [(first, stored.copy()) for first, stored in itertools.islice(read, 3 if step == 1 else None)]
+        assert [first for first, _ in parts] == [*range(rows.start, rows.stop, step)]
+        for m in range(2):
+            got = np.concatenate([stored[m] for _, stored in parts])
+            np.testing.assert_array_equal(got, logits.centred(rows.start, rows.stop))
+
+
+@pytest.mark.parametrize("where", ["row", "padding", "checksum", "short"])
+def test_damage_ends_the_strips_of_a_block(zoo, where):
+    g = zoo.geometry
+    start, stop = g.rows(g.n_blocks - 1)
+    path = zoo.model("m").folder / fmt.SHARD
+    row_bytes = g.data_bytes // g.block_rows
+    at = {"row": 10, "padding": (stop - start) * row_bytes, "checksum": g.data_bytes, "short": 0}[where]
+    logits = ds.open(zoo.path).logits("m")
+    flip(path, (g.n_blocks - 1) * (g.data_bytes + 4) + at)
+    if where == "short":
+        with path.open("rb+") as file:
+            file.truncate((g.n_blocks - 1) * (g.data_bytes + 4) + row_bytes)
+    memory = np.empty(1000 * logits.shape[1], g.dtype)
+    with pytest.raises(errors.CorruptionError, match=f"model 'm': block {g.n_blocks - 1} of .* fails"):
+        list(strips.read_strips([logits], g.n_blocks - 1, 1000, memory))
+    assert len(list(strips.read_strips([logits], 0, 1000, memory))) == -(-g.block_rows // 1000)
+
+
+def test_a_disk_that_fails_under_strips_is_an_error(zoo, monkeypatch):
+    logits = ds.open(zoo.path).logits("m")
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(shards.os, "preadv", failing)
+    with pytest.raises(errors.NotReadable, match=r"model 'm': block 1 of .* cannot be read \(Input/output"):
+        next(strips.read_strips([logits], 1, 10, np.empty(10 * logits.shape[1], zoo.geometry.dtype)))
 
 
 def test_closing_early_waits_for_the_blocks_under_way_only(zoo, monkeypatch):

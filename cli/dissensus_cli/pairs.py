@@ -97,7 +97,10 @@ class _Listing:
 @option(PAIRS, "--min-accuracy", type=Share(), default=0.0, help="Only models at least this accurate.")
 @option(PAIRS, "--max-gap", type=Share(), help="Largest difference of accuracy within a pair.")
 @option(
-    EXAMPLES, "--by-group", metavar="COLUMN", help="Pairs within each value of this column of the examples."
+    EXAMPLES,
+    "--by-group",
+    metavar="COLUMN",
+    help="Pairs within each value of this column of the examples; counted here, without --scheduler.",
 )
 @interval_options
 @question_options("models")

@@ -23,6 +23,11 @@ def kernel(function: Function) -> Function:
     return _compiled(function, nogil=True)
 
 
+def fusing_kernel(function: Function) -> Function:
+    """Compile a serial kernel whose products may be fused with sums; sums are taken in their order."""
+    return _compiled(function, nogil=True, fastmath={"contract"})
+
+
 def summing_kernel(function: Function) -> Function:
     """Compile a serial kernel whose sums may be taken in any order, many terms at once.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -16,7 +17,7 @@ from .ensembles import Calibration
 from .intervals import Interval
 from .measures import MEASURES
 from .result import Pairs
-from .sums import TRUTH
+from .summed import TRUTH
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -155,6 +156,12 @@ def check_exact(argument: str, measures: Sequence[str]) -> None:
         )
 
 
+def _called(name: str) -> str:
+    """What is here called otherwise than by this name, or by the one that was mistyped."""
+    near = difflib.get_close_matches(name.lower(), CALLED, n=1, cutoff=0.8)
+    return CALLED[near[0]] if near else ""
+
+
 def checked_measures(measures: str | Sequence[str]) -> list[str]:
     """Names of measures that there are, each once."""
     names = [measures] if isinstance(measures, str) else list(measures)
@@ -162,7 +169,7 @@ def checked_measures(measures: str | Sequence[str]) -> list[str]:
         raise ArgumentError(f"measures must name at least one of {', '.join(MEASURES)}; got none")
     for name in names:
         if name not in MEASURES:
-            raise UnknownName.of("measure", name, MEASURES, CALLED.get(name.lower(), ""))
+            raise UnknownName.of("measure", name, MEASURES, _called(name))
         if names.count(name) > 1:
             raise ArgumentError(f"measures names {name!r} {names.count(name)} times; name each measure once")
     return names

@@ -21,7 +21,8 @@ from .ensembles import ensemble_counts
 from .labels import label_counts
 from .measures import STATISTICS
 from .result import Pairs
-from .sums import SCORED, grouped_score_sums, sums_bytes
+from .summed import SCORED
+from .sums import grouped_score_sums, sums_bytes
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store

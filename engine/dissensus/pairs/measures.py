@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .counts import PairCounts
 from .ensembles import ENSEMBLES
 from .labels import LABEL_STATISTICS
-from .sums import SCORED
+from .summed import SCORED
 
 Floats = NDArray[np.float64]
 Formula = Callable[..., Floats]

@@ -18,7 +18,8 @@ from .counts import Answers, PairCounts
 from .ensembles import ENSEMBLES, Calibration, ensemble_counts, temperatures
 from .labels import label_counts
 from .result import Pairs
-from .sums import SCORED, score_sums
+from .summed import SCORED
+from .sums import score_sums
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store

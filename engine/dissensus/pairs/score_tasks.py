@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from dissensus.run.site import Site, models_at, opened
 
 from .ensembles import ENSEMBLES
-from .sums import SCORED, Rows, Sums, Wanted, piece_rows, require_room, run_sums, runs
+from .parts import Rows
+from .summed import SCORED, Sums, Wanted
+from .sums import piece_rows, require_room, runs, summed_runs
 from .tasks import Some, some_of
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ def run_scores(task: ScoreTask) -> Found:
     sums, hits = None, {}
     if task.wanted:
         asked = Wanted.of(task.wanted)
-        sums = run_sums(store, models, {0: task.rows}, asked, task.step, threads=1)[0]
+        sums = next(summed_runs(store, models, [{0: task.rows}], asked, task.step, threads=1))[0]
     if task.temperatures:
         from .pair_hits import pair_hits
 
@@ -131,7 +133,7 @@ def _tasks(
     temperatures: Mapping[str, float],
 ) -> Iterator[ScoreTask]:
     site, some = Site.of(store), some_of(models, 0, len(models))
-    step = piece_rows(asked, len(models), store.n_classes) if wanted else 1
+    step = piece_rows(len(models), store.n_classes)
     for number, run in enumerate(runs(store, [rows])):
         start, stop = int(run[0][0]), int(run[0][-1]) + 1
         counted = np.zeros(stop - start, np.bool_)

@@ -1,51 +1,39 @@
 """Sums over examples and classes of products of two models' scores, straight from the store.
 
-For a piece of some examples, the scores of all models are (M, rows * C) float32, made and multiplied by one
-thread; N * C of all models is never held. Sums are float32 over at most `DEPTH` columns and float64 beyond,
-of the same columns in the same order whatever the threads: pieces are added up by runs of examples, and these
-are, which are also the tasks of a cluster. With u = 2**-24 each entry, a sum Σ x_i x_j, is so off by at most
-(DEPTH + 8) u Σ |x_i| |x_j|, 1.3e-4 of it; in practice by some 1e-6 of it, since roundings cancel and the
-lanes of a vector are runs of their own. What is `SHIFTED` is as exact as it was before its shift: 5 u of each
-score.
+Each thread reads a few examples of all models, makes their scores, multiplies them and forgets them: N * C of
+all models is never held. Sums are float32 over at most `DEPTH` columns and float64 beyond, of the same
+columns in the same order whatever the threads: those of pieces are added up by blocks, of blocks by runs of
+examples, and runs, which are also the tasks of a cluster, to the whole. With u = 2**-24 each entry, a sum
+Σ x_i x_j, is so off by at most (DEPTH + 8) u Σ |x_i| |x_j|, 1.3e-4 of it; in practice by some 1e-6 of it,
+since roundings cancel and the lanes of a vector are runs of their own. Roots and logarithms are shifted by
+the mean of all models, since only differences matter, and as exact as before: 5 u of each score.
 
 Probabilities are the softmax of what is stored, at temperature 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 from dissensus.run.memory import available_bytes, told
 from dissensus.run.threads import available_threads, in_order
-from dissensus.store.blocks import read_blocks
+
+from .parts import Part, Rows, Run, parts_of
+from .summed import Floats, Sums, Wanted
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
     from dissensus.store.reader import StoredModel
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.intp]
-
 RUN = 4096  # examples of a run, about
-PIECE_BYTES = 8 << 20  # scores of all models that a thread has in hand: a few times the second cache
-
-# by statistic, the kinds of scores whose products it sums: left of the product, right of it
-PRODUCTS = {
-    "products": ("probability", "probability"),
-    "root_products": ("root", "root"),
-    "log_products": ("probability", "log"),
-    "logit_products": ("logit", "logit"),
-}
-TRUTH = ("truth_i", "truth_j")  # sums of the probability of the right class, of the row's and column's model
-SCORED = (*PRODUCTS, *TRUTH, "n_classes")
-SHIFTED = ("root", "log")  # only differences of models matter: what all have in common would cost digits
+PIECE_BYTES = 16 << 20  # scores of a piece were they held: as stored a part of the third cache of a core
+SLICE_BYTES = 1 << 20  # scores that are held: the second cache
 
 
 def score_sums(
@@ -68,7 +56,7 @@ def score_sums(
     wanted : collection of str
         Names of statistics; others are passed over.
     budget_bytes : int
-        Scores that each thread holds; at least one example of all models is held.
+        Scores of one kind of a piece, of which each thread holds what is stored; at least of one example.
 
     Returns
     -------
@@ -93,16 +81,15 @@ def grouped_score_sums(
 ) -> list[Mapping[str, Floats]]:
     """`score_sums` of each of several disjoint groups of sorted rows, in one pass over the logits."""
     asked, threads = Wanted.of(wanted), available_threads()
-    step = piece_rows(asked, len(models), store.n_classes, budget_bytes)
+    step = piece_rows(len(models), store.n_classes, budget_bytes)
     totals = [Sums.none(asked, len(models)) for _ in groups]
-    for run in runs(store, groups):
-        found = run_sums(store, models, run, asked, step, threads, held=len(groups) + len(run))
+    for found in summed_runs(store, models, runs(store, groups), asked, step, threads, held=3 * len(groups)):
         for group, sums in found.items():
             totals[group].add(sums)
     return [total.named(asked, len(models), store.n_classes) for total in totals]
 
 
-def runs(store: Store, groups: Sequence[Rows]) -> Iterator[dict[int, Rows]]:
+def runs(store: Store, groups: Sequence[Rows]) -> Iterator[Run]:
     """Cut groups of rows where runs of the store's rows end: rows of each run by group, none empty.
 
     A run is of whole blocks of the files, `RUN` rows where these are smaller: the same whatever is asked.
@@ -115,181 +102,95 @@ def runs(store: Store, groups: Sequence[Rows]) -> Iterator[dict[int, Rows]]:
             yield found
 
 
-def piece_rows(asked: Wanted, n_models: int, n_classes: int, budget_bytes: int = PIECE_BYTES) -> int:
-    """Examples of a piece, whose scores a thread holds."""
-    return max(1, budget_bytes // (len(asked.kinds) * n_models * n_classes * 4))
+def piece_rows(n_models: int, n_classes: int, budget_bytes: int = PIECE_BYTES) -> int:
+    """Rows of a block between two lines along which it is cut into pieces."""
+    return max(1, budget_bytes // (n_models * n_classes * 4))
 
 
-def run_sums(
+def summed_runs(
     store: Store,
     models: Sequence[StoredModel],
-    run: Mapping[int, Rows],
+    runs: Iterable[Run],
     asked: Wanted,
     step: int,
     threads: int,
-    held: int = 1,
-) -> dict[int, Sums]:
-    """Sum over one run, by group; pieces of at most `step` examples, the same on any number of threads.
+    held: int = 3,
+) -> Iterator[dict[int, Sums]]:
+    """Sum over runs, by group, in their order; the same on any number of threads.
 
     Refused where so many sums as are `held`, and those of the threads, do not fit the memory there is.
     """
-    step = min(step, max(map(len, run.values())))
-    piece_bytes = len(asked.kinds) * len(models) * store.n_classes * 4 * step
-    require_room(len(models), len(asked.products) * (held + 2 * threads), threads * piece_bytes)
+    step = min(step, store.block_rows)
+    stored_bytes = step * np.dtype(store.dtype).itemsize
+    scores_bytes = len(asked.kinds) * slice_rows(asked, len(models), store.n_classes) * 4
+    thread_bytes = len(models) * store.n_classes * (stored_bytes + scores_bytes)
+    require_room(len(models), len(asked.products) * (held + 4 * threads), threads * thread_bytes)
     makers: SimpleQueue[_Maker] = SimpleQueue()
     for _ in range(threads):
-        makers.put(_Maker(asked, len(models), step, store.n_classes))
+        makers.put(_Maker(asked, len(models), step, store))
 
-    def summed(piece: _Piece) -> tuple[int, Sums]:
+    def summed(part: Part) -> tuple[Part, Sums]:
         maker = makers.get()
         try:
-            return piece.group, maker.sums(piece)
+            return part, maker.sums(part)
         finally:
             makers.put(maker)
 
-    totals = {group: Sums.none(asked, len(models)) for group in run}
-    for group, found in in_order(summed, _pieces(store, models, run, step), threads):
-        totals[group].add(found)
+    found = in_order(summed, parts_of(store, models, runs, step, threads), threads)
+    for _, of_run in groupby(found, lambda item: item[0].run):
+        blocks = (
+            _added(((part.group, sums) for part, sums in of_block), asked, len(models))
+            for _, of_block in groupby(of_run, lambda item: item[0].block)
+        )
+        yield _added((item for block in blocks for item in block.items()), asked, len(models))
+
+
+def _added(found: Iterable[tuple[int, Sums]], asked: Wanted, n_models: int) -> dict[int, Sums]:
+    """Add up what is found of each group."""
+    totals: dict[int, Sums] = {}
+    for group, sums in found:
+        totals.setdefault(group, Sums.none(asked, n_models)).add(sums)
     return totals
 
 
 def sums_bytes(n_models: int, wanted: Collection[str]) -> int:
     """Memory that the sums of one group keep."""
-    return 2 * (len(Wanted.of(wanted).products) + 1) * n_models**2 * 8  # of the whole, and of a run
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is summed.
-
-    Attributes
-    ----------
-    products : dict of str to two str
-        Those of `PRODUCTS` that are wanted.
-    truth : bool
-        Whether `TRUTH` is.
-    kinds : list of str
-        Kinds of scores needed.
-    """
-
-    products: dict[str, tuple[str, str]]
-    truth: bool
-    kinds: list[str]
-
-    @classmethod
-    def of(cls, wanted: Collection[str]) -> Wanted:
-        """What there is of these names."""
-        products = {name: kinds for name, kinds in PRODUCTS.items() if name in wanted}
-        truth = not {*TRUTH}.isdisjoint(wanted)
-        kinds = {kind for pair in products.values() for kind in pair} | ({"probability"} if truth else set())
-        return cls(products, truth, sorted(kinds))
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Stored rows of all models on some examples of one group, and the right class of each example."""
-
-    group: int
-    centred: list[NDArray[Any]]
-    right: NDArray[Any]
-
-
-def _pieces(
-    store: Store, models: Sequence[StoredModel], groups: Mapping[int, Rows], step: int
-) -> Iterator[_Piece]:
-    """Read block by block; what a block has of a group is cut into pieces of at most `step` examples."""
-    rows = np.concatenate([*groups.values()])
-    owner = np.repeat([*groups], [len(some) for some in groups.values()])
-    order = np.argsort(rows, kind="stable")
-    rows, owner = rows[order], owner[order]
-    right = store.truth.first[rows]
-    for block in read_blocks([model.logits() for model in models], rows):
-        here = owner[block.start : block.stop]
-        for group in np.unique(here).tolist():
-            places = np.flatnonzero(here == group)
-            for start in range(0, len(places), step):
-                some = places[start : start + step]
-                yield _Piece(group, [_taken(c, some) for c in block.centred], right[block.start + some])
-
-
-def _taken(rows: NDArray[Any], places: Rows) -> NDArray[Any]:
-    """Rows at ascending places; not copied where they lie side by side."""
-    first, last = int(places[0]), int(places[-1])
-    return rows[first : last + 1] if last - first + 1 == len(places) else rows[places]
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Sums of products by name, (R, R) float64 with M models padded to R, and of the truth, (M,)."""
-
-    products: dict[str, Floats]
-    truth: Floats
-
-    @classmethod
-    def none(cls, asked: Wanted, n_models: int) -> Sums:
-        """Sums over nothing."""
-        from dissensus.kernels.gram import padded
-
-        size = padded(n_models)
-        return cls({name: np.zeros((size, size)) for name in asked.products}, np.zeros(n_models))
-
-    def add(self, other: Sums) -> None:
-        """Add sums over other examples."""
-        for name, found in other.products.items():
-            self.products[name] += found
-        self.truth[:] += other.truth
-
-    def named(self, asked: Wanted, n_models: int, n_classes: int) -> Mapping[str, Floats]:
-        """What `score_sums` returns."""
-        named = {name: found[:n_models, :n_models] for name, found in self.products.items()}
-        for name, (left, right) in asked.products.items():
-            if left == right:  # the triangle below is what is above
-                named[name] = np.triu(named[name]) + np.triu(named[name], 1).T
-        truth = zip(TRUTH, (self.truth[:, None], self.truth[None, :]), strict=True)
-        return named | dict(truth if asked.truth else ()) | {"n_classes": np.array(float(n_classes))}
+    return 3 * (len(Wanted.of(wanted).products) + 1) * n_models**2 * 8  # of the whole, a run and a block
 
 
 class _Maker:
-    """Makes scores of pieces, in memory that it uses again, and sums their products."""
+    """Sums parts, in memory that it uses again."""
 
-    def __init__(self, asked: Wanted, n_models: int, step: int, n_classes: int) -> None:
+    def __init__(self, asked: Wanted, n_models: int, step: int, store: Store) -> None:
         from dissensus.kernels.gram import padded
+        from dissensus.kernels.score_products import KINDS
 
-        self._asked, self._shape = asked, (n_models, padded(n_models), n_classes)
-        self._held = {kind: np.empty(self._shape[1] * step * n_classes, np.float32) for kind in asked.kinds}
+        self._asked, self._n_models = asked, n_models
+        self._kinds = np.array([KINDS.index(kind) for kind in asked.kinds], np.int64)
+        places = [[asked.kinds.index(kind) for kind in kinds] for kinds in asked.products.values()]
+        self._products = np.array(places, np.int64).reshape(-1, 2)
+        self._slice = slice_rows(asked, n_models, store.n_classes)
+        size = padded(n_models) * self._slice * store.n_classes
+        self._scores = np.empty((len(asked.kinds), size), np.float32)
+        self._stored = np.empty(n_models * step * store.n_classes, np.dtype(store.dtype))
 
-    def sums(self, piece: _Piece) -> Sums:
-        """Sum the products of one piece, on the thread that calls."""
-        from dissensus.kernels.gram import add_gram, add_products
-
-        scores = {kind: self._scores(kind, piece.centred) for kind in self._held}
-        sums = Sums.none(self._asked, self._shape[0])
-        for name, (left, right) in self._asked.products.items():
-            x, y = (scores[kind].reshape(self._shape[1], -1) for kind in (left, right))
-            add_gram(x, sums.products[name]) if left == right else add_products(x, y, sums.products[name])
-        if self._asked.truth:
-            p = scores["probability"][: self._shape[0], np.arange(len(piece.right)), piece.right]
-            p.sum(axis=1, dtype=np.float64, out=sums.truth)
-        return sums
-
-    def _scores(self, kind: str, centred: list[NDArray[Any]]) -> NDArray[np.float32]:
-        """Scores of all models, (R, n, C), from their stored rows; 0 beyond the last model."""
-        from dissensus.kernels import scores as kernel
+    def sums(self, part: Part) -> Sums:
+        """Sum over one part, piece by piece, on the thread that calls."""
         from dissensus.kernels.probabilities import codes_of
+        from dissensus.kernels.score_products import add_score_products
 
-        (n_models, padded, n_classes), n = self._shape, len(centred[0])
-        out = self._held[kind][: padded * n * n_classes].reshape(padded, n, n_classes)
-        fill = {"logit": kernel.centred_rows, "log": kernel.log_probability_rows}.get(
-            kind, kernel.probability_rows
-        )
-        for stored, rows in zip(centred, out, strict=False):
-            fill(codes_of(stored), rows)
-        if kind == "root":
-            np.sqrt(out[:n_models], out=out[:n_models])
-        if kind in SHIFTED:
-            out[:n_models] -= out[:n_models].mean(axis=0)
-        out[n_models:] = 0
-        return out
+        total = Sums.none(self._asked, self._n_models)
+        for stored, right in part.pieces(self._stored):
+            of_piece = Sums.none(self._asked, self._n_models)
+            how = self._kinds, self._products, self._slice, self._scores
+            add_score_products(codes_of(stored), right, *how, of_piece.products, of_piece.truth)
+            total.add(of_piece)
+        return total
+
+
+def slice_rows(asked: Wanted, n_models: int, n_classes: int) -> int:
+    """Examples whose scores a thread holds at a time."""
+    return max(1, SLICE_BYTES // (len(asked.kinds) * n_models * n_classes * 4))
 
 
 def require_room(n_models: int, n_sums: int, block_bytes: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -131,22 +131,74 @@ class Shard:
         NotReadable
         """
         offset, length = self._spans[block]
-        view = buffer.data
+        done = self._read([buffer.data[:length]], offset)
+        n_bytes = max(done - fmt.CRC_BYTES, 0)
+        self._settle(block, crc32c(buffer[:n_bytes]), bytes(buffer[n_bytes:done]))
+        return buffer[:n_bytes]
+
+    def _read(self, views: Sequence[memoryview], offset: int) -> int:
+        """Fill memory with what is stored from an offset on; return the number of bytes there were."""
         try:
-            done = os.preadv(self._fd, [view[:length]], offset)
+            return os.preadv(self._fd, views, offset)
         except OSError as error:
+            block = int(np.searchsorted(self._places[:, 0], offset, "right")) - 1
             raise NotReadable(
                 error.errno,
                 f"model {self._model_id!r}: block {block} of {self.name} cannot be read ({error.strerror}); "
                 "check the disk, then bring the model back from a copy",
             ) from error
-        n_bytes = max(done - fmt.CRC_BYTES, 0)
-        crc = crc32c(view[:n_bytes])
-        if crc != self._committed[block] or view[n_bytes:done] != crc_bytes(crc):
+
+    def _settle(self, block: int, crc: int, stored: bytes) -> None:
+        """Compare the checksum of a block that was read with the commit record's and its own."""
+        if crc != self._committed[block] or stored != crc_bytes(crc):
             with unless_replaced(self._folder, self._model_id, self._digest):  # opened between two
                 raise self._damage(block)
         self._verified[block] = True
-        return buffer[:n_bytes]
+
+    def expect(self, block: int) -> None:
+        """Let the system begin to read a block that is wanted soon; a hint only."""
+        if hasattr(os, "posix_fadvise"):
+            offset, length = self._spans[block]
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
+
+    def read_rows(self, block: int, start: int, out: memoryview, crc: int) -> int:
+        """Read stored rows of a block, from its row `start` on, into memory; return the checksum up to there.
+
+        What was read is to be relied on when `settle` has found the block whole. Not of packed blocks.
+
+        Parameters
+        ----------
+        block, start : int
+            The block, and its first row that is read.
+        out : memoryview
+            Bytes of whole rows.
+        crc : int
+            Checksum of the block's rows before `start`, that of none being 0.
+
+        Raises
+        ------
+        NotReadable
+        """
+        offset = self._spans[block][0] + start * self._row_bytes
+        return crc32c(out[: self._read([out], offset)], crc)
+
+    def settle(self, block: int, start: int, crc: int) -> None:
+        """Read what is left of a block from row `start` on and verify all of it.
+
+        Raises
+        ------
+        CorruptionError, NotReadable
+            As in `block`.
+        """
+        offset, length = self._spans[block]
+        rest = own_buffer(self.longest)[: length - start * self._row_bytes]
+        done = self._read([rest.data], offset + start * self._row_bytes)
+        n_bytes = max(done - fmt.CRC_BYTES, 0)
+        self._settle(block, crc32c(rest[:n_bytes], crc), bytes(rest[n_bytes:done]))
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        return self.shape[1] * np.dtype(self._geometry.dtype).itemsize
 
     def _damage(self, block: int) -> CorruptionError:
         start, stop = self._geometry.rows(block)
