@@ -15,10 +15,9 @@ from typing import Any
 
 from dissensus.errors import CorruptionError, DissensusError, NotReadable
 
-from .buffers import own_buffer
+from .buffers import AT_ONCE, own_buffer
 from .files import crc32c
 
-_PIECE = 1 << 20  # bytes
 # the store made none of these
 _OUT_OF_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
 
@@ -126,7 +125,7 @@ def read_checked(path: Path, expected: Mapping[str, Any], what: str, name: str =
 
 def check_file(path: Path, expected: Mapping[str, Any], what: str, name: str = "") -> None:
     """Refuse what `read_checked` refuses, without keeping what is read: fresh memory costs more than that."""
-    n_bytes, crc, piece = 0, 0, own_buffer(_PIECE).data
+    n_bytes, crc, piece = 0, 0, own_buffer(AT_ONCE).data
     with reading(path, what, name), open(open_for_reading(path), "rb", buffering=0) as file:
         while got := file.readinto(piece):
             n_bytes, crc = n_bytes + got, crc32c(piece[:got], crc)

@@ -105,7 +105,7 @@ class BlockFile:
         while done := os.preadv(self._fd, [left], offset):
             left, offset = left[done:], offset + done
         if len(left):
-            raise CorruptionError(f"{self.path} was cut short while it was written; run the same command again")
+            raise CorruptionError(f"{self.path} was cut short as it was written; run the same command again")
         return records[:, :-CRC_BYTES]
 
     def close(self) -> None:
