@@ -175,6 +175,15 @@ ROWS = {IDS[i]: by_class(i) for i in SHUFFLED}
 NESTED = {
     "by id": ROWS,
     "by class": {name: {key: row[name] for key, row in ROWS.items()} for name in GIVEN},
+    "pipelines": {key: [{"label": n, "score": v} for n, v in row.items()] for key, row in ROWS.items()},
+    "records of pipelines": [
+        {"id": key, "output": [{"label": n, "score": v} for n, v in row.items()]} for key, row in ROWS.items()
+    ],
+    "a split frame": {
+        "columns": GIVEN,
+        "index": list(ROWS),
+        "data": [list(row.values()) for row in ROWS.values()],
+    },
     "numbers of classes": {key: {CLASSES.index(n): v for n, v in row.items()} for key, row in ROWS.items()},
     "records": [{"id": key, "scores": row} for key, row in ROWS.items()],
     "records by id": {key: {"scores": row, "seconds": 1.5} for key, row in ROWS.items()},
@@ -191,6 +200,23 @@ def test_scores_that_json_names_by_class(store, tmp_path, content):
     row = imported(store, file)
     assert (row.status, row.kind, row.suspicions) == ("done", "logits", [])
     np.testing.assert_allclose(store.logits("m")[:], SCORES, atol=2e-3)
+
+
+def test_structures_of_scores_in_parquet_are_taken_by_name(store, tmp_path):
+    columns = {"scores": list(ROWS.values()), "image": [{"path": key} for key in ROWS], "id": list(ROWS)}
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    row = imported(store, tmp_path / "m.parquet")
+    assert (row.status, row.notes) == ("done", ["columns not used: 'image.path'"])
+    np.testing.assert_allclose(store.logits("m")[:], SCORES, atol=2e-3)
+
+
+def test_classes_whose_names_end_in_their_numbers(tmp_path):
+    names = [f"digit {c}" for c in range(C)]
+    store = ds.create(tmp_path / "d.zoo", LABELS, classes=names, example_ids=IDS)
+    rows = {key: {f"digit {CLASSES.index(n)}": v for n, v in row.items()} for key, row in ROWS.items()}
+    (tmp_path / "m.json").write_text(json.dumps(rows))
+    assert imported(store, tmp_path / "m.json").status == "done"
+    assert store.top1()[0].tolist() == PREDICTED.tolist()
 
 
 def test_several_models_by_name_and_id(store, tmp_path):

@@ -291,7 +291,8 @@ def _score_sets(names: Sequence[str], classes: Sequence[str]) -> dict[str, Picke
     numbers = [str(i) for i in range(len(classes))]
     named, numbered = _complete_sets(names, list(classes), True), _complete_sets(names, numbers, False)
     more = {prefix for prefix in numbered if prefix + str(len(classes)) in names}  # for other classes
-    return {prefix: s for prefix, s in numbered.items() if prefix not in more} | named
+    held = [one.names for one in named.values()]  # of classes called "digit 0", "digit 1", …
+    return {p: one for p, one in numbered.items() if p not in more and one.names not in held} | named
 
 
 def _complete_sets(names: Sequence[str], endings: Sequence[str], in_order: bool) -> dict[str, Picked]:

@@ -15,7 +15,7 @@ from dissensus.errors import ArgumentError
 
 from .files import array_of, reading, stem_of
 from .members import Member, entries_of
-from .nested_json import are_mostly, table_by_class, table_by_example, table_of_records
+from .nested_json import are_mostly, scores_by_class, table_by_class, table_by_example, table_of_records
 from .source import ArraySource, Entry, Facts, Source, Wanted, require_memory
 from .table_models import table_entries
 from .tables import memory_table
@@ -107,7 +107,7 @@ def _table_entries(path: Path, table: pa.Table, wanted: Wanted) -> list[Entry]:
 
 def _by_example(path: Path, content: dict[str, Any], wanted: Wanted) -> list[Entry]:
     """An object whose keys are example ids."""
-    if any(isinstance(value, dict) for value in content.values()):
+    if any(isinstance(scores_by_class(value), dict) for value in content.values()):
         return _table_entries(path, table_by_example(path, content), wanted)
     wanted.refuse_columns(path)
     array = array_of(list(content.values()), f"{path}, by example id,")

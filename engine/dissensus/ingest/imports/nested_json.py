@@ -23,14 +23,25 @@ def are_mostly(keys: Mapping[str, Any], known: Sequence[str]) -> bool:
 
 
 def table_of_records(path: Path, records: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Table of the names that any record has; an object within them is a column for each of its keys."""
+    """Table of the names that any record has."""
     names = dict.fromkeys(name for record in records for name in record)
     with reading(path, "json"):
-        return pa.table({name: [record.get(name) for record in records] for name in names}).flatten()
+        return pa.table({name: [scores_by_class(record.get(name)) for record in records] for name in names})
+
+
+def scores_by_class(value: Any) -> Any:
+    """Object of a list of {"label": …, "score": …}, as pipelines of `transformers` give it; others unchanged."""
+    if not isinstance(value, list) or not value:
+        return value
+    if not all(isinstance(one, dict) and one.keys() == {"label", "score"} for one in value):
+        return value
+    found = {one["label"]: one["score"] for one in value}
+    return found if len(found) == len(value) else value
 
 
 def table_by_example(path: Path, content: Mapping[str, Any]) -> pa.Table:
     """Table of an object that holds a record of each example, or its scores by class."""
+    content = {key: scores_by_class(value) for key, value in content.items()}
     _require_objects(path, content)
     taken = {name for record in list(content.values())[:MOST] for name in record}
     column = next((name for name in STRONG_IDS if name not in taken), None)

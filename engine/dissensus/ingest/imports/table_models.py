@@ -19,11 +19,12 @@ from .files import reading, stem_of
 from .names import IDS, MODEL, STRONG_IDS
 from .source import ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
 from .stated_classes import classes_of_scores
-from .tables import TableFile
+from .tables import TableFile, flattened
 
 
 def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     """Models of a table: one, or those that its column "model" names."""
+    table = flattened(table)
     id_name = find_ids(table, wanted.ids, wanted.id_column, has_rows=wanted.has_rows, taken=wanted.taken)
     model = next((n for n in table.schema.names if n.lower() in MODEL and n != id_name), None)
     picked = find_predictions(table, wanted, [id_name, model])
