@@ -30,7 +30,7 @@ def table_of_records(path: Path, records: Sequence[Mapping[str, Any]]) -> pa.Tab
 
 
 def scores_by_class(value: Any) -> Any:
-    """Object of a list of {"label": …, "score": …}, as pipelines of `transformers` give it; others unchanged."""
+    """Object of a list of {"label": …, "score": …}, as `transformers` has it; other values unchanged."""
     if not isinstance(value, list) or not value:
         return value
     if not all(isinstance(one, dict) and one.keys() == {"label", "score"} for one in value):
