@@ -305,11 +305,11 @@ def _beside_chunks(write: dict[str, float]) -> str:
     floor, early = (write[f"raw pwrite + fsync{end}"] for end in ("", ", written back early"))
     ours = write["dissensus"]
     return (
-        "How fast can a durable writer be beside zarr-python's plain chunks, which return before a byte is on "
-        f"the disk? Raw `pwrite` + `fsync` of the same bytes is {chunks / floor:.2f} times as fast in this "
-        f"run, and {chunks / early:.2f} times where each block is sent to the disk at once, without checksums, "
-        f"derived columns or a commit. With these the store is {chunks / ours:.2f} times as fast, and "
-        f"{synced / ours:.2f} times with the chunks synced too."
+        "How fast can a durable writer be beside zarr-python's plain chunks, which return before a byte is "
+        f"on the disk? Raw `pwrite` + `fsync` of the same bytes is {chunks / floor:.2f} times as fast here, "
+        f"and {chunks / early:.2f} times where each block is sent to the disk at once, without "
+        f"checksums, derived columns or a commit. With these the store is {chunks / ours:.2f} times as fast, "
+        f"and {synced / ours:.2f} times with the chunks synced too."
     )
 
 
