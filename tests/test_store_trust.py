@@ -20,7 +20,7 @@ import pytest
 
 import dissensus as ds
 from dissensus import errors
-from dissensus.store import blocks, files, folders, shards, staging, strips
+from dissensus.store import blocks, files, folders, shards, staged, staging, strips
 from dissensus.store import format as fmt
 from dissensus.store.files import crc32c, write_file
 from dissensus.store.sealed import seal
@@ -227,6 +227,57 @@ def test_verify_and_copy_as_another_user(zoo):
         assert ds.open(f"{path}.copy").model_ids == ["other"]
 
 
+# blocks read together
+
+
+@pytest.mark.parametrize("at_once", [0, 60_000, 1 << 20])
+@pytest.mark.parametrize("damaged", [[], [0], [2], [0, 2], [0, 1, 2]])
+@pytest.mark.parametrize("place", [5, -1], ids=["data", "checksum"])
+def test_blocks_read_together_are_told_apart(zoo, monkeypatch, at_once, damaged, place):
+    """What is wrong is the same list, with the same words, as of blocks read one by one."""
+    monkeypatch.setattr(shards, "AT_ONCE", at_once)
+    path, geometry = zoo.model("m").folder / fmt.SHARD, zoo.geometry
+    spans = geometry.places().tolist()
+    assert len(spans) == 3
+    for block in damaged:
+        offset, length = spans[block]
+        flip(path, offset + (place if place >= 0 else length + place))
+    shard = ds.open(zoo.path).model("m").arrays[fmt.SHARD]()
+    one_by_one = {}
+    for block in range(3):
+        try:
+            shard._check(block, np.empty(shard.longest, np.uint8))
+        except errors.CorruptionError as error:
+            one_by_one[block] = str(error)
+    assert list(one_by_one) == damaged
+    assert {block: str(error) for block, error in shard.faults()} == one_by_one
+
+
+def test_one_block_that_the_disk_does_not_give_is_named_alone(zoo, monkeypatch):
+    shard, real = ds.open(zoo.path).model("m").arrays[fmt.SHARD](), os.preadv
+    bad = zoo.geometry.places().tolist()[1][0]
+
+    def failing(fd, views, offset):
+        if offset <= bad < offset + sum(map(len, views)):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(fd, views, offset)
+
+    monkeypatch.setattr(os, "preadv", failing)
+    (found,) = shard.faults()
+    assert (found[0], type(found[1])) == (1, errors.NotReadable)
+
+
+def test_a_staged_file_cut_short_is_no_table_of_what_memory_held(tmp_path):
+    file = staged.BlockFile(tmp_path / "part", 8, stays=False)
+    for number in range(3):
+        file.append(np.full(8, number, np.uint8))
+    assert file.read_all().tolist() == [[number] * 8 for number in range(3)]
+    os.truncate(file.path, 30)
+    with pytest.raises(errors.CorruptionError, match="part was cut short as it was written"):
+        file.read_all()
+    file.close()
+
+
 # names told twice
 
 
@@ -238,7 +289,9 @@ def test_a_name_that_comes_twice_in_a_record_is_damage(zoo, name):
     first = next(iter(sorted(twice)))
     body = fmt.canonical_json(twice).replace(b"{\n", f'{{\n  "{first}": 0,\n'.encode(), 1)
     path.write_bytes(body[:-3] + f',\n  "crc32c": "{crc32c(body):08x}"\n}}\n'.encode())
-    with pytest.raises(errors.CorruptionError, match=f"{name} is not valid JSON .*'{first}' is named twice"):
+    remedy = "; it cannot be rebuilt: bring this file back from a copy" if name == fmt.STORE_JSON else ""
+    wrong = f"{name} is not valid JSON .*'{first}' is named twice.*{remedy}"
+    with pytest.raises(errors.CorruptionError, match=wrong):
         assert ds.open(zoo.path).model_ids
     assert not zoo.verify().ok
 

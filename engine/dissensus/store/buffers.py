@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Buffer = NDArray[np.uint8]
 
+AT_ONCE = 2 << 20  # bytes to read and sum at a time: more leave the cache, fewer cost calls
+
 _OWN = threading.local()
 _UNUSED = 2  # references to a buffer that nobody holds: the list's and that of the count
 

@@ -43,7 +43,12 @@ def read_header(path: Path) -> tuple[Header, int]:
             f"{path} is not a Dissensus store: it {what}; "
             "make one with dissensus.create(...), `dissensus create` or `dissensus ingest`"
         )
-    header = unseal(path / fmt.STORE_JSON, f"store {path}")
+    try:
+        header = unseal(path / fmt.STORE_JSON, f"store {path}")
+    except CorruptionError as error:
+        raise CorruptionError(
+            f"{error}; it cannot be rebuilt: bring this file back from a copy of the store"
+        ) from error
     version: Any = header.get("format_version")
     known = isinstance(version, int) and fmt.OLDEST_VERSION <= version <= fmt.FORMAT_VERSION
     if not known or header.get("format") != fmt.FORMAT_NAME:

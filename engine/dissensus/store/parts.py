@@ -71,7 +71,7 @@ class Part:
 
 def derived_part(folder: Path, geometry: fmt.Geometry, columns: np.dtype[Any]) -> Part:
     """Open the derived columns, packed records, of the model made in a folder."""
-    file = BlockFile(folder / DERIVED_PART, geometry.block_rows * columns.itemsize)
+    file = BlockFile(folder / DERIVED_PART, geometry.block_rows * columns.itemsize, stays=False)
     return Part(file, geometry, geometry.block_rows, np.zeros((), columns))
 
 

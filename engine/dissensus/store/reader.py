@@ -17,7 +17,7 @@ from . import format as fmt
 from .embeddings import Embeddings
 from .header import require_fields, require_known_version
 from .logits import Logits
-from .reading import read_checked, reading
+from .reading import check_file, read_checked, reading
 from .replaced import unless_replaced
 from .sealed import parse_object, unseal_with_digest
 from .tables import numbers, read_arrow
@@ -128,6 +128,11 @@ class StoredModel:
         """
         with self._unless_replaced():
             return read_checked(self.folder / name, self.files[name], f"model {self.model_id!r}", name)
+
+    def check_file(self, name: str) -> None:
+        """Verify one of its small files; errors as of `read_file`."""
+        with self._unless_replaced():
+            check_file(self.folder / name, self.files[name], f"model {self.model_id!r}", name)
 
     def parsed(self, name: str) -> dict[str, Any]:
         """One of its JSON files, verified.

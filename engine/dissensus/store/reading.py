@@ -15,6 +15,7 @@ from typing import Any
 
 from dissensus.errors import CorruptionError, DissensusError, NotReadable
 
+from .buffers import AT_ONCE, own_buffer
 from .files import crc32c
 
 # the store made none of these
@@ -117,9 +118,22 @@ def read_whole(path: Path, what: str, name: str = "") -> bytes:
 
 def read_checked(path: Path, expected: Mapping[str, Any], what: str, name: str = "") -> bytes:
     """Read a file whose size and checksum were recorded; refuse it damaged or missing, as `reading` does."""
-    data, name = read_whole(path, what, name), name or path.name
-    if len(data) != expected["bytes"]:
-        raise CorruptionError(f"{what}: {name} has {len(data)} bytes, {expected['bytes']} were committed")
-    if f"{crc32c(data):08x}" != expected["crc32c"]:
-        raise CorruptionError(f"{what}: {name} fails its checksum")
+    data = read_whole(path, what, name)
+    _require_recorded(len(data), crc32c(data), expected, f"{what}: {name or path.name}")
     return data
+
+
+def check_file(path: Path, expected: Mapping[str, Any], what: str, name: str = "") -> None:
+    """Refuse what `read_checked` refuses, without keeping what is read: fresh memory costs more than that."""
+    n_bytes, crc, piece = 0, 0, own_buffer(AT_ONCE).data
+    with reading(path, what, name), open(open_for_reading(path), "rb", buffering=0) as file:
+        while got := file.readinto(piece):
+            n_bytes, crc = n_bytes + got, crc32c(piece[:got], crc)
+    _require_recorded(n_bytes, crc, expected, f"{what}: {name or path.name}")
+
+
+def _require_recorded(n_bytes: int, crc: int, expected: Mapping[str, Any], what: str) -> None:
+    if n_bytes != expected["bytes"]:
+        raise CorruptionError(f"{what} has {n_bytes} bytes, {expected['bytes']} were committed")
+    if f"{crc:08x}" != expected["crc32c"]:
+        raise CorruptionError(f"{what} fails its checksum")

@@ -18,7 +18,7 @@ from .files import crc32c, crc_bytes, is_temporary, sync_folder, write_at, write
 from .header import read_header
 from .locks import FileLock
 from .reader import StoredModel
-from .reading import read_checked, read_whole
+from .reading import check_file, read_whole
 from .sealed import seal, unseal
 from .staging import folder_lock
 from .sweep import Action, sweep_staging
@@ -231,7 +231,7 @@ def _salvage(model: StoredModel) -> dict[str, object]:
         if name in model.geometries:
             continue
         try:
-            read_checked(model.folder / name, expected, "")
+            check_file(model.folder / name, expected, "")
         except DissensusError:
             continue
         sound.append(name)

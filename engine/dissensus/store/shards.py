@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dissensus.errors import CorruptionError, DissensusError, IncompatibleFormat, NotReadable
 
 from . import format as fmt
-from .buffers import Buffer, Buffers, own_buffer
+from .buffers import AT_ONCE, Buffer, Buffers, own_buffer
 from .codecs import BY_NAME
 from .files import crc32c, crc_bytes
 from .reading import map_of, open_sized, reading
@@ -219,12 +219,34 @@ class Shard:
 
     def faults(self) -> Iterator[tuple[int, DissensusError]]:
         """Read and verify every block; yield the number and error of each that is damaged or unreadable."""
-        buffer = own_buffer(self.longest)
-        for block in range(self._geometry.n_blocks):
-            try:
-                self._check(block, buffer)
-            except DissensusError as error:
-                yield block, error
+        together = max(1, AT_ONCE // self.longest)
+        buffer = own_buffer(together * self.longest)
+        for first in range(0, self._geometry.n_blocks, together):
+            blocks = range(first, min(first + together, self._geometry.n_blocks))
+            if self._are_sound(blocks, buffer):
+                continue
+            for block in blocks:
+                try:
+                    self._check(block, buffer)
+                except DissensusError as error:
+                    yield block, error
+
+    def _are_sound(self, blocks: range, buffer: Buffer) -> bool:
+        """Whether blocks side by side, read at once, are as committed; what is wrong `_check` tells."""
+        spans = self._spans[blocks.start : blocks.stop]
+        start = spans[0][0]
+        view = buffer.data[: sum(spans[-1]) - start]
+        try:
+            if os.preadv(self._fd, [view], start) < len(view):
+                return False
+        except OSError:
+            return False
+        for crc, (offset, length) in zip(self._committed[blocks.start : blocks.stop], spans, strict=True):
+            at, end = offset - start, offset - start + length - fmt.CRC_BYTES
+            if crc32c(view[at:end]) != crc or view[end : at + length] != crc_bytes(crc):
+                return False
+        self._verified[blocks.start : blocks.stop] = True
+        return True
 
     @property
     def block_rows(self) -> int:

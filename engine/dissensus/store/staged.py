@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.errors import CorruptionError
+
 from .codecs import Codec, Raw
 from .files import crc32c, crc_bytes, start_writing, write_at, writing
 from .format import CRC_BYTES
@@ -28,11 +30,13 @@ class BlockFile:
         File to open or make.
     data_bytes : int
         Bytes of a block without its checksum.
+    stays : bool
+        Whether the finished model keeps the file; one that goes before need not come to the disk early.
     """
 
-    def __init__(self, path: Path, data_bytes: int) -> None:
+    def __init__(self, path: Path, data_bytes: int, *, stays: bool = True) -> None:
         self.path = path
-        self._data_bytes = data_bytes
+        self._data_bytes, self._stays = data_bytes, stays
         self._codec: Codec = Raw()
         self.crcs: list[int] = []
         self._end = 0
@@ -76,7 +80,8 @@ class BlockFile:
         with writing(self.path):
             write_at(self._fd, raw.data, self._end)
             write_at(self._fd, crc_bytes(crc), self._end + raw.nbytes)
-        start_writing(self._fd, self._end, raw.nbytes + CRC_BYTES)
+        if self._stays:
+            start_writing(self._fd, self._end, raw.nbytes + CRC_BYTES)
         self._end += raw.nbytes + CRC_BYTES
         self.crcs.append(crc)
 
@@ -95,8 +100,13 @@ class BlockFile:
 
     def read_all(self) -> NDArray[np.uint8]:
         """Data of every block, checksums left out: (blocks, data_bytes) uint8."""
-        raw = np.frombuffer(b"".join(self._records(len(self.crcs))), np.uint8)
-        return raw.reshape(len(self.crcs), self._data_bytes + CRC_BYTES)[:, :-CRC_BYTES]
+        records = np.empty((len(self.crcs), self._data_bytes + CRC_BYTES), np.uint8)
+        left, offset = records.reshape(-1).data, 0
+        while done := os.preadv(self._fd, [left], offset):
+            left, offset = left[done:], offset + done
+        if len(left):
+            raise CorruptionError(f"{self.path} was cut short as it was written; run the same command again")
+        return records[:, :-CRC_BYTES]
 
     def close(self) -> None:
         """Close the file; what was appended stays."""
@@ -126,7 +136,7 @@ class PackedFile(BlockFile):
     def __init__(self, path: Path, sizes_path: Path, codec: Codec, n_blocks: int) -> None:
         super().__init__(path, 0)
         self._codec = codec
-        self._kept = BlockFile(sizes_path, 8)
+        self._kept = BlockFile(sizes_path, 8, stays=False)
         self._kept.keep(self._kept.valid_crcs(n_blocks))
         self.sizes: list[int] = np.ascontiguousarray(self._kept.read_all()).view("<u8").reshape(-1).tolist()
 

@@ -223,9 +223,9 @@ def _check_files(model: StoredModel, quick: bool) -> Iterator[Check]:
         try:
             if name.endswith(".json"):
                 model.parsed(name)
-                yield name, None, None, int(expected["bytes"])
             else:
-                yield name, None, None, len(model.read_file(name))
+                model.check_file(name)
+            yield name, None, None, int(expected["bytes"])
         except DissensusError as error:
             yield name, None, error, int(expected["bytes"])
 

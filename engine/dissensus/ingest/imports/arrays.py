@@ -16,8 +16,9 @@ from dissensus.errors import ArgumentError
 
 from .files import reading, stem_of
 from .members import Member, entries_of
-from .names import VALUE
+from .names import CLASS_ORDERS, VALUE
 from .source import BLOCK_ROWS, ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
+from .stated_classes import classes_in_texts
 
 _SAFETENSORS = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
@@ -117,8 +118,13 @@ def safetensors_members(path: Path) -> dict[str, Member]:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
-    header.pop("__metadata__", None)
-    return {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}
+    stated = classes_in_texts(header.pop("__metadata__", {}))
+    members = {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}
+    if stated is None or CLASS_ORDERS[0] in members:
+        return members
+    listed = np.asarray(stated)
+    order = Member(listed.shape, lambda facts: ArraySource(listed, facts))
+    return {**members, CLASS_ORDERS[0]: order}  # as the formats that hold texts have it
 
 
 def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:

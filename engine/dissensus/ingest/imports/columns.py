@@ -252,7 +252,8 @@ def _only_candidate(table: TableFile, names: Sequence[str]) -> str:
     if len(candidates) != 1:
         raise ArgumentError(
             f"{table.path} has no column that is known to hold predictions among "
-            f"{some_names(candidates or names)}; name it with columns= (--column)"
+            f"{some_names(candidates or names)}; name it with columns= (--column), or call columns of scores "
+            "as the store's classes are called, or 0, 1, … in their order"
         )
     return candidates[0]
 
@@ -270,8 +271,10 @@ def _given(
 ) -> Picked:
     wanted = [given] if isinstance(given, str) else list(given)
     sets = _score_sets(names, classes)
-    if len(wanted) == 1 and wanted[0] not in names and wanted[0] in sets:
-        return sets[wanted[0]]
+    if len(wanted) == 1 and wanted[0] not in names:
+        for prefix in (wanted[0], f"{wanted[0]}."):  # the second is that of an object's columns
+            if prefix in sets:
+                return sets[prefix]
     for name in wanted:
         if name not in names:
             raise UnknownName.of(f"column of {table.path.name}", name, names)
@@ -288,7 +291,8 @@ def _score_sets(names: Sequence[str], classes: Sequence[str]) -> dict[str, Picke
     numbers = [str(i) for i in range(len(classes))]
     named, numbered = _complete_sets(names, list(classes), True), _complete_sets(names, numbers, False)
     more = {prefix for prefix in numbered if prefix + str(len(classes)) in names}  # for other classes
-    return {prefix: s for prefix, s in numbered.items() if prefix not in more} | named
+    held = [one.names for one in named.values()]  # of classes called "digit 0", "digit 1", …
+    return {p: one for p, one in numbered.items() if p not in more and one.names not in held} | named
 
 
 def _complete_sets(names: Sequence[str], endings: Sequence[str], in_order: bool) -> dict[str, Picked]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dissensus.errors import ArgumentError
 
 from .files import array_of, reading, stem_of
 from .members import Member, entries_of
+from .nested_json import are_mostly, scores_by_class, table_by_class, table_by_example, table_of_records
 from .source import ArraySource, Entry, Facts, Source, Wanted, require_memory
 from .table_models import table_entries
 from .tables import memory_table
@@ -51,13 +53,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def table_of_records(path: Path, records: list[dict[str, Any]]) -> pa.Table:
-    """Table of the names that any record has."""
-    names = dict.fromkeys(name for record in records for name in record)
-    with reading(path, "json"):
-        return pa.table({name: [record.get(name) for record in records] for name in names})
-
-
 def json_entries(path: Path, wanted: Wanted) -> list[Entry]:
     """Models of a JSON file. Lists stay unread until their turn; objects are read for their names."""
     if _begins_with(path) == "[":
@@ -86,21 +81,34 @@ def _list_entries(path: Path, wanted: Wanted) -> list[Entry]:
 
 def _entries(path: Path, content: Any, wanted: Wanted) -> list[Entry]:
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
-        return table_entries(memory_table(path, "json", table_of_records(path, content)), wanted)
+        return _table_entries(path, table_of_records(path, content), wanted)
     if isinstance(content, list):
         wanted.refuse_columns(path)
         array = array_of(content, f"{path}, JSON lines,")
         return [Entry(stem_of(path), path, lambda: ArraySource(array, Facts("json")))]
     if not isinstance(content, dict) or not content:
         raise ArgumentError(f"{path} must hold a list, or an object of lists; it holds {content!r:.40}")
-    known = set(wanted.ids)
-    if sum(name in known for name in list(content)[:100]) * 2 > min(len(content), 100):
+    if len(content) > 1 and set(content) == set(wanted.classes):
+        return _table_entries(path, table_by_class(path, content), wanted)
+    if are_mostly(content, wanted.ids):
         return _by_example(path, content, wanted)
+    if all(isinstance(v, dict) and are_mostly(v, wanted.ids) for v in content.values()):
+        return [
+            replace(one, model_id=name)
+            for name, of_model in content.items()
+            for one in _by_example(path, of_model, wanted)
+        ]
     return entries_of(path, "json", {n: _member(path, n, v) for n, v in content.items()}, wanted)
+
+
+def _table_entries(path: Path, table: pa.Table, wanted: Wanted) -> list[Entry]:
+    return table_entries(memory_table(path, "json", table), wanted)
 
 
 def _by_example(path: Path, content: dict[str, Any], wanted: Wanted) -> list[Entry]:
     """An object whose keys are example ids."""
+    if any(isinstance(scores_by_class(value), dict) for value in content.values()):
+        return _table_entries(path, table_by_example(path, content), wanted)
     wanted.refuse_columns(path)
     array = array_of(list(content.values()), f"{path}, by example id,")
     return [Entry(stem_of(path), path, lambda: ArraySource(array, Facts("json", list(content))))]

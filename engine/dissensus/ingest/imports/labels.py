@@ -16,6 +16,7 @@ from dissensus.errors import ArgumentError, UnknownName
 from .columns import are_other_numbers, is_list, is_text
 from .keyed import read_keyed
 from .names import TRUTH, VALUE
+from .stated_classes import classes_of_column
 
 LABELS = (*TRUTH, VALUE)
 _NUMBERS = r"[\d\s;|]*|\[[\d\s,]*\]"  # a class number, or a set of them
@@ -91,7 +92,13 @@ def read_labels(
         )
     notes = [] if is_lone else [*keyed.notes, f"labels are column {name!r}, ids are {_said(keyed.id_name)}"]
     entries = keyed.table[name].combine_chunks()
-    labels, names = _as_numbers(entries, f"column {name!r} of {path}", classes)
+    stated = classes_of_column(keyed.table.schema, name)
+    if stated is not None and classes is not None and not {*stated} & {*classes}:
+        notes.append(
+            f"{path.name} calls classes otherwise, first {stated[0]!r}: numbers are taken as they are"
+        )
+        stated = None
+    labels, names = _as_numbers(entries, f"column {name!r} of {path}", classes, stated)
     return LabelFile(labels, keyed.ids, names, rest, notes)
 
 
@@ -116,16 +123,20 @@ def _label_column(table: pa.Table, path: Path, given: str | None) -> str:
 
 
 def _as_numbers(
-    entries: pa.Array, what: str, classes: Sequence[str] | None
+    entries: pa.Array, what: str, classes: Sequence[str] | None, stated: Sequence[str] | None
 ) -> tuple[list[Any], list[str] | None]:
-    """Class numbers of entries, and the class names if the entries are names."""
+    """Class numbers of entries, and the class names if the entries are names or the file states them."""
     kind = entries.type
+    is_set = is_list(kind) and pa.types.is_integer(kind.value_type)
+    if stated is not None and (is_set or pa.types.is_integer(kind)):
+        sets = [row if isinstance(row, list) else [row] for row in entries.to_pylist()]
+        return _from_names(_called(sets, what, stated), what, stated if classes is None else classes)
     if pa.types.is_null(kind):
         raise ArgumentError(f"{what} is empty in every row; no example would be counted")
     if pa.types.is_floating(kind):
         _refuse_ambiguous(what, classes)
         return _whole_floats(entries, what), None
-    if pa.types.is_integer(kind) or (is_list(kind) and pa.types.is_integer(kind.value_type)):
+    if pa.types.is_integer(kind) or is_set:
         _refuse_ambiguous(what, classes)
         return entries.to_pylist(), None
     if is_list(kind) and pa.types.is_null(kind.value_type):
@@ -135,6 +146,18 @@ def _as_numbers(
     if is_list(kind) and is_text(kind.value_type):
         return _from_names([row or [] for row in entries.to_pylist()], what, classes)
     raise ArgumentError(f"{what} must hold class numbers, class names or lists of them; it holds {kind}")
+
+
+def _called(sets: list[list[int | None]], what: str, stated: Sequence[str]) -> list[list[str]]:
+    """Names of class numbers; none, and -1, as `datasets` has it, are an example that is not counted."""
+    given = [[number for number in one if number not in (None, -1)] for one in sets]
+    odd = next(((row, n) for row, one in enumerate(given) for n in one if not 0 <= n < len(stated)), None)
+    if odd is not None:
+        raise ArgumentError(
+            f"{what} must hold numbers of its {len(stated)} classes, first {stated[0]!r}; got "
+            f"{odd[1]} in row {odd[0]}"
+        )
+    return [[stated[number] for number in one] for one in given]
 
 
 def _refuse_ambiguous(what: str, classes: Sequence[str] | None) -> None:

@@ -28,7 +28,8 @@ TRUTH_ARRAYS = (
 )  # fmt: skip
 TRUTH = (*TRUTH_ARRAYS, "class", "class_id", "class_name", "y")
 
-CLASS_ORDERS = ("classes", "class_names", "classes_", "label_names", "categories")  # arrays: one name a class
+# Arrays with one name a class; pandas calls them "columns" where it splits a frame.
+CLASS_ORDERS = ("classes", "class_names", "classes_", "label_names", "categories", "columns")
 CLASS_NAMES = ("name", "class_name", "class", "label", "wnid", "synset")
 CLASS_NUMBERS = ("class_id", "class", "index", "id", "label", "number")
 

@@ -18,11 +18,13 @@ from .columns import Picked, find_ids, find_predictions, ids_of, is_list, is_tex
 from .files import reading, stem_of
 from .names import IDS, MODEL, STRONG_IDS
 from .source import ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
-from .tables import TableFile
+from .stated_classes import classes_of_scores
+from .tables import TableFile, flattened
 
 
 def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     """Models of a table: one, or those that its column "model" names."""
+    table = flattened(table)
     id_name = find_ids(table, wanted.ids, wanted.id_column, has_rows=wanted.has_rows, taken=wanted.taken)
     model = next((n for n in table.schema.names if n.lower() in MODEL and n != id_name), None)
     picked = find_predictions(table, wanted, [id_name, model])
@@ -33,6 +35,8 @@ def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     notes += _unused(table, [id_name, model, *picked.names])
     guessed = id_name if is_guessed else None
     facts = Facts(table.format, None, picked.hint, notes, picked.in_order, picked.is_weak, guessed)
+    if not picked.in_order:
+        facts.classes = classes_of_scores(table.schema, picked.names[0], wanted.classes)
     if model is not None:
         return _long_entries(table, model, id_name, picked, facts)
 

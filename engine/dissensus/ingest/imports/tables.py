@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,20 @@ def memory_table(path: Path, format_name: str, table: pa.Table) -> TableFile:
             path, format_name, table.schema, lambda names, types: iter(table.select(list(names)).to_batches())
         )
     )
+
+
+def flattened(table: TableFile) -> TableFile:
+    """Table in which each part of a column of structures is a column, called "whole.part"."""
+    if not any(pa.types.is_struct(field.type) for field in table.schema):
+        return table
+    empty = table.schema.empty_table()
+    parts = {name: empty.select([name]).flatten().column_names for name in table.schema.names}
+
+    def scan(names: Sequence[str], types: Types) -> Iterator[pa.RecordBatch]:
+        for batch in table.scan([whole for whole, found in parts.items() if {*found} & {*names}], types):
+            yield from pa.Table.from_batches([batch]).flatten().to_batches()
+
+    return _checked(replace(table, schema=empty.flatten().schema, scan=scan))
 
 
 def _checked(table: TableFile) -> TableFile:

@@ -13,8 +13,9 @@ from dissensus.errors import ArgumentError
 
 from .arrays import MEMBERS, npy_entries
 from .files import TABLES, format_of, reading
-from .json_files import read_json, table_of_records
+from .json_files import read_json
 from .names import VALUE
+from .nested_json import table_of_records
 from .source import Facts, Source, Wanted
 from .tables import TableFile, memory_table, open_table
 

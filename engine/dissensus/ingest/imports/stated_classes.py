@@ -1,0 +1,113 @@
+"""Class names that a file states beside its numbers: in the metadata of a table's schema or of tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from .names import CLASS_ORDERS, TRUTH
+
+_HUGGINGFACE = "huggingface"  # of `datasets`: features, and the names of those that are classes
+_ATTRS = "pandas_attrs"  # of `DataFrame.attrs`
+_NUMBERED = "id2label"  # of `transformers`: the name of each number
+
+
+def classes_in_texts(texts: Mapping[str, Any]) -> list[str] | None:
+    """Names in the order of the numbers, from entries of metadata; None where none states them.
+
+    Parameters
+    ----------
+    texts : mapping
+        "classes", "class_names" and the like hold a list, "id2label" an object of the name of each number;
+        as JSON where they are text.
+    """
+    lower = {name.lower(): value for name, value in texts.items()}
+    for name in (known for known in CLASS_ORDERS if known in lower):
+        names = _parsed(lower[name])
+        if isinstance(names, list) and _are_distinct(names):
+            return [str(one) for one in names]
+    return _by_number(_parsed(lower.get(_NUMBERED)))
+
+
+def classes_of_column(schema: pa.Schema, column: str) -> list[str] | None:
+    """Names of the class numbers that one column holds, where the schema states them."""
+    own = classes_in_texts(_texts(schema.field(column).metadata))
+    return _names_of(_features(schema).get(column)) if own is None else own
+
+
+def classes_of_scores(schema: pa.Schema, column: str, classes: Sequence[str]) -> list[str] | None:
+    """Names of the classes in the order of the scores or numbers of a column of predictions.
+
+    What is stated of the column itself comes first, then of the table, then of its right answers: a file of
+    predictions counts classes as its labels do. Labels of another number of classes are another
+    question's, and those of other names say nothing of the store's classes.
+    """
+    own = classes_of_column(schema, column)
+    if own is not None:
+        return own
+    texts = _texts(schema.metadata)
+    whole = classes_in_texts({**texts, **_object(texts.get(_ATTRS))})
+    if whole is not None:
+        return whole
+    told = (_names_of(f) for name, f in _features(schema).items() if name.lower() in TRUTH)
+    alike = (names for names in told if names is not None and {*names} & {*classes})
+    return _the_one(names for names in alike if len(names) == len(classes))
+
+
+def _the_one(found: Iterable[list[str]]) -> list[str] | None:
+    distinct = list(dict.fromkeys(map(tuple, found)))
+    return list(distinct[0]) if len(distinct) == 1 else None
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    info = _object(_texts(schema.metadata).get(_HUGGINGFACE)).get("info")
+    features = info.get("features") if isinstance(info, dict) else None
+    return features if isinstance(features, dict) else {}
+
+
+def _names_of(feature: Any) -> list[str] | None:
+    """Names of a feature that is a class, or a list of them."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return _names_of(feature[0])
+    if not isinstance(feature, dict):
+        return None
+    if feature.get("_type") != "ClassLabel":
+        return _names_of(feature.get("feature"))
+    names = feature.get("names")
+    return [str(name) for name in names] if isinstance(names, list) and _are_distinct(names) else None
+
+
+def _by_number(content: Any) -> list[str] | None:
+    """Names of an object whose keys number them from 0."""
+    if not isinstance(content, dict) or set(content) != {str(i) for i in range(len(content))}:
+        return None
+    names = [content[str(i)] for i in range(len(content))]
+    return [str(name) for name in names] if _are_distinct(names) else None
+
+
+def _are_distinct(names: list[Any]) -> bool:
+    plain = all(isinstance(name, str | int) and not isinstance(name, bool) for name in names)
+    return plain and 0 < len(names) == len(set(map(str, names)))
+
+
+def _texts(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    pairs = (metadata or {}).items()
+    return {key.decode(errors="replace").lower(): value.decode(errors="replace") for key, value in pairs}
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    content = _parsed(text)
+    return content if isinstance(content, dict) else {}
+
+
+def _parsed(value: Any) -> Any:
+    """Content of JSON text; None of other text, and what is no text as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
