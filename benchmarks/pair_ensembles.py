@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.kernels.probabilities import Table, codes_of
-from dissensus.pairs.pair_hits import PairHits, Tables, view_of
+from dissensus.pairs.pair_hits import PairHits
+from dissensus.pairs.pair_views import Tables, view_of
 from dissensus.store.truth import Truth
 from machine import machine_name, versions, write_result
 from measuring import timed

@@ -15,6 +15,7 @@ import naive
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
 from dissensus.pairs import MEASURES
 from dissensus.pairs import pair_hits as ours
+from dissensus.pairs import pair_views
 from dissensus_cli.main import cli
 from test_ensemble import TIES, make_store
 
@@ -172,7 +173,7 @@ def test_identity_on_real_predictions(tmp_path, labels):
 
 def test_margins_are_rounded_to_the_side_that_proves_less(rng):
     """Whatever 16 bits decide, the exact margins decide alike; ties and all right are left open."""
-    from dissensus.kernels import pair_ensembles as kernel
+    from dissensus.kernels import margins as kernel
 
     n, m, c = 40, 12, 9
     q = rng.integers(0, 2**31, (n, 8, m)).astype(np.uint32)
@@ -204,11 +205,11 @@ def test_counts_of_many_examples_do_not_overflow():
 
     assert kernel.FLUSH < 2**15
     codes = [np.tile(np.float16([0, -8]), (40_000, 1)).view(np.uint16)] * 3
-    tables = ours.Tables.at(np.dtype(np.uint16), [1.0, 2.0, 1.0])
+    tables = pair_views.Tables.at(np.dtype(np.uint16), [1.0, 2.0, 1.0])
     assert tables.values.shape[0] == 2
     offsets, classes = np.arange(40_001), np.zeros(40_000, np.int32)
     hits = ours.PairHits(3, 2)
-    view = ours.view_of(codes, tables, offsets, classes)
+    view = pair_views.view_of(codes, tables, offsets, classes)
     hits.add(view, (offsets, classes), codes, tables, np.ones((3, 40_000), bool))
     assert (hits.finish()["pair_right"] == 40_000).all()
     assert not hits.converted.any()
