@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 import dissensus as ds
 import naive
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
-from dissensus.pairs import MEASURES
+from dissensus.pairs import MEASURES, pair_views
 from dissensus.pairs import pair_hits as ours
-from dissensus.pairs import pair_views
 from dissensus_cli.main import cli
 from test_ensemble import TIES, make_store
 

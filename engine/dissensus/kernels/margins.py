@@ -92,24 +92,50 @@ def among(c: Any, classes: Any, first: Any, stop: Any) -> bool:
 
 
 @kernel
-def by_margins(of_a: Any, rest: Any, hits: Any, converted: Any, undecided: Any) -> None:
-    """One model with many, (B,) each: no branches, narrow numbers, so that the loop is one over vectors.
+def by_margins(
+    n: int,
+    firsts: NDArray[np.int64],
+    start_b: int,
+    margin: Margin,
+    alone: NDArray[np.uint8],
+    hits: NDArray[np.int16],
+    converted: NDArray[np.int16],
+    undecided: NDArray[np.uint8],
+) -> None:
+    """Decide one example of the pairs of A models with B: no branches, so that it is a loop over vectors.
 
     Parameters
     ----------
-    of_a, rest
-        lead, short, most and rival of the one and of the others, and whether they are right alone, 0 or 1.
-    hits, converted : (B,) int16, added to
+    n : int
+        The example.
+    firsts : (A,) int64
+        First models.
+    start_b : int
+        The first of the second models.
+    margin, alone
+        lead, short, most and rival, and 1 where the model alone is right, (n, M) each.
+    hits, converted : (A, B) int16, added to
         What is right for sure, and that where exactly one of the two is so alone.
-    undecided : (B,) uint8, output
+    undecided : (A, B or more) uint8, output
         1 where margins prove nothing.
     """
-    lead_a, short_a, most_a, rival_a, alone_a = of_a
-    lead, short, most, rival, alone = rest
-    for j in range(len(lead)):
-        right = np.int16(lead_a + lead[j]) > 0
-        wrong = (np.int16(short_a + most[j]) < 0) | (np.int16(short[j] + most_a) < 0)
-        wrong |= (np.int16(short_a + short[j]) < 0) & (rival_a == rival[j])
-        undecided[j] = not (right | wrong)
-        hits[j] += np.int16(right)
-        converted[j] += np.int16(right & (alone_a != alone[j]))
+    lead, short, most, rival = margin
+    others = slice(start_b, start_b + hits.shape[1])
+    lead_b, short_b, most_b, rival_b = lead[n, others], short[n, others], most[n, others], rival[n, others]
+    alone_b = alone[n, others]
+    for i in range(len(firsts)):
+        a = firsts[i]
+        lead_a, short_a, most_a, rival_a, alone_a = (
+            lead[n, a],
+            short[n, a],
+            most[n, a],
+            rival[n, a],
+            alone[n, a],
+        )
+        for j in range(len(lead_b)):
+            right = np.int16(lead_a + lead_b[j]) > 0
+            wrong = (np.int16(short_a + most_b[j]) < 0) | (np.int16(short_b[j] + most_a) < 0)
+            wrong |= (np.int16(short_a + short_b[j]) < 0) & (rival_a == rival_b[j])
+            undecided[i, j] = not (right | wrong)
+            hits[i, j] += np.int16(right)
+            converted[i, j] += np.int16(right & (alone_a != alone_b[j]))

@@ -84,7 +84,7 @@ def count_tile(
     open_bits: NDArray[np.uint64],
     needed: NDArray[np.uint8],
 ) -> int:
-    """Count right answers of the pairs a <= b of A first and B second models.
+    """Count right answers of the pairs a <= b of A first and B second models; of others counts are void.
 
     Parameters
     ----------
@@ -112,33 +112,23 @@ def count_tile(
     int
         Decided by views.
     """
-    n_viewed, n_second = 0, hits.shape[1]
-    found = np.zeros(-(-n_second // 8) * 8, np.uint8)
-    few_hits, few_converted = np.zeros(hits.shape, np.int16), np.zeros(hits.shape, np.int16)
+    n_viewed, shape = 0, hits.shape
+    firsts = np.arange(start_a, start_a + shape[0])
+    found = np.zeros((shape[0], -(-shape[1] // 8) * 8), np.uint8)  # eight at a time: beyond B it stays 0
+    found[:, : shape[1]] = _OPEN
+    few_hits, few_converted = np.zeros(shape, np.int16), np.zeros(shape, np.int16)
     ranks, places = np.zeros(n_classes, np.uint8), np.zeros(n_classes, np.int32)
     marks = np.zeros(n_classes, np.int32)  # not asked for here
     open_bits[:] = 0
     for n in range(alone.shape[0]):
-        _set_places(columns, n, places, True)
-        for i in range(hits.shape[0]):
-            a = start_a + i
-            j0 = max(0, a - start_b)
-            found[:j0], found[j0:n_second] = 0, _OPEN
-            if certify:
-                others = slice(start_b + j0, start_b + n_second)
-                _margins_of(n, a, others, margin, alone, few_hits[i, j0:], few_converted[i, j0:], found[j0:])
-                if not _views_of(n, a, start_b, view, columns, truth, ranks, places, marks, found):
-                    continue
-            for j in range(j0, n_second):
-                b = start_b + j
-                if found[j] == _OPEN:
-                    open_bits[n, i, j // WORD] |= np.uint64(1) << np.uint64(j % WORD)
-                    needed[n, a] = needed[n, b] = 1
-                elif found[j]:
-                    n_viewed += 1
-                    hits[i, j] += found[j] == _RIGHT
-                    converted[i, j] += (found[j] == _RIGHT) & (alone[n, a] != alone[n, b])
-        _set_places(columns, n, places, False)
+        if certify:
+            by_margins(n, firsts, start_b, margin, alone, few_hits, few_converted, found)
+            for i in range(
+                start_b - start_a + 1, shape[0]
+            ):  # a whole tile is counted sooner than half of one
+                found[i, : start_a + i - start_b] = 0
+            _by_views(n, firsts, start_b, view, columns, truth, ranks, places, marks, found)
+        n_viewed += _tally(n, start_a, start_b, alone, found, hits, converted, open_bits[n], needed)
         if (n + 1) % FLUSH == 0 or n + 1 == alone.shape[0]:
             _flush(few_hits, hits)
             _flush(few_converted, converted)
@@ -169,30 +159,50 @@ def mark_missing(
         How often a pair is open for want of a class's q in one of its members.
     """
     n_models = alone.shape[1]
-    found = np.zeros(-(-n_models // 8) * 8, np.uint8)
-    few = np.zeros((2, n_models), np.int16)  # counts of what is counted later
+    found = np.zeros((len(tried), -(-n_models // 8) * 8), np.uint8)
+    few = np.zeros((2, len(tried), n_models), np.int16)  # of what is counted later
     ranks, places = np.zeros(marks.shape[1], np.uint8), np.zeros(marks.shape[1], np.int32)
     for n in range(start, stop):
-        for a in tried:
-            _margins_of(n, a, slice(0, n_models), margin, alone, few[0], few[1], found)
-            _views_of(n, a, 0, view, columns, truth, ranks, places, marks[n], found)
+        by_margins(n, tried, 0, margin, alone, few[0], few[1], found)
+        _by_views(n, tried, 0, view, columns, truth, ranks, places, marks[n], found)
 
 
 @kernel
-def _margins_of(
-    n: int, a: int, others: Any, margin: Any, alone: Any, hits: Any, converted: Any, found: Any
-) -> None:
-    """One example of one model with many: counts what is right, leaves 1 where nothing is proved, else 0."""
-    lead, short, most, rival = margin
-    of_a = lead[n, a], short[n, a], most[n, a], rival[n, a], alone[n, a]
-    rest = lead[n, others], short[n, others], most[n, others], rival[n, others], alone[n, others]
-    by_margins(of_a, rest, hits, converted, found)
-
-
-@kernel
-def _views_of(
+def _tally(
     n: int,
-    a: int,
+    start_a: int,
+    start_b: int,
+    alone: Any,
+    found: Any,
+    hits: Any,
+    converted: Any,
+    open_bits: Any,
+    needed: Any,
+) -> int:
+    """Count what views decided of one example, and note what is open. Returns how much the views decided."""
+    n_viewed = 0
+    for i in range(hits.shape[0]):
+        a = start_a + i
+        eights = found[i].view(np.uint64)
+        for eight in range(len(eights)):
+            if eights[eight] == 0:  # most are
+                continue
+            for j in range(max(8 * eight, a - start_b), min(8 * eight + 8, hits.shape[1])):
+                b = start_b + j
+                if found[i, j] == _OPEN:
+                    open_bits[i, j // WORD] |= np.uint64(1) << np.uint64(j % WORD)
+                    needed[n, a] = needed[n, b] = 1
+                elif found[i, j]:
+                    n_viewed += 1
+                    hits[i, j] += found[i, j] == _RIGHT
+                    converted[i, j] += (found[i, j] == _RIGHT) & (alone[n, a] != alone[n, b])
+    return n_viewed
+
+
+@kernel
+def _by_views(
+    n: int,
+    firsts: Any,
     start_b: int,
     view: Any,
     columns: Any,
@@ -201,21 +211,24 @@ def _views_of(
     places: Any,
     marks: Any,
     found: Any,
-) -> bool:
-    """Say by views what margins left, in place: (B,), 0 where they left nothing. Returns whether they did."""
-    eights, begun = found.view(np.uint64), False
-    for eight in range(len(eights)):
-        if eights[eight] == 0:  # most are
-            continue
-        if not begun:
-            begun = True
-            _set_ranks(view.classes, n, a, ranks, True)
-        for j in range(8 * eight, 8 * eight + 8):
-            if found[j]:
-                found[j] = _by_views(n, a, start_b + j, view, columns, truth, ranks, places, marks)
-    if begun:
-        _set_ranks(view.classes, n, a, ranks, False)
-    return begun
+) -> None:
+    """Say by views what margins left of one example, in place: (A, B), 0 where they left nothing."""
+    _set_places(columns, n, places, True)
+    for i in range(len(firsts)):
+        a, begun = firsts[i], False
+        eights = found[i].view(np.uint64)
+        for eight in range(len(eights)):
+            if eights[eight] == 0:  # most are
+                continue
+            if not begun:
+                begun = True
+                _set_ranks(view.classes, n, a, ranks, True)
+            for j in range(8 * eight, 8 * eight + 8):
+                if found[i, j]:
+                    found[i, j] = _one_by_views(n, a, start_b + j, view, columns, truth, ranks, places, marks)
+        if begun:
+            _set_ranks(view.classes, n, a, ranks, False)
+    _set_places(columns, n, places, False)
 
 
 @kernel
@@ -233,7 +246,7 @@ def _set_places(columns: Any, n: int, places: Any, known: bool) -> None:
 
 
 @kernel
-def _by_views(
+def _one_by_views(
     n: int, a: int, b: int, view: Any, columns: Any, truth: Any, ranks: Any, places: Any, marks: Any
 ) -> int:
     """One example of one pair; `ranks` holds 1 + the rank of each class in a's view, `places` as columns'."""

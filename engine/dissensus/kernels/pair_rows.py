@@ -54,7 +54,7 @@ def fill_columns(
     classes: NDArray[Any],
     out: NDArray[np.uint32],
 ) -> None:
-    """Write one model's q (Q,) of the classes starts[n]:starts[n + 1] of each example; the rest as `fill_rows`."""
+    """Write one model's q (Q,) of classes starts[n]:starts[n + 1] of each example; rest as `fill_rows`."""
     for n in range(len(codes)):
         row, total = codes[n], totals[n]
         for k in range(starts[n], starts[n + 1]):

@@ -1,8 +1,8 @@
 """How often every two-member ensemble of a zoo is right: exact, in one pass over the logits.
 
-Blocks of examples are turned into views, and these made wider by some classes where pairs lack them; they decide
-nearly everything. The few pairs that they leave open are decided by the full rows of the same block, while it is
-at hand.
+Blocks of examples are turned into views, and these made wider by classes that pairs lack; they decide nearly
+everything. The few pairs that they leave open are decided by the full rows of the same block, while it is at
+hand.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class PairHits:
         )
 
     def _by_views(self, block: Block, pool: Executor) -> tuple[int, int, Needed]:
-        """Count all that margins and views decide: columns, how much the views decided, what else is needed."""
+        """Count all that margins and views decide: columns, how much the views do, what else is needed."""
         margin, needed, anchors = margins_of(block), np.zeros(block.ones.shape, np.uint8), len(self.right)
         columns = columns_of(block, margin, anchors, pool) if self._certify else no_columns(block)
 

@@ -1,4 +1,4 @@
-"""What is known of a block of examples without its full rows: views of all models, margins, shared columns."""
+"""What is known of a block of examples without its full rows: views of all models, margins, columns."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def no_columns(block: Block) -> kernel.Columns:
 def columns_of(block: Block, margin: Margin, anchors: int, pool: Executor) -> kernel.Columns:
     """Columns that close most of what the views of a block leave open.
 
-    Which classes an example's pairs lack, is learnt from the pairs of `TRIED` of the first `anchors` models with
-    all: of 500 models an eighth of the pairs, which finds all but one in fifty of what is open.
+    Which classes the pairs of an example lack, is learnt from the pairs of `TRIED` of the first `anchors`
+    models with all: of 500 models an eighth of the pairs, after which one in sixty is open that was before.
     """
     none, n_classes = no_columns(block), block.codes[0].shape[1]
     if n_classes <= block.view.q.shape[1]:
