@@ -11,9 +11,9 @@ Before anything is timed, our two ways give equal counts, and numpy's differ fro
 sums of float32 may tie.
 
 What is open depends on how sure models are: these are right more often than those of ImageNet and far less
-sure (of their first class 0.44 on average; a ResNet-50, a ViT, SimCLR and DINO 0.73 to 0.80), which is the harder
-case. The share of full rows is also told for one block of `bench.SyntheticZoo`, whose models are as sure as
-those (0.84).
+sure (of their first class 0.44 on average; a ResNet-50, a ViT, SimCLR and DINO 0.73 to 0.80), which is the
+harder case. The share of full rows is also told for one block of `bench.SyntheticZoo`, whose models are as sure
+as those (0.84).
 
     python benchmarks/pair_ensembles.py [--models 500] [--examples 50000] [--classes 1000] [--budget-s 40]
 
@@ -219,10 +219,11 @@ def show(report: dict[str, Any]) -> None:
     shares = ", ".join(f"{name} {100 * n / total:.4f} %" for name, n in report["work"].items())
     print(f"{shares}; {report['columns_an_example']:.1f} classes shared by an example")
     surer = report["surer_models"]
-    print(
-        f"full rows where the mean confidence is {report['confidence']:.2f}:"
-        f" {100 * report['work']['rows'] / total:.4f} %; {surer['confidence']:.2f}: {100 * surer['share_of_rows']:.4f} %"
-    )
+    for sure, rows in (
+        (report["confidence"], report["work"]["rows"] / total),
+        (surer["confidence"], surer["share_of_rows"]),
+    ):
+        print(f"full rows where models are sure by {sure:.2f}: {100 * rows:.4f} %")
 
 
 if __name__ == "__main__":
