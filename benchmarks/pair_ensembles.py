@@ -12,8 +12,8 @@ sums of float32 may tie.
 
 What is open depends on how sure models are: these are right more often than those of ImageNet and far less
 sure (of their first class 0.44 on average; a ResNet-50, a ViT, SimCLR and DINO 0.73 to 0.80), which is the
-harder case. The share of full rows is also told for one block of `bench.SyntheticZoo`, whose models are as sure
-as those (0.84).
+harder case. The share of full rows is also told for one block of `bench.SyntheticZoo`, whose models are as
+sure as those (0.84).
 
     python benchmarks/pair_ensembles.py [--models 500] [--examples 50000] [--classes 1000] [--budget-s 40]
 

@@ -25,7 +25,7 @@ from dissensus.run.progress import Progress
 from dissensus.run.threads import available_threads
 from dissensus.store.blocks import read_blocks
 
-from .pair_views import COLUMNS, Block, Codes, Tables, columns_of, margins_of, no_columns, view_of
+from .pair_views import COLUMNS, SOME, Block, Codes, Tables, columns_of, margins_of, no_columns, view_of
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -125,6 +125,7 @@ class PairHits:
             for i, a in enumerate(first)
             for b in second[i:]
         ]
+        self._tiles.sort(key=lambda tile: tile.a == tile.b)  # the small ones last: threads end together
 
     def add(
         self,
@@ -202,12 +203,14 @@ class PairHits:
             ends = np.cumsum([len(rows) for rows in here])
             q = np.empty((int(ends[-1]), self._n_classes), np.uint32)
 
-            def fill(m: int, here: Any = here, ends: Any = ends, q: Any = q) -> None:
-                at = slice(ends[m] - len(here[m]), ends[m])
-                places[here[m], m] = np.arange(at.start, at.stop)
-                fill_rows(block.codes[m], block.tables[m], block.view.totals[:, m], here[m], q[at])
+            def fill(models: Any, here: Any = here, ends: Any = ends, q: Any = q) -> None:
+                for m in models:
+                    at = slice(ends[m] - len(here[m]), ends[m])
+                    places[here[m], m] = np.arange(at.start, at.stop)
+                    fill_rows(block.codes[m], block.tables[m], block.view.totals[:, m], here[m], q[at])
 
-            list(pool.map(fill, np.flatnonzero([len(rows) for rows in here])))
+            filled = np.flatnonzero([len(rows) for rows in here])
+            list(pool.map(fill, [filled[i : i + SOME] for i in range(0, len(filled), SOME)]))
             if len(q):
                 yield slice(start, stop), q, places
             start = stop

@@ -18,6 +18,7 @@ from dissensus.kernels.pair_rows import fill_columns
 
 TRIED = 32  # models whose pairs are tried to learn which classes are missing
 COLUMNS = 32  # classes that the examples of a block share at most, on average
+SOME = 16  # models that one thread fills in at a time: a task takes as long as a model else
 _STRIPE = 64  # examples that one thread tries at a time
 
 Codes = NDArray[Any]
@@ -150,10 +151,11 @@ def _filled(
     narrow = classes.astype(block.view.classes.dtype)
     q = np.empty((m, len(classes)), np.uint32)
 
-    def fill(model: int) -> None:
-        totals = block.view.totals[:, model]
-        fill_columns(block.codes[model], block.tables[model], totals, starts, narrow, q[model])
+    def fill(start: int) -> None:
+        for model in range(start, min(start + SOME, m)):
+            totals = block.view.totals[:, model]
+            fill_columns(block.codes[model], block.tables[model], totals, starts, narrow, q[model])
 
     if len(classes):
-        list(pool.map(fill, range(m)))
+        list(pool.map(fill, range(0, m, SOME)))
     return kernel.Columns(starts, narrow, q)
