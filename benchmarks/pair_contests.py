@@ -301,7 +301,8 @@ def rows_of_models(place: Path, models: int, examples: int, classes: int) -> Row
 
 
 def from_views(rows: Rows, certify: bool = True) -> Callable[[], Matrix]:
-    from dissensus.pairs.pair_hits import PairHits, Tables, view_of
+    from dissensus.pairs.pair_hits import PairHits
+    from dissensus.pairs.pair_views import Tables, view_of
 
     tables = Tables.at(np.dtype(np.uint16), [1.0] * len(rows.codes))
     view, alone = view_of(rows.codes, tables, *rows.right), rows.alone()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import dissensus as ds
 import naive
 from dissensus.errors import ArgumentError, LabelsOnly, UnknownName
-from dissensus.pairs import MEASURES
+from dissensus.pairs import MEASURES, pair_views
 from dissensus.pairs import pair_hits as ours
 from dissensus_cli.main import cli
 from test_ensemble import TIES, make_store
@@ -29,6 +29,12 @@ def counted(store, labels=None, certify=True, temperatures=None, rows=None):
     rows = store.rows("all") if rows is None else rows
     fitted = temperatures or dict.fromkeys(store.model_ids, 1.0)
     return ours.pair_hits(store, models, rows, fitted, correct, certify=certify)
+
+
+def columns(patch, most, tried=32):
+    """So many classes that an example shares at most on average, learnt from the pairs of so many models."""
+    patch.setattr(pair_views, "COLUMNS", most)
+    patch.setattr(pair_views, "TRIED", tried)
 
 
 def loops(name, store, labels=None, temperatures=None, rows=None):
@@ -72,9 +78,12 @@ def test_equal_to_loops_and_to_full_rows(tmp_path_factory, data, dtype):
     right = st.lists(st.integers(0, c - 1), min_size=1, max_size=c)
     store.add_labels("sets", data.draw(st.lists(right, min_size=n, max_size=n)))
     temperatures = data.draw(st.sampled_from([1.0, 1e-3, 1e3, 1.7]))
+    known = data.draw(st.sampled_from([(0, 32), (1, 1), (2, 32), (32, 32)]))
     fitted = {m: temperatures * (1 + i / 8) for i, m in enumerate(store.model_ids)}
     for name in (None, "sets"):
-        fast, work = counted(store, name, temperatures=fitted)
+        with pytest.MonkeyPatch.context() as patch:
+            columns(patch, *known)
+            fast, work = counted(store, name, temperatures=fitted)
         slow, _ = counted(store, name, certify=False, temperatures=fitted)
         for statistic in fast:
             assert fast[statistic].tolist() == slow[statistic].tolist()
@@ -91,12 +100,22 @@ def test_measures_equal_loops(real_like, name, labels):
 
 
 @pytest.mark.parametrize("labels", [None, "sets", "wide"])
-def test_views_decide_most_and_rows_the_rest(real_like, labels):
-    fast, work = counted(real_like, labels)
+def test_views_decide_most_and_rows_the_rest(real_like, monkeypatch, labels):
     slow, brute = counted(real_like, labels, certify=False)
-    assert brute.margins == brute.views == 0
-    assert work.margins > work.views > work.rows > 0
-    assert 0 < work.share_of_rows < 0.25
+    assert brute.margins == brute.views == brute.columns == 0
+    left = []
+    for known in ((0,), (2,), (32, 1), (32,)):  # ever fewer pairs are left for rows
+        columns(monkeypatch, *known)
+        fast, work = counted(real_like, labels)
+        assert work.margins > work.views > work.rows
+        assert work.total == brute.rows
+        assert (work.columns > 0) == (known[0] > 0)
+        assert work.columns <= known[0] * 150
+        left.append(work.rows)
+        for name in fast:
+            np.testing.assert_array_equal(fast[name], slow[name])
+    assert left[0] == max(left)
+    assert left[3] == min(left) < left[0] < 0.25 * work.total
     for name in fast:
         np.testing.assert_array_equal(fast[name], slow[name])
         np.testing.assert_array_equal(fast[name], fast[name].T)
@@ -172,7 +191,7 @@ def test_identity_on_real_predictions(tmp_path, labels):
 
 def test_margins_are_rounded_to_the_side_that_proves_less(rng):
     """Whatever 16 bits decide, the exact margins decide alike; ties and all right are left open."""
-    from dissensus.kernels import pair_ensembles as kernel
+    from dissensus.kernels import margins as kernel
 
     n, m, c = 40, 12, 9
     q = rng.integers(0, 2**31, (n, 8, m)).astype(np.uint32)
@@ -204,11 +223,11 @@ def test_counts_of_many_examples_do_not_overflow():
 
     assert kernel.FLUSH < 2**15
     codes = [np.tile(np.float16([0, -8]), (40_000, 1)).view(np.uint16)] * 3
-    tables = ours.Tables.at(np.dtype(np.uint16), [1.0, 2.0, 1.0])
+    tables = pair_views.Tables.at(np.dtype(np.uint16), [1.0, 2.0, 1.0])
     assert tables.values.shape[0] == 2
     offsets, classes = np.arange(40_001), np.zeros(40_000, np.int32)
     hits = ours.PairHits(3, 2)
-    view = ours.view_of(codes, tables, offsets, classes)
+    view = pair_views.view_of(codes, tables, offsets, classes)
     hits.add(view, (offsets, classes), codes, tables, np.ones((3, 40_000), bool))
     assert (hits.finish()["pair_right"] == 40_000).all()
     assert not hits.converted.any()
@@ -326,3 +345,46 @@ def test_command(real_like):
     )
     assert refused.exit_code == 2
     assert "--calibrate" in refused.output
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_columns_hold_what_probabilities_are(rng, dtype):
+    """Each class is missing to some member, none is named twice for an example, and q is that of the rows."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from dissensus.kernels import probabilities
+
+    n, m, c = 70, 5, 40
+    z, labels = rng.normal(size=(m, n, c)).astype(dtype), rng.integers(0, c, n).astype(np.int32)
+    z[:, np.arange(n), labels] += 2
+    codes = [probabilities.codes_of(one - one.max(axis=1, keepdims=True)) for one in z]
+    right = np.arange(n + 1), labels
+    tables = pair_views.Tables.at(codes[0].dtype, [1.0, 2.0, 1.0, 0.5, 1.0])
+    view = pair_views.view_of(codes, tables, *right)
+    block = pair_views.Block(view, right, codes, tables, np.zeros((n, m), np.uint8))
+    with ThreadPoolExecutor(2) as pool:
+        found = pair_views.columns_of(block, pair_views.margins_of(block), m, pool)
+    assert found.starts[0] == 0
+    assert found.starts[-1] == len(found.classes) > n
+    q, p = np.empty((m, n, c), np.uint32), np.empty(n)
+    for one in range(m):
+        probabilities.fixed_point(codes[one], tables[one], *right, q[one], p)
+    for i in range(n):
+        here = slice(found.starts[i], found.starts[i + 1])
+        classes = found.classes[here].tolist()
+        assert classes == sorted(set(classes) - {int(labels[i])})
+        assert (found.q[:, here] == q[:, i, classes]).all()
+        for one in classes:
+            ranked = (view.classes[i] == one).any(axis=0)
+            assert ranked.any()
+            assert not ranked.all()
+
+
+def test_the_classes_most_often_missing_are_kept(monkeypatch):
+    monkeypatch.setattr(pair_views, "COLUMNS", 2)
+    marks = np.array([[0, 3, 1, 0], [5, 3, 0, 1], [0, 0, 0, 0]], np.int32)
+    examples, classes = pair_views._most_missing(marks)
+    assert (examples.tolist(), classes.tolist()) == ([0, 0, 1, 1, 1], [1, 2, 0, 1, 3])
+    monkeypatch.setattr(pair_views, "COLUMNS", 1)
+    examples, classes = pair_views._most_missing(marks)
+    assert (examples.tolist(), classes.tolist()) == ([0, 1, 1], [1, 0, 1])

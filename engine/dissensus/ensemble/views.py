@@ -108,6 +108,7 @@ class Views:
             self.tail[start:stop],
             self.right[offsets[0] : offsets[-1]],
             self.p_truth[start:stop],
+            np.empty((0, self.p_truth.shape[1])),
         )
 
     def fill_logits(

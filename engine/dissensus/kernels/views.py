@@ -40,6 +40,7 @@ def fill_view(
     tail: NDArray[np.uint32],
     right_q: NDArray[np.uint32],
     p_truth: NDArray[np.float64],
+    totals: NDArray[np.float64],
 ) -> None:
     """Fill what one model says of n examples; the outputs hold M models side by side.
 
@@ -62,10 +63,12 @@ def fill_view(
     right_q : (R, M) uint32, output
         q of the right classes of all examples end to end, R = offsets[n] - offsets[0].
     p_truth : (n, M) float64, output
-        Probability of the right classes together.
+        Probability of the right classes together; (0, M) where it is not asked for.
+    totals : (n, M) float64, output
+        Sums of exp(z / T); (0, M) where they are not asked for.
     """
     with PARALLEL:
-        _fill_view(codes, table, offsets, classes, model, top_classes, top_q, tail, right_q, p_truth)
+        _fill_view(codes, table, offsets, classes, model, top_classes, top_q, tail, right_q, p_truth, totals)
 
 
 @parallel_kernel
@@ -80,6 +83,7 @@ def _fill_view(
     tail: Any,
     right_q: Any,
     p_truth: Any,
+    totals: Any,
 ) -> None:
     n_rows, n_ranks = top_q.shape[0], top_q.shape[1]
     for stripe in prange((n_rows + _STRIPE - 1) // _STRIPE):
@@ -95,7 +99,10 @@ def _fill_view(
                 power = exp_of(codes[n, classes[k]], table)
                 right_q[k - offsets[0], m] = np.uint32(np.rint(power / total * ONE))
                 right += power
-            p_truth[n, m] = right / total
+            if len(p_truth):
+                p_truth[n, m] = right / total
+            if len(totals):
+                totals[n, m] = total
 
 
 @kernel

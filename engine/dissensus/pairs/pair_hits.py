@@ -1,7 +1,8 @@
 """How often every two-member ensemble of a zoo is right: exact, in one pass over the logits.
 
-Blocks of examples are turned into views, which decide nearly everything; the few pairs that they leave open
-are decided by the full rows of the same block, while it is at hand.
+Blocks of examples are turned into views, and these made wider by classes that pairs lack; they decide nearly
+everything. The few pairs that they leave open are decided by the full rows of the same block, while it is at
+hand.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 from dissensus.errors import ArgumentError
 from dissensus.kernels import pair_ensembles as kernel
 from dissensus.kernels import probabilities
-from dissensus.kernels import views as view_kernel
+from dissensus.kernels.pair_rows import WORD, decide_open, fill_rows
 from dissensus.run.memory import available_bytes
 from dissensus.run.progress import Progress
 from dissensus.run.threads import available_threads
 from dissensus.store.blocks import read_blocks
+
+from .pair_views import COLUMNS, SOME, Block, Codes, Tables, columns_of, margins_of, no_columns, view_of
 
 if TYPE_CHECKING:
     from dissensus.store.catalog import Store
@@ -30,11 +33,10 @@ if TYPE_CHECKING:
     from dissensus.store.splits import Rows
 
 TILE = 128  # models on a side: counts of a tile stay near the processor
-BUDGET_BYTES = 256 << 20  # views, margins and open bits of a block, and full rows to decide by
+BUDGET_BYTES = 256 << 20  # views, margins, columns and open bits of a block, and full rows to decide by
 MOST_ROWS = 1024
 
 Counts = NDArray[np.int64]
-Codes = NDArray[Any]
 Needed = NDArray[np.uint8]  # (n, M), 1 where a row is
 
 
@@ -45,12 +47,15 @@ class Work:
     Attributes
     ----------
     margins, views, rows : int
-        Decided by margins of the right class, by the first classes of both members, and by full rows.
+        Decided by margins of the right class, by views with their columns, and by full rows.
+    columns : int
+        Classes that examples shared, over all of them.
     """
 
     margins: int = 0
     views: int = 0
     rows: int = 0
+    columns: int = 0
 
     @property
     def total(self) -> int:
@@ -63,33 +68,6 @@ class Work:
         return self.rows / self.total if self.total else 0.0
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Exponentials of M models, one table for each temperature there is.
-
-    Attributes
-    ----------
-    values : (T, K) float64
-        From `probabilities.exponentials`.
-    of : (M,) int64
-        Which of them is each model's.
-    """
-
-    values: NDArray[np.float64]
-    of: NDArray[np.int64]
-
-    @classmethod
-    def at(cls, dtype: np.dtype[Any], temperatures: Sequence[float]) -> Tables:
-        """Tables for codes of a dtype, and the temperature of each model."""
-        distinct, of = np.unique(temperatures, return_inverse=True)
-        return cls(np.array([probabilities.exponentials(dtype, t) for t in distinct.tolist()]), of)
-
-    def __getitem__(self, model: int) -> probabilities.Table:
-        """Table of a model."""
-        table: probabilities.Table = self.values[self.of[model]]
-        return table
-
-
 @dataclass
 class _Tile:
     """Pairs of some models: where they start, what is counted, what is open in the block at hand."""
@@ -99,43 +77,6 @@ class _Tile:
     hits: Counts
     converted: Counts
     open_bits: NDArray[np.uint64] = field(init=False)
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Arguments of `PairHits.add`; `ones` is alone as (n, M) uint8."""
-
-    view: kernel.View
-    truth: tuple[NDArray[np.int64], NDArray[np.int32]]
-    codes: Sequence[Codes]
-    tables: Tables
-    ones: NDArray[np.uint8]
-
-
-def view_of(
-    codes: Sequence[Codes],
-    tables: Tables,
-    offsets: NDArray[np.int64],
-    classes: NDArray[np.int32],
-) -> kernel.View:
-    """Classes (n, K, M), q (n, K, M), tail (n, M) and right (R, M) of a block; see `views.fill_view`."""
-    (n, n_classes), m = codes[0].shape, len(codes)
-    ranks = n, view_kernel.ranks_of(n_classes), m
-    top, q = np.empty(ranks, view_kernel.class_dtype(n_classes)), np.empty(ranks, np.uint32)
-    tail, right = np.empty((n, m), np.uint32), np.empty((len(classes), m), np.uint32)
-    p_truth = np.empty((n, m))  # not needed here
-    for place, rows in enumerate(codes):
-        view_kernel.fill_view(rows, tables[place], offsets, classes, place, top, q, tail, right, p_truth)
-    return top, q, tail, right
-
-
-def _margins(block: _Block) -> Any:
-    """Lead, short, most and rival: see `pair_ensembles.margins`."""
-    top, q, _, right = block.view
-    narrow = np.empty((3, *block.ones.shape), np.int16)
-    margin = narrow[0], narrow[1], narrow[2], np.empty(block.ones.shape, top.dtype)
-    kernel.margins(top, q, right, *block.truth, *margin)
-    return margin
 
 
 class PairHits:
@@ -184,11 +125,12 @@ class PairHits:
             for i, a in enumerate(first)
             for b in second[i:]
         ]
+        self._tiles.sort(key=lambda tile: tile.a == tile.b)  # the small ones last: threads end together
 
     def add(
         self,
         view: kernel.View,
-        truth: tuple[NDArray[np.int64], NDArray[np.int32]],
+        truth: kernel.Truth,
         codes: Sequence[Codes],
         tables: Tables,
         alone: NDArray[np.bool_],
@@ -207,9 +149,9 @@ class PairHits:
             What each model alone gets right.
         """
         ones = np.ascontiguousarray(alone.T).view(np.uint8)
-        block = _Block(view, truth, codes, tables, ones)
+        block = Block(view, truth, codes, tables, ones)
         with ThreadPoolExecutor(self._threads, thread_name_prefix="dissensus-pairs") as pool:
-            viewed, needed = self._by_views(block, pool)
+            columns, viewed, needed = self._by_views(block, pool)
             self._by_rows(block, needed, pool)
         rows = sum(int(np.bitwise_count(tile.open_bits).sum()) for tile in self._tiles)
         anchors = len(self.right)
@@ -218,36 +160,38 @@ class PairHits:
             self.work.margins + total - viewed - rows,
             self.work.views + viewed,
             self.work.rows + rows,
+            self.work.columns + columns,
         )
 
-    def _by_views(self, block: _Block, pool: Executor) -> tuple[int, Needed]:
-        """Count all that margins and views decide: how much the views, and what else is needed."""
-        margin, needed = _margins(block), np.zeros(block.ones.shape, np.uint8)
+    def _by_views(self, block: Block, pool: Executor) -> tuple[int, int, Needed]:
+        """Count all that margins and views decide: columns, how much the views do, what else is needed."""
+        margin, needed, anchors = margins_of(block), np.zeros(block.ones.shape, np.uint8), len(self.right)
+        columns = columns_of(block, margin, anchors, pool) if self._certify else no_columns(block)
 
         def count(tile: _Tile) -> int:
             first, second = tile.hits.shape
-            tile.open_bits = np.empty((len(needed), first, -(-second // kernel.WORD)), np.uint64)
+            tile.open_bits = np.empty((len(needed), first, -(-second // WORD)), np.uint64)
             return kernel.count_tile(
-                tile.a, tile.b, self._certify, margin, block.ones, block.view, block.truth,
-                tile.hits, tile.converted, tile.open_bits, needed, np.zeros(self._n_classes, np.uint8),
+                tile.a, tile.b, self._n_classes, self._certify, margin, block.ones, block.view, columns,
+                block.truth, tile.hits, tile.converted, tile.open_bits, needed,
             )  # fmt: skip
 
-        return sum(pool.map(count, self._tiles)), needed
+        return len(columns.classes), sum(pool.map(count, self._tiles)), needed
 
-    def _by_rows(self, block: _Block, needed: Needed, pool: Executor) -> None:
+    def _by_rows(self, block: Block, needed: Needed, pool: Executor) -> None:
         """Count what full rows decide: all that is open."""
         for rows, q, places in self._full_rows(block, needed, pool):
 
             def decide(tile: _Tile, rows: slice = rows, q: Any = q, places: Any = places) -> None:
                 counted = tile.open_bits, tile.hits, tile.converted
-                kernel.decide_open(
+                decide_open(
                     rows.start, rows.stop, tile.a, tile.b, q, places, block.ones, block.truth, *counted
                 )
 
             list(pool.map(decide, self._tiles))
 
     def _full_rows(
-        self, block: _Block, needed: Needed, pool: Executor
+        self, block: Block, needed: Needed, pool: Executor
     ) -> Iterator[tuple[slice, NDArray[np.uint32], NDArray[np.int64]]]:
         """Some examples at a time: which, the q of what is needed of them, and its places."""
         most = max(BUDGET_BYTES // 4 // (4 * self._n_classes), needed.shape[1])
@@ -259,12 +203,14 @@ class PairHits:
             ends = np.cumsum([len(rows) for rows in here])
             q = np.empty((int(ends[-1]), self._n_classes), np.uint32)
 
-            def fill(m: int, here: Any = here, ends: Any = ends, q: Any = q) -> None:
-                at = slice(ends[m] - len(here[m]), ends[m])
-                places[here[m], m] = np.arange(at.start, at.stop)
-                kernel.fill_rows(block.codes[m], here[m], block.tables[m], q[at])
+            def fill(models: Any, here: Any = here, ends: Any = ends, q: Any = q) -> None:
+                for m in models:
+                    at = slice(ends[m] - len(here[m]), ends[m])
+                    places[here[m], m] = np.arange(at.start, at.stop)
+                    fill_rows(block.codes[m], block.tables[m], block.view.totals[:, m], here[m], q[at])
 
-            list(pool.map(fill, np.flatnonzero([len(rows) for rows in here])))
+            filled = np.flatnonzero([len(rows) for rows in here])
+            list(pool.map(fill, [filled[i : i + SOME] for i in range(0, len(filled), SOME)]))
             if len(q):
                 yield slice(start, stop), q, places
             start = stop
@@ -323,7 +269,7 @@ def pair_hits(
         The counts do not fit the memory there is.
     CorruptionError, ModelReplaced
     """
-    step = _step(len(models), len(models) if anchors is None else anchors, len(rows))
+    step = _step(len(models), len(models) if anchors is None else anchors, len(rows), store.n_classes)
     hits = PairHits(len(models), store.n_classes, anchors=anchors, certify=certify)
     dtype = probabilities.dtype_of_codes(store.dtype)
     tables = Tables.at(dtype, [temperatures[m.model_id] for m in models])
@@ -337,18 +283,19 @@ def pair_hits(
                 right = truth.offsets, truth.classes
                 view = view_of(codes, tables, *right)
                 if confidence is not None:
-                    confidence[:, start:stop] = view[1][:, 0].T / np.float64(probabilities.ONE)
+                    confidence[:, start:stop] = view.q[:, 0].T / np.float64(probabilities.ONE)
                 hits.add(view, right, codes, tables, correct[:, rows[start:stop]])
                 bar.advance(stop - start)
     return hits.finish(), hits.work
 
 
-def _step(n_models: int, n_anchors: int, n_rows: int) -> int:
+def _step(n_models: int, n_anchors: int, n_rows: int, n_classes: int) -> int:
     """Rows of a block within the budget; refuses counts that do not fit."""
     n_pairs = n_anchors * (2 * n_models + TILE - n_anchors) // 2
     words = n_pairs * 8  # open bits of 64 examples
-    row_bytes = n_models * 110 + words // kernel.WORD  # views, margins, and what is needed
-    step = max(BUDGET_BYTES * 3 // 4 // row_bytes // kernel.WORD, 1) * kernel.WORD
+    row_bytes = n_models * (110 + 4 * COLUMNS) + words // WORD  # views, margins, columns and what is needed
+    row_bytes += 4 * n_classes  # marks
+    step = max(BUDGET_BYTES * 3 // 4 // row_bytes // WORD, 1) * WORD
     needed = 5 * n_models * n_anchors * 8 + BUDGET_BYTES // 4 + min(step, MOST_ROWS, n_rows) * row_bytes
     if needed > (there := available_bytes()):
         raise ArgumentError(
