@@ -198,7 +198,7 @@ def _walked(
 def _length(task: Task, state: Selection) -> int:
     if not task.best_prefix:
         return len(state.chosen)
-    return best_length(state.history[task.steps.metric], task.pool.n_included)
+    return best_length(state.trajectory(task.steps.metric), task.pool.n_included)
 
 
 def _pruned(

@@ -36,6 +36,8 @@ class Metric:
         What it is asked for by, and what it is.
     rises : bool
         Whether people read a larger value as better.
+    looks_at_classes : bool
+        Whether its score follows from the sums of all classes, not of the right ones or of weights alone.
     if_added : callable
         (state, candidates) to the score with each of them added, (len(candidates),) int64 or Python integers.
     leaders : callable
@@ -53,6 +55,7 @@ class Metric:
     name: str
     summary: str
     rises: bool
+    looks_at_classes: bool
     if_added: Callable[[Selection, Indices], Integers]
     leaders: Callable[[Selection, Indices], Indices]
     now: Callable[[Selection], int]
@@ -102,6 +105,7 @@ def _share_right(
         name=name,
         summary=summary,
         rises=True,
+        looks_at_classes=True,
         if_added=if_added,
         leaders=lambda state, candidates: state.running.leaders(candidates, weights(state).each),
         now=lambda state: int(weights(state).each[state.right].sum()),
@@ -121,6 +125,7 @@ NLL = Metric(
     name="nll",
     summary="mean negative log-likelihood, in nats",
     rises=False,
+    looks_at_classes=False,
     if_added=_nll_if_added,
     leaders=lambda state, candidates: state.nll_leaders(candidates),
     now=lambda state: -state.nll_now(),
@@ -134,6 +139,7 @@ BRIER = Metric(
     name="brier",
     summary="mean over examples of the squared distance from the truth, 0 to 2",
     rises=False,
+    looks_at_classes=False,
     if_added=_brier_if_added,
     leaders=lambda state, candidates: leading(candidates, _brier_if_added(state, candidates)),
     now=lambda state: int(_gram(state).scores(state.counts, None)[0]),

@@ -131,7 +131,7 @@ def mixed(scores: Scores, weights: Mapping[int, int], examples: Weights | None =
         total += weight * alone.total
         if state.has_nll:
             state.truth_sum += weight * scores.p_truth[member]
-    state.running = cast(Running, Summed(total, scores.truth))
+    state._running = cast(Running, Summed(total, scores.truth))
     return state
 
 

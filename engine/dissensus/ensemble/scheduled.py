@@ -203,8 +203,6 @@ class ScheduledRunning:
 class ScheduledSelection(Selection):
     """An ensemble whose examples lie on workers: see `Selection`."""
 
-    running: ScheduledRunning
-
     def __init__(
         self,
         scores: ScheduledScores,
@@ -212,7 +210,13 @@ class ScheduledSelection(Selection):
         recorded: Sequence[str] | None = None,
     ) -> None:
         super().__init__(scores, weights, recorded)
-        self.running = ScheduledRunning(scores, self.weights)
+        self._running: ScheduledRunning = ScheduledRunning(scores, self.weights)
+
+    @property
+    def running(self) -> ScheduledRunning:
+        """The sum of the members, which workers make."""
+        _ = super().running
+        return self._running
 
     def nll_if_added(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
         """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
