@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .grouped import EXAMPLES, option
 from .output import Sink, output_options, render
-from .queries import LABELS, STORE, under
+from .queries import LABELS, STORE, WHERE, chosen, under
 
 if TYPE_CHECKING:
     from dissensus.ensemble import Calibration
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="temperature (one number a model), or vector (a factor and an offset a class).",
 )
+@WHERE
+@option(EXAMPLES, "--example-weights", metavar="COLUMN", help="Count examples by this column of numbers.")
 @click.option("--select", help="Split that is fitted on. [default: fit; all with --folds]")
 @click.option("--report", help="Split that numbers are reported on. [default: report]")
 @click.option("--folds", type=click.IntRange(min=2), metavar="K", help="Cross-fit on K folds instead.")
@@ -34,6 +37,8 @@ def calibrate(
     store: Path,
     models: tuple[str, ...],
     method: str,
+    where: str | None,
+    example_weights: str | None,
     select: str | None,
     report: str | None,
     folds: int | None,
@@ -62,6 +67,8 @@ def calibrate(
         opened,
         list(models) or None,
         method=method,
+        where=where,
+        example_weights=example_weights,
         select=select,
         report=report,
         folds=folds,
@@ -77,9 +84,10 @@ def calibrate(
 
 def _told(found: Calibration, where: str, *, to_file: bool) -> str:
     report, select = found.splits["report"], found.splits["select"]
+    by = "" if found.example_weights is None else f", weighted ({found.example_weights})"
     title = (
         f"Calibration by {found.method} fitted on {select['name']!r}, shown on {report['name']!r}, "
-        f"{report['n_examples']:,} examples{where}"
+        f"{report['n_examples']:,} examples{chosen(None, found.where)}{by}{where}"
     )
     shown = found.table.drop_columns(["accuracy_before"])
     lines = [

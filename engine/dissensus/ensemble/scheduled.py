@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -70,6 +69,7 @@ class ScheduledScores:
         self.metrics, self.truth, self.n_classes = way.metrics, store.truth.take(rows), store.n_classes
         self.p_truth = np.empty((len(model_ids), 0))  # theirs lie on the workers
         self._runner = runner
+        self._gram: tuple[Weights, Gram] | None = None
         step = block_rows or max(ROWS, -(-len(rows) // runner.workers))
         self.spans = [slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step)]
         run, crew = uuid.uuid4().hex, crew_of(store, model_ids)
@@ -86,12 +86,15 @@ class ScheduledScores:
         """Return the sum of no members yet."""
         return ScheduledRunning(self, Weights.equal(len(self.truth)))
 
-    @cached_property
-    def gram(self) -> Gram:
-        """Sums of products of probabilities, of all blocks."""
-        Gram.of((), 0, self.truth)  # refuses labels of several right classes here, not on a worker
-        products, at_truth = zip(*self.ask("gram", ()), strict=True)
-        return Gram(sum(products), sum(at_truth), len(self.truth))
+    def gram(self, weights: Weights) -> Gram:
+        """Weighted sums of products of probabilities, of all blocks; those asked for last are kept."""
+        if self._gram is None or self._gram[0] is not weights:
+            Gram.of(
+                (), 0, self.truth, weights
+            )  # refuses labels of several right classes here, not on a worker
+            products, at_truth = zip(*self.ask("gram", (), weights=weights), strict=True)
+            self._gram = weights, Gram(sum(products), sum(at_truth), weights.total)
+        return self._gram[1]
 
     def ask(
         self,
@@ -248,12 +251,13 @@ def scheduled_selection(
 
 
 def scheduled_temperatures(
-    store: Store, model_ids: Sequence[str], rows: Rows, runner: HomeRunner
+    store: Store, model_ids: Sequence[str], rows: Rows, weights: Weights | None, runner: HomeRunner
 ) -> dict[str, float]:
     """Do as `calibration.temperatures`, some models a task."""
     step, examples = max(1, -(-len(model_ids) // (EACH * runner.threads))), Examples.of(rows)
+    each = None if weights is None else _packed(weights.each)
     tasks = (
-        Fit(start, crew_of(store, model_ids[start : start + step]), examples)
+        Fit(start, crew_of(store, model_ids[start : start + step]), examples, each)
         for start in range(0, len(model_ids), step)
     )
     parts = dict(runner.results(fit, tasks))

@@ -120,9 +120,7 @@ class Selection:
     def nll_if_added(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
         """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
         size = len(self.chosen) + 1
-        found = kernel.nll_if_added(
-            self.truth_sum, self.scores.p_truth, candidates, size, self._nll_weights
-        )
+        found = kernel.nll_if_added(self.truth_sum, self.scores.p_truth, candidates, size, self._nll_weights)
         self._nll_with |= dict(zip(candidates.tolist(), found.tolist(), strict=True))
         return found
 

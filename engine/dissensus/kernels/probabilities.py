@@ -312,7 +312,9 @@ def nll_estimates(
 _PARTS = 64  # of the examples, each summed by one thread
 _AT_ONCE = 4  # probabilities multiplied before the product's exponent is taken off
 _MANTISSA, _BIAS = np.int64((1 << 52) - 1), np.int64(1023)  # of a float64
-_LEAST = np.int64(128)  # exponent of a product, bias included, that no factor can have brought up from underflow
+_LEAST = np.int64(
+    128
+)  # exponent of a product, bias included, that no factor can have brought up from underflow
 
 
 @parallel_kernel
@@ -363,7 +365,9 @@ def nll_if_added(
     (k,) int64
         Sum over examples of rint(-log(p) * weight), p the mean probability of the truth.
     """
-    out = np.zeros((len(candidates), max(1, min(_PARTS // max(len(candidates), 1), len(truth_sum)))), np.int64)
+    out = np.zeros(
+        (len(candidates), max(1, min(_PARTS // max(len(candidates), 1), len(truth_sum)))), np.int64
+    )
     with PARALLEL:
         _nll_if_added(truth_sum, p_truth, candidates, math.log(size), weights, out)
     total: NDArray[np.int64] = out.sum(axis=1)
