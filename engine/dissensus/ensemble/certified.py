@@ -7,6 +7,7 @@ lead. An example's row of the sum is brought up to date only when something coul
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,7 +64,7 @@ class CertifiedRunning:
         views = viewed.views
         n, truth = len(views.truth), views.truth
         self._viewed, self._views, self._seen = viewed, views, views.seen
-        self._total = np.zeros((n, views.n_classes), np.int64)
+        self._total = _untouched(n, views.n_classes)
         self._known = bounds.Known.of_nobody(n, len(truth.classes), views.n_classes)
         nobody = np.zeros(0, np.int64)
         self._log = bounds.Log(nobody, nobody, np.zeros(1, np.int64))
@@ -137,8 +138,11 @@ class CertifiedRunning:
         other = object.__new__(CertifiedRunning)
         for name, value in vars(self).items():
             shared = name in ("_viewed", "_views", "_seen", "_log", "_most", "_most_right")
-            setattr(other, name, value if shared else value.copy() if name != "_known" else None)
+            setattr(other, name, value if shared else None)
         other._known = bounds.Known(*(array.copy() for array in self._known))
+        other._applied, other.work = self._applied.copy(), [*self.work]
+        other._total, used = _untouched(*self._total.shape), np.flatnonzero(self._applied)
+        other._total[used] = self._total[used]
         return other
 
     def _bring_up_to_date(self, rows: Indices) -> None:
@@ -213,6 +217,18 @@ class _Step:
         self.work["resolved"] += len(rows)
         self.open_weight[candidate] = 0
         self._is_open[:, candidate >> 3] &= ~np.uint8(1 << (candidate & 7))
+
+
+def _untouched(n: int, n_classes: int) -> Integers:
+    """Zeros (n, C) of which memory is taken row by row: few are ever used.
+
+    NumPy asks for pages of 2 MiB, which a row of 8 kB would have to clear, and keep, for itself.
+    """
+    size = 8 * n * n_classes
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return np.zeros((n, n_classes), np.int64)
+    pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, np.int64, n * n_classes).reshape(n, n_classes)
 
 
 def _chunks(n_rows: int, n_classes: int) -> list[slice]:
