@@ -5,9 +5,10 @@ same with TabArena's `fast_log_loss`, which looks at the probabilities of the tr
 opponent there. Beside them stand our own brute force and, by itself, what is done once beforehand (gathering
 those probabilities). A step chooses a member, takes it in and records its score. By NLL of mean probabilities
 ours looks at the truth alone too; the accuracy after each step, which `ds.greedy` tells besides and the loop
-with `fast_log_loss` does not know, is made afterwards from the sums of all classes, and stands by itself. (NLL
-of mean logits would need all classes at every step: there is none.) All have the same float64 probabilities;
-AutoGluon breaks ties by log-loss. The right answers, or NLL, after each step have to agree first. Opponents that are not installed are left out by name; `python benchmarks/peers.py make` makes an
+with `fast_log_loss` does not know, is made afterwards from the sums of all classes, and stands by itself.
+(NLL of mean logits would need all classes at every step: there is none.) All have the same float64
+probabilities; AutoGluon breaks ties by log-loss. The right answers, or NLL, after each step have to agree
+first. Opponents that are not installed are left out by name; `python benchmarks/peers.py make` makes an
 environment with them:
 
     .peers/bin/python benchmarks/greedy_peers.py [--models 20] [--examples 5000] [--classes 1000] [--steps 6]
@@ -151,7 +152,10 @@ def require_equal(metric: str, found: dict[str, dict[str, Any]], n_examples: int
     for name, other in found.items():
         close = 1e-5 if metric == "nll" else 0.0 if name.startswith("dissensus") else 1 / n_examples + 1e-6
         np.testing.assert_allclose(other["values"], mine["values"], rtol=0, atol=close, err_msg=name)
-        if name.startswith("dissensus") and (other["members"], other["hits"]) != (mine["members"], mine["hits"]):
+        if name.startswith("dissensus") and (other["members"], other["hits"]) != (
+            mine["members"],
+            mine["hits"],
+        ):
             raise SystemExit(f"{metric}: {name} chose {other['members']}, not {mine['members']}")
 
 

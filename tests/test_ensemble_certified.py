@@ -15,6 +15,7 @@ from dissensus.ensemble.certified import CertifiedRunning
 from dissensus.ensemble.running import Block, FullRunning
 from dissensus.ensemble.views import Views
 from dissensus.kernels import bounds
+from dissensus.kernels import known as known_module
 from dissensus.kernels import certified as kernel
 from dissensus.store.truth import Truth
 
@@ -201,7 +202,7 @@ def test_what_no_candidate_can_change_is_left_behind(rng):
 @pytest.mark.parametrize("n_classes", [2, 16, 17, 40])
 def test_order_is_that_of_a_stable_sort(rng, n_classes):
     total = rng.integers(0, 5, (50, n_classes))
-    known = bounds.Known.of_nobody(50, 50, n_classes)
+    known = known_module.Known.of_nobody(50, 50, n_classes)
     ranks = known.classes.shape[1]
     known.classes[:] = np.argsort(rng.random((50, n_classes)), axis=1)[:, :ranks]  # any that differ
     kernel.order_rows(total, np.arange(50), known, 7)
@@ -214,6 +215,6 @@ def test_order_is_that_of_a_stable_sort(rng, n_classes):
     assert np.array_equal(known.first_low, total.max(axis=1))
     for n, row in enumerate(total.tolist()):
         others = [v for c, v in enumerate(row) if c not in order[n]]
-        assert known.rest[n] == (known.high[n, -1] if others else bounds.NOTHING)
-        assert max(others, default=bounds.NOTHING) <= known.rest[n]
+        assert known.rest[n] == (known.high[n, -1] if others else known_module.NOTHING)
+        assert max(others, default=known_module.NOTHING) <= known.rest[n]
     assert (known.done == 7).all()

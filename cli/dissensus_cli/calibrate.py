@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .grouped import EXAMPLES, option
+from .grouped import EXAMPLES, HONEST, WHAT, Grouped, option
 from .output import Sink, output_options, render
 from .queries import LABELS, STORE, WHERE, chosen, under
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from dissensus.ensemble import Calibration
 
 
-@click.command()
+@click.command(cls=Grouped)
 @STORE
-@click.option("--model", "models", multiple=True, help="Only this model; repeatable.")
-@click.option(
+@option(WHAT, "--model", "models", multiple=True, help="Only this model; repeatable.")
+@option(
+    WHAT,
     "--method",
     default="temperature",
     show_default=True,
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 )
 @WHERE
 @option(EXAMPLES, "--example-weights", metavar="COLUMN", help="Count examples by this column of numbers.")
-@click.option("--select", help="Split that is fitted on. [default: fit; all with --folds]")
-@click.option("--report", help="Split that numbers are reported on. [default: report]")
-@click.option("--folds", type=click.IntRange(min=2), metavar="K", help="Cross-fit on K folds instead.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the folds.")
-@click.option("--allow-same-split", is_flag=True, help="Permit shared examples (too good numbers, marked).")
 @LABELS
+@option(HONEST, "--select", help="Split that is fitted on. [default: fit; all with --folds]")
+@option(HONEST, "--report", help="Split that numbers are reported on. [default: report]")
+@option(HONEST, "--folds", type=click.IntRange(min=2), metavar="K", help="Cross-fit on K folds instead.")
+@option(HONEST, "--seed", type=click.IntRange(min=0), default=0, help="Seed of the folds.")
+@option(HONEST, "--allow-same-split", is_flag=True, help="Permit shared examples (too good numbers, marked).")
 @output_options
 def calibrate(
     store: Path,
