@@ -233,6 +233,11 @@ class ScheduledSelection(Selection):
         """Fixed-point NLL as it stands."""
         return self.running.nll
 
+    def add(self, candidate: int) -> None:
+        """Take a candidate in and record where the ensemble stands, while workers know of the search."""
+        super().add(candidate)
+        _ = self.running
+
     def drop(self, place: int) -> None:
         """Take out the member chosen at a place, as if never chosen; the history stays as it is."""
         del self.chosen[place]

@@ -52,7 +52,12 @@ def _column(store: Store, name: str) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(), np.float64)
 
 
-def check_weights(given: NDArray[np.float64] | None, split: str, rows: Rows) -> None:
+def check_weights(
+    given: NDArray[np.float64] | None,
+    split: str,
+    rows: Rows,
+    instead: str = "another split (select=, report=)",
+) -> None:
     """Refuse weights that are all 0 on a split, before any work.
 
     Raises
@@ -62,7 +67,7 @@ def check_weights(given: NDArray[np.float64] | None, split: str, rows: Rows) -> 
     if given is not None and not given[rows].any():
         raise ArgumentError(
             f"example_weights are all 0 on the {len(rows):,} examples of split {split!r} that take part: "
-            "give others, or choose another split (select=, report=)"
+            f"give others, or choose {instead}"
         )
 
 
@@ -74,8 +79,8 @@ def check_folds(given: NDArray[np.float64] | None, select: str, parts: Sequence[
     ArgumentError
     """
     for k, (others, own) in enumerate(parts, 1):
-        check_weights(given, f"{select} without fold {k}", others)
-        check_weights(given, f"fold {k} of {select}", own)
+        check_weights(given, f"{select} without fold {k}", others, "fewer folds")
+        check_weights(given, f"fold {k} of {select}", own, "fewer folds")
 
 
 def weights_of(given: NDArray[np.float64] | None, rows: Rows) -> Weights | None:
