@@ -15,8 +15,8 @@ from dissensus.ensemble.certified import CertifiedRunning
 from dissensus.ensemble.running import Block, FullRunning
 from dissensus.ensemble.views import Views
 from dissensus.kernels import bounds
-from dissensus.kernels import known as known_module
 from dissensus.kernels import certified as kernel
+from dissensus.kernels import known as known_module
 from dissensus.store.truth import Truth
 
 
@@ -88,7 +88,7 @@ def sources(draw):
 def test_certified_sums_equal_brute_force(source, steps, listed):
     """Through members added, repeated and taken out, however short the lists of bounds are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounds, "LISTED", listed)
+        patch.setattr(known_module, "LISTED", listed)
         compared(source, steps)
 
 
@@ -104,7 +104,7 @@ def test_classes_that_fall_out_of_the_lists_and_come_back(seed, listed, back):
     sets = [sorted({int(q[rng.integers(m), k].argmax()), int(rng.integers(c))}) for k in range(n)]
     source, everything = Given(q.astype(np.uint32), Truth.of("t", sets, c)), np.arange(n)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounds, "LISTED", listed)
+        patch.setattr(known_module, "LISTED", listed)
         running, total = CertifiedRunning(source), np.zeros((n, c), np.int64)
     for model, sign in [*((k, 1) for k in range(m)), *((k, -1) for k in range(2 * back)), (0, 1), (3, 1)]:
         running._change(model, sign)

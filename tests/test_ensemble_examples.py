@@ -228,7 +228,7 @@ def test_a_slice_is_a_store_of_its_own(zoo, tmp_path):
         (
             {"example_weights": [1.0] + [0.0] * 89, "folds": 3},
             errors.ArgumentError,
-            r"all 0 on the [36]0 examples of split '(all without )?fold \d.*: give others, or choose fewer folds$",
+            r"all 0 on the [36]0 examples of split '.*fold \d.*, or choose fewer folds$",
         ),
         (
             {"example_weights": [1.0] + [0.0] * 89},
