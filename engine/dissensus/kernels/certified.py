@@ -18,7 +18,6 @@ from .known import NOTHING, Known, Seen, above, among, rank_of
 from .verdicts import OPEN, RIGHT, STRIPES, WRONG, could_change, right_place
 
 _AT_ONCE = 16  # classes compared before any is looked at
-_FEW = 1 << 16  # values that are added sooner than threads wake up: that took 60 of 70 microseconds
 
 Integers = NDArray[np.int64]
 
@@ -129,9 +128,6 @@ def _verdict(n: int, m: int, total: Any, seen: Any, order_classes: Any, order_va
 
 def add_rows(total: Integers, rows: NDArray[np.intp], times: Integers, values: NDArray[Any]) -> None:
     """Add values (r, C), so many times (r,) each, to rows (r,) of S."""
-    if values.size <= _FEW:
-        _add_few(total, rows, times, values)
-        return
     with PARALLEL:
         _add_rows(total, rows, times, values)
 
@@ -139,19 +135,9 @@ def add_rows(total: Integers, rows: NDArray[np.intp], times: Integers, values: N
 @parallel_kernel
 def _add_rows(total: Any, rows: Any, times: Any, values: Any) -> None:
     for i in prange(len(rows)):
-        _add_row(total, rows[i], times[i], values[i])
-
-
-@kernel
-def _add_few(total: Any, rows: Any, times: Any, values: Any) -> None:
-    for i in range(len(rows)):
-        _add_row(total, rows[i], times[i], values[i])
-
-
-@kernel
-def _add_row(total: Any, n: Any, times: Any, values: Any) -> None:
-    for c in range(len(values)):
-        total[n, c] += times * np.int64(values[c])
+        n = rows[i]
+        for c in range(values.shape[1]):
+            total[n, c] += times[i] * np.int64(values[i, c])
 
 
 def order_rows(total: Integers, rows: NDArray[np.intp], known: Known, n_changes: int) -> None:
