@@ -263,3 +263,34 @@ def test_what_a_metric_cannot_do_is_refused(small_zoo):
 def test_weights_that_are_none(values, message):
     with pytest.raises(errors.ArgumentError, match=message):
         Weights.of(values, 3)
+
+
+def test_classes_are_summed_when_asked_for(small_zoo, monkeypatch):
+    """Not in a search by NLL; then every step is as if it had been recorded at once, copies included."""
+    rows, ids = small_zoo.rows("fit"), small_zoo.model_ids
+    scores = MemberScores(small_zoo, ids, rows, dict.fromkeys(ids, 1.0))
+    eager, lazy = Selection(scores), Selection(scores)
+    summed, add = [], type(lazy.running).add
+    monkeypatch.setattr(type(lazy.running), "add", lambda self, m: (summed.append(m), add(self, m)))
+    everybody = np.arange(len(ids))
+    for _ in range(4):
+        lazy.add(best_candidate(lazy, "nll", everybody))
+    assert not summed
+    for candidate in lazy.chosen:
+        eager.add(candidate)
+        assert eager.right is not None
+        assert eager.trajectory("nll")[-1] == -Selection.nll_now(eager.copy())
+    other = lazy.copy()
+    assert other.history == lazy.history == eager.history
+    assert np.array_equal(other.total, eager.total)
+    other.drop(1)
+    eager.drop(1)
+    assert (other.nll_now(), METRICS["accuracy"].now(other)) == (
+        eager.nll_now(),
+        METRICS["accuracy"].now(eager),
+    )
+    left = other.chosen
+    fresh = Selection(scores)
+    for candidate in left:
+        fresh.add(candidate)
+    assert fresh.nll_now() == other.nll_now()
