@@ -81,6 +81,7 @@ GREEDY = "python benchmarks/greedy.py"
 PEERS = "python benchmarks/greedy_peers.py"
 PAIRS = "python benchmarks/pair_ensembles.py"
 STUDY = "python benchmarks/study.py"
+FULL = "python benchmarks/full_store.py"
 
 AIMS = (
     Aim(
@@ -178,6 +179,14 @@ AIMS = (
         "greedy",
         GREEDY,
         lambda result: float(result["zoo"]["peak_bytes"]),
+        4 * 2**30,
+        "MiB",
+    ),
+    Aim(
+        "fifty greedy steps over a store of 100 x 50,000 x 1,000 on disk: memory of the process's own",
+        "full-store",
+        FULL,
+        lambda result: float(result["private_bytes"]["greedy"]),
         4 * 2**30,
         "MiB",
     ),

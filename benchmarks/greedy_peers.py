@@ -3,8 +3,10 @@
 AutoGluon's `EnsembleSelection` (autogluon.core) for accuracy, a candidate at a time over all classes; the
 same with TabArena's `fast_log_loss`, which looks at the probabilities of the truth alone, for NLL: the fair
 opponent there. Beside them stand our own brute force and, by itself, what is done once beforehand (gathering
-those probabilities). Of ours the choice is timed by itself too: a step goes on to keep the sum of all classes
-and to record both metrics, which the loop with `fast_log_loss` does not. All have the same float64
+those probabilities). A step chooses a member, takes it in and records its score. By NLL of mean probabilities
+ours looks at the truth alone too; the accuracy after each step, which `ds.greedy` tells besides and the loop
+with `fast_log_loss` does not know, is made afterwards from the sums of all classes, and stands by itself.
+(NLL of mean logits would need all classes at every step: there is none.) All have the same float64
 probabilities; AutoGluon breaks ties by log-loss. The right answers, or NLL, after each step have to agree
 first. Opponents that are not installed are left out by name; `python benchmarks/peers.py make` makes an
 environment with them:
@@ -56,7 +58,7 @@ class Scored(InMemory):
 def ours(state: Selection, metric: str, leaders: str, steps: int) -> dict[str, Any]:
     """Members, values after each step, and seconds of each.
 
-    As in `ds.greedy` both metrics are recorded after each step, for which the sum of all classes is kept.
+    What accuracy needs of all classes is summed up in each step of a search by it, and after one by NLL.
     """
     everybody, choices, seconds = np.arange(len(state.scores.p_truth)), [], []
     for _ in range(steps):
@@ -70,9 +72,20 @@ def ours(state: Selection, metric: str, leaders: str, steps: int) -> dict[str, A
             tied = tied[[int(state.nll_if_added(tied).argmin())]]
         choices.append(time.perf_counter() - began)
         state.add(int(tied[0]))
+        state.trajectory(metric)
         seconds.append(time.perf_counter() - began)
-    values = [METRICS[metric].value(state, score) for score in state.history[metric]]
-    return {"members": state.chosen, "values": values, "seconds": seconds, "choices": choices}
+    values = [METRICS[metric].value(state, score) for score in state.trajectory(metric)]
+    began = time.perf_counter()
+    hits = state.trajectory("accuracy")
+    besides = (time.perf_counter() - began) / steps
+    return {
+        "members": state.chosen,
+        "values": values,
+        "hits": hits,
+        "seconds": seconds,
+        "choices": choices,
+        "accuracy_besides_s": besides,
+    }
 
 
 def autogluon(p: NDArray[np.float64], labels: NDArray[Any], metric: str, steps: int) -> dict[str, Any]:
@@ -139,7 +152,10 @@ def require_equal(metric: str, found: dict[str, dict[str, Any]], n_examples: int
     for name, other in found.items():
         close = 1e-5 if metric == "nll" else 0.0 if name.startswith("dissensus") else 1 / n_examples + 1e-6
         np.testing.assert_allclose(other["values"], mine["values"], rtol=0, atol=close, err_msg=name)
-        if name.startswith("dissensus") and other["members"] != mine["members"]:
+        if name.startswith("dissensus") and (other["members"], other["hits"]) != (
+            mine["members"],
+            mine["hits"],
+        ):
             raise SystemExit(f"{metric}: {name} chose {other['members']}, not {mine['members']}")
 
 
@@ -154,6 +170,7 @@ def table(metric: str, found: dict[str, dict[str, Any]], n_models: int) -> list[
             "each_step_s": one["seconds"],
             "choice_s": choice[name],
             "candidate_s": choice[name] / n_models,
+            "accuracy_besides_s": one.get("accuracy_besides_s"),
             "set_up_s": one.get("set_up_s"),
             "times_our_choice": choice[name] / choice["dissensus"],
             "times_our_step": typical[name] / typical["dissensus"],

@@ -801,22 +801,22 @@ def pareto(points):
     return sorted(front, key=lambda i: points[i][0])
 
 
-def mixture_nll(p, labels, weights):
-    """Mean -log of the weighted mean of p[model][example][class] at the truth."""
-    total = 0.0
+def mixture_nll(p, labels, weights, each=None):
+    """Mean -log of the weighted mean of p[model][example][class] at the truth; examples count `each`."""
+    each, total = each or [1] * len(labels), 0.0
     for n, label in enumerate(labels):
-        total -= math.log(sum(w * rows[n][label] for w, rows in zip(weights, p, strict=True)))
-    return total / len(labels)
+        total -= each[n] * math.log(sum(w * rows[n][label] for w, rows in zip(weights, p, strict=True)))
+    return total / sum(each)
 
 
-def mixture_brier(p, labels, weights):
-    """Mean over examples of the sum over classes of (weighted mean - truth)^2."""
-    total = 0.0
+def mixture_brier(p, labels, weights, each=None):
+    """Mean over examples of the sum over classes of (weighted mean - truth)^2; examples count `each`."""
+    each, total = each or [1] * len(labels), 0.0
     for n, label in enumerate(labels):
         for c in range(len(p[0][n])):
             mixed = sum(w * rows[n][c] for w, rows in zip(weights, p, strict=True))
-            total += (mixed - (c == label)) ** 2
-    return total / len(labels)
+            total += each[n] * (mixed - (c == label)) ** 2
+    return total / sum(each)
 
 
 def simplex_grid(k, steps):
@@ -896,16 +896,16 @@ def balanced_weights(labels, each):
     return [round(w * (share / max(of_class[y], 1))) for w, y in zip(each, labels, strict=True)]
 
 
-def brier_if_added(q, members, labels):
+def brier_if_added(q, members, labels, each):
     """Minus the sum of squared distances of the mean from the truth, times 2**52, rounded down to an integer.
 
-    Of q[model][example], probabilities times 2**31, rounded to 20 bits.
+    Of q[model][example], probabilities times 2**31, rounded to 20 bits; examples count `each`, in integers.
     """
     total, size = 0, len(members)
     for n, label in enumerate(labels):
         for c in range(len(q[0][n])):
             u = sum((q[m][n][c] + 1024) // 2048 for m in members)
-            total += (u - size * 2**20 * (c == label)) ** 2
+            total += each[n] * (u - size * 2**20 * (c == label)) ** 2
     return -(total * 2**12 // size**2)
 
 

@@ -180,6 +180,14 @@ def test_the_benchmark_of_a_full_store_runs_small(tmp_path):
     assert list(report["times_s"]) == ["greedy", "pairs", "duo"]
     assert all(set(times) == {"cold", "warm"} for times in report["times_s"].values())
     assert report["results"]["pairs"]["pair_accuracy"] > 0.5
+    assert all(2**20 < taken < report["peak_bytes"] for taken in report["private_bytes"].values())
+    part = [*command, "--only", "duo", "--condition", "warm"]
+    done = subprocess.run(part, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    again = json.loads(next(tmp_path.glob("*-full-store.json")).read_text())
+    assert again["times_s"]["greedy"] == report["times_s"]["greedy"]
+    assert again["times_s"]["duo"]["cold"] == report["times_s"]["duo"]["cold"]
+    assert again["results"] == report["results"]
 
 
 def test_the_benchmark_of_peers_of_greedy_selection_runs_small(tmp_path):

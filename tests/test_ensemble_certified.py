@@ -16,6 +16,7 @@ from dissensus.ensemble.running import Block, FullRunning
 from dissensus.ensemble.views import Views
 from dissensus.kernels import bounds
 from dissensus.kernels import certified as kernel
+from dissensus.kernels import known as known_module
 from dissensus.store.truth import Truth
 
 
@@ -87,7 +88,7 @@ def sources(draw):
 def test_certified_sums_equal_brute_force(source, steps, listed):
     """Through members added, repeated and taken out, however short the lists of bounds are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounds, "LISTED", listed)
+        patch.setattr(known_module, "LISTED", listed)
         compared(source, steps)
 
 
@@ -103,7 +104,7 @@ def test_classes_that_fall_out_of_the_lists_and_come_back(seed, listed, back):
     sets = [sorted({int(q[rng.integers(m), k].argmax()), int(rng.integers(c))}) for k in range(n)]
     source, everything = Given(q.astype(np.uint32), Truth.of("t", sets, c)), np.arange(n)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounds, "LISTED", listed)
+        patch.setattr(known_module, "LISTED", listed)
         running, total = CertifiedRunning(source), np.zeros((n, c), np.int64)
     for model, sign in [*((k, 1) for k in range(m)), *((k, -1) for k in range(2 * back)), (0, 1), (3, 1)]:
         running._change(model, sign)
@@ -201,7 +202,7 @@ def test_what_no_candidate_can_change_is_left_behind(rng):
 @pytest.mark.parametrize("n_classes", [2, 16, 17, 40])
 def test_order_is_that_of_a_stable_sort(rng, n_classes):
     total = rng.integers(0, 5, (50, n_classes))
-    known = bounds.Known.of_nobody(50, 50, n_classes)
+    known = known_module.Known.of_nobody(50, 50, n_classes)
     ranks = known.classes.shape[1]
     known.classes[:] = np.argsort(rng.random((50, n_classes)), axis=1)[:, :ranks]  # any that differ
     kernel.order_rows(total, np.arange(50), known, 7)
@@ -214,6 +215,6 @@ def test_order_is_that_of_a_stable_sort(rng, n_classes):
     assert np.array_equal(known.first_low, total.max(axis=1))
     for n, row in enumerate(total.tolist()):
         others = [v for c, v in enumerate(row) if c not in order[n]]
-        assert known.rest[n] == (known.high[n, -1] if others else bounds.NOTHING)
-        assert max(others, default=bounds.NOTHING) <= known.rest[n]
+        assert known.rest[n] == (known.high[n, -1] if others else known_module.NOTHING)
+        assert max(others, default=known_module.NOTHING) <= known.rest[n]
     assert (known.done == 7).all()

@@ -80,7 +80,7 @@ def test_mean_of_logits_equals_the_loops(tmp_path_factory, zoo, dtype, budget):
 @settings(max_examples=25, deadline=None)
 @given(zoo=zoos(), data=st.data(), metric=st.sampled_from(["accuracy", "balanced_accuracy", "brier"]))
 def test_metrics_equal_the_loops(tmp_path_factory, zoo, data, metric):
-    """Under weights, zeros among them; Brier has none."""
+    """Under weights, zeros among them, whole ones and others."""
     logits, labels, temperatures = zoo
     scores, z = opened(tmp_path_factory.mktemp("m"), *zoo, MemberScores)
     models = list(zip(z, temperatures, strict=True))
@@ -89,8 +89,8 @@ def test_metrics_equal_the_loops(tmp_path_factory, zoo, data, metric):
         [naive.truth_probability(row, y, t) for row, y in zip(one, labels, strict=True)] for one, t in models
     ]
     each, weights = [1] * len(labels), None
-    if metric != "brier" and data.draw(st.booleans()):
-        weight = st.sampled_from([0.0, 1.0, 0.3, 7.5])
+    if data.draw(st.booleans()):
+        weight = st.sampled_from(data.draw(st.sampled_from([[0.0, 1.0, 0.3, 7.5], [0, 1, 2, 300, 2**40]])))
         values = data.draw(st.lists(weight, min_size=len(labels), max_size=len(labels)).filter(any))
         each, weights = naive.fixed_weights(values), Weights.of(values, len(labels))
     if metric == "balanced_accuracy":
@@ -101,7 +101,7 @@ def test_metrics_equal_the_loops(tmp_path_factory, zoo, data, metric):
         def score(m):
             members = [*state.chosen, m]
             if metric == "brier":
-                return naive.brier_if_added(q, members, labels)
+                return naive.brier_if_added(q, members, labels, each)
             return naive.weighted_hits(q, members, labels, each)
 
         everybody = np.arange(len(logits))
@@ -187,13 +187,19 @@ def test_gram_is_exact_over_blocks(rng):
     """Sums of integers: blocks change nothing, and plain Python finds the same."""
     truth = Truth.of("t", rng.integers(0, 3, 30), 3)
     q = rng.integers(0, 2**31 + 1, (4, 30, 3)).astype(np.uint32)
-    whole = Gram.of([Block(0, 30, q)], 4, truth)
-    parts = Gram.of([Block(0, 7, q[:, :7]), Block(7, 30, q[:, 7:])], 4, truth)
     u = (q.astype(object) + 1024) // 2048
-    flat = u.reshape(4, -1)
-    assert np.array_equal(whole.products, flat @ flat.T)
-    assert np.array_equal(whole.products, parts.products)
-    assert np.array_equal(whole.at_truth, u[:, np.arange(30), truth.labels].sum(axis=1))
+    for each in (np.ones(30), rng.integers(0, 5, 30), rng.integers(0, 2**47, 30), rng.random(30) ** 9):
+        weights = Weights.of(each, 30)
+        v = weights.each.astype(object)
+        whole = Gram.of([Block(0, 30, q)], 4, truth, weights)
+        blocks = Block(0, 7, q[:, :7]), Block(7, 30, q[:, 7:])
+        parts = Gram.of(blocks, 4, truth, weights)
+        apart = [Gram.of([Block(k, k + 1, q[:, k : k + 1])], 4, truth, weights).products for k in range(30)]
+        expected = (u * v[:, None]).reshape(4, -1) @ u.reshape(4, -1).T
+        for gram in (whole, parts, Gram(sum(apart), whole.at_truth, 0)):
+            assert np.array_equal(gram.numbers, expected)
+        assert np.array_equal(whole.products, parts.products)
+        assert np.array_equal(whole.at_truth, (u[:, np.arange(30), truth.labels] * v).sum(axis=1))
 
 
 def test_values_of_examples_average_to_the_metric(small_zoo):
@@ -257,3 +263,34 @@ def test_what_a_metric_cannot_do_is_refused(small_zoo):
 def test_weights_that_are_none(values, message):
     with pytest.raises(errors.ArgumentError, match=message):
         Weights.of(values, 3)
+
+
+def test_classes_are_summed_when_asked_for(small_zoo, monkeypatch):
+    """Not in a search by NLL; then every step is as if it had been recorded at once, copies included."""
+    rows, ids = small_zoo.rows("fit"), small_zoo.model_ids
+    scores = MemberScores(small_zoo, ids, rows, dict.fromkeys(ids, 1.0))
+    eager, lazy = Selection(scores), Selection(scores)
+    summed, add = [], type(lazy.running).add
+    monkeypatch.setattr(type(lazy.running), "add", lambda self, m: (summed.append(m), add(self, m)))
+    everybody = np.arange(len(ids))
+    for _ in range(4):
+        lazy.add(best_candidate(lazy, "nll", everybody))
+    assert not summed
+    for candidate in lazy.chosen:
+        eager.add(candidate)
+        assert eager.right is not None
+        assert eager.trajectory("nll")[-1] == -Selection.nll_now(eager.copy())
+    other = lazy.copy()
+    assert other.history == lazy.history == eager.history
+    assert np.array_equal(other.total, eager.total)
+    other.drop(1)
+    eager.drop(1)
+    assert (other.nll_now(), METRICS["accuracy"].now(other)) == (
+        eager.nll_now(),
+        METRICS["accuracy"].now(eager),
+    )
+    left = other.chosen
+    fresh = Selection(scores)
+    for candidate in left:
+        fresh.add(candidate)
+    assert fresh.nll_now() == other.nll_now()

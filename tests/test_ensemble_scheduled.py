@@ -225,7 +225,7 @@ def test_scheduler_and_device_are_refused_in_one_line(zoo):
     sets, equal = zoo.under("real"), dict.fromkeys(zoo.model_ids, 1.0)
     scores = ScheduledScores(COMBINE["probabilities"], sets, zoo.model_ids, np.arange(30), equal, Shuffled())
     with pytest.raises(ArgumentError, match="^metric 'brier' needs one right class an example"):
-        _ = scores.gram
+        _ = scores.gram(Weights.equal(30))
     shown = CliRunner().invoke(cli, ["ensemble", str(zoo.path), "--scheduler", "local"])
     assert isinstance(shown.exception, ArgumentError)
 

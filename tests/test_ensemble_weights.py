@@ -115,7 +115,9 @@ def test_products_are_the_loops(small_zoo, monkeypatch):
 
     monkeypatch.setattr(members, "BLOCK_BYTES", 5 * 4 * 4 * 7)
     ids, rows = small_zoo.model_ids[:2], small_zoo.rows("fit")
-    gram, linear = mixture.products(MemberScores(small_zoo, ids, rows, dict.fromkeys(ids, 1.0)))
+    gram, linear = mixture.products(
+        MemberScores(small_zoo, ids, rows, dict.fromkeys(ids, 1.0)), np.full(len(rows), 1 / len(rows))
+    )
     p = [[naive.softmax(row) for row in small_zoo.logits(m).take(rows).astype(float).tolist()] for m in ids]
     n = len(rows)
     for i in range(2):
@@ -126,6 +128,6 @@ def test_products_are_the_loops(small_zoo, monkeypatch):
 
 
 def test_weights_that_are_not_proven_are_told(monkeypatch, small_zoo):
-    monkeypatch.setattr(mixture, "least_nll", lambda p: np.full(len(p), 1 / len(p)))
+    monkeypatch.setattr(mixture, "least_nll", lambda p, shares: np.full(len(p), 1 / len(p)))
     with pytest.warns(mixture.WeightsWarning, match="least nll are proven only to within"):
         ds.greedy(small_zoo, 5, "nll", replacement=False, weights="optimal")

@@ -7,33 +7,39 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .grouped import EXAMPLES, HONEST, WHAT, Grouped, option
 from .output import Sink, output_options, render
-from .queries import LABELS, STORE, under
+from .queries import LABELS, STORE, WHERE, chosen, under
 
 if TYPE_CHECKING:
     from dissensus.ensemble import Calibration
 
 
-@click.command()
+@click.command(cls=Grouped)
 @STORE
-@click.option("--model", "models", multiple=True, help="Only this model; repeatable.")
-@click.option(
+@option(WHAT, "--model", "models", multiple=True, help="Only this model; repeatable.")
+@option(
+    WHAT,
     "--method",
     default="temperature",
     show_default=True,
     help="temperature (one number a model), or vector (a factor and an offset a class).",
 )
-@click.option("--select", help="Split that is fitted on. [default: fit; all with --folds]")
-@click.option("--report", help="Split that numbers are reported on. [default: report]")
-@click.option("--folds", type=click.IntRange(min=2), metavar="K", help="Cross-fit on K folds instead.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the folds.")
-@click.option("--allow-same-split", is_flag=True, help="Permit shared examples (too good numbers, marked).")
+@WHERE
+@option(EXAMPLES, "--example-weights", metavar="COLUMN", help="Count examples by this column of numbers.")
 @LABELS
+@option(HONEST, "--select", help="Split that is fitted on. [default: fit; all with --folds]")
+@option(HONEST, "--report", help="Split that numbers are reported on. [default: report]")
+@option(HONEST, "--folds", type=click.IntRange(min=2), metavar="K", help="Cross-fit on K folds instead.")
+@option(HONEST, "--seed", type=click.IntRange(min=0), default=0, help="Seed of the folds.")
+@option(HONEST, "--allow-same-split", is_flag=True, help="Permit shared examples (too good numbers, marked).")
 @output_options
 def calibrate(
     store: Path,
     models: tuple[str, ...],
     method: str,
+    where: str | None,
+    example_weights: str | None,
     select: str | None,
     report: str | None,
     folds: int | None,
@@ -62,6 +68,8 @@ def calibrate(
         opened,
         list(models) or None,
         method=method,
+        where=where,
+        example_weights=example_weights,
         select=select,
         report=report,
         folds=folds,
@@ -77,9 +85,10 @@ def calibrate(
 
 def _told(found: Calibration, where: str, *, to_file: bool) -> str:
     report, select = found.splits["report"], found.splits["select"]
+    by = "" if found.example_weights is None else f", weighted ({found.example_weights})"
     title = (
         f"Calibration by {found.method} fitted on {select['name']!r}, shown on {report['name']!r}, "
-        f"{report['n_examples']:,} examples{where}"
+        f"{report['n_examples']:,} examples{chosen(None, found.where)}{by}{where}"
     )
     shown = found.table.drop_columns(["accuracy_before"])
     lines = [

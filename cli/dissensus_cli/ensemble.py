@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from .ensemble_view import summary
-from .grouped import EXAMPLES, RUNS, WHAT, Grouped, option
+from .grouped import EXAMPLES, HONEST, RUNS, WHAT, Grouped, option
 from .output import Sink, output_options
 from .queries import LABELS, STORE, under
 
-WHO, HOW, COST, HONEST = "Who takes part", "How it is searched for", "Limits", "Honesty"
+WHO, HOW, COST = "Who takes part", "How it is searched for", "Limits"
 COUNT = click.IntRange(min=1)
 
 OPTIONS = (

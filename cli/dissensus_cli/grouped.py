@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-WHAT, EXAMPLES, RUNS, OTHER = "What", "Which examples count", "Where it runs", "Output"
+WHAT, EXAMPLES, HONEST = "What", "Which examples count", "Honesty"
+RUNS, OTHER = "Where it runs", "Output"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

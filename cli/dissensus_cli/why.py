@@ -10,6 +10,7 @@ import click
 
 from dissensus.errors import ArgumentError
 
+from .grouped import WHAT, Grouped, option
 from .output import Sink, output_options, render
 from .queries import LABELS, STORE, WHERE, chosen, first_of_each, under
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PARTS = ("members", "ledger", "against", "slices")
 SHOWN = 5  # slices of each kind that the screen shows
 SIZE = 10
+WHICH, CHOSEN, HOW = "Which ensemble", "Else one is chosen greedily", "How it is made and judged"
 
 
 class _Part(TypedDict):
@@ -31,37 +33,35 @@ class _Part(TypedDict):
     cost: str | None
 
 
-@click.command()
+@click.command(cls=Grouped)
 @STORE
-@click.option(
+@option(
+    WHICH,
     "--ensemble",
     "file",
     type=click.Path(path_type=Path),
     help="Explain the ensemble of this file: what `dissensus ensemble --format json` wrote.",
 )
-@click.option("--member", "members", multiple=True, help="Explain an ensemble of these models; repeatable.")
-@click.option(
-    "--weight", "weights", multiple=True, type=float, help="Weights of the members, in their order."
+@option(WHICH, "--member", "members", multiple=True, help="Explain an ensemble of these models; repeatable.")
+@option(
+    WHICH, "--weight", "weights", multiple=True, type=float, help="Weights of the members, in their order."
 )
-@click.option(
-    "--size", type=click.IntRange(min=1), help=f"Else choose one greedily.  [default: {SIZE} members]"
-)
-@click.option("--metric", help="What the choice improves.  [default: accuracy]")
-@click.option("--combine", help="probabilities or votes.  [default: probabilities]")
-@click.option("--select", help="Split that calibrates and selects.  [default: fit]")
-@click.option("--report", help="Split that is explained.  [default: report]")
-@click.option(
-    "--allow-same-split", is_flag=True, default=None, help="Permit both to share examples (marked)."
-)
+@option(CHOSEN, "--size", type=click.IntRange(min=1), help=f"Members, repetitions counted. [default: {SIZE}]")
+@option(CHOSEN, "--metric", help="What the choice improves. [default: accuracy]")
+@option(HOW, "--combine", help="probabilities or votes. [default: probabilities]")
+@option(HOW, "--select", help="Split that calibrates and selects. [default: fit]")
+@option(HOW, "--report", help="Split that is explained. [default: report]")
+@option(HOW, "--allow-same-split", is_flag=True, default=None, help="Permit both to share examples (marked).")
 @WHERE
-@click.option(
+@LABELS
+@option(
+    WHAT,
     "--by",
     multiple=True,
-    help="'class', or a column of the examples; repeatable.  [default: all distinct]",
+    help="'class', or a column of the examples; repeatable. [default: all distinct]",
 )
-@click.option("--cost", help="Recorded number that is a model's cost.  [default: gmacs, else params]")
-@click.option("--part", type=click.Choice(PARTS), help="Give this table alone.  [default in csv …: members]")
-@LABELS
+@option(WHAT, "--cost", help="Recorded number that is a model's cost. [default: gmacs, else params]")
+@option(WHAT, "--part", type=click.Choice(PARTS), help="Give this table alone. [default in csv …: members]")
 @output_options
 def why(
     store: Path,

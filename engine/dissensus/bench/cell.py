@@ -123,7 +123,7 @@ def run(cell: Cell, path: Path) -> Taken:
         job.run(few.zoo, own if job.makes_store else path)
         shutil.rmtree(own, ignore_errors=True)
         before, base = _disk(), _private_bytes()
-        with _Peak() as peak:
+        with Peak() as peak:
             start = time.perf_counter()
             job.run(cell.zoo, own if job.makes_store else path)
             seconds = time.perf_counter() - start
@@ -131,7 +131,7 @@ def run(cell: Cell, path: Path) -> Taken:
     return Taken(seconds, max(peak.bytes, base), base, after[0] - before[0], after[1] - before[1])
 
 
-class _Peak:
+class Peak:
     """Most private memory seen by a thread that looks again and again."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _Peak:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> _Peak:
+    def __enter__(self) -> Peak:
         self._thread.start()
         return self
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dissensus.errors import ArgumentError, LabelsOnly
 from dissensus.run.progress import Progress
@@ -21,6 +21,8 @@ from .calibration import CalibrationWarning, temperatures
 from .reliability import Forecasts
 from .scaling import Scaled, fit_vector
 from .switches import whole
+from .weighted import check_folds, check_weights, checked_examples, weights_of
+from .weights import Weights
 
 METHODS = ("temperature", "vector")
 SCORES = ("accuracy", "ece", "nll", "brier")
@@ -48,6 +50,10 @@ class Calibration:
         Names and sizes of the splits fitted and reported on.
     left_out : list of str
         Models with hard labels only.
+    where : str or None
+        Expression that chose the examples.
+    example_weights : str or None
+        Column that weighs them, or "given".
     """
 
     table: pa.Table
@@ -59,6 +65,8 @@ class Calibration:
     labels: str
     splits: dict[str, Any]
     left_out: list[str]
+    where: str | None = None
+    example_weights: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain record for JSON."""
@@ -71,6 +79,8 @@ def calibrate(
     models: Sequence[str] | None = None,
     *,
     method: str = "temperature",
+    where: str | None = None,
+    example_weights: str | ArrayLike | None = None,
     select: str | None = None,
     report: str | None = None,
     folds: int | None = None,
@@ -89,6 +99,11 @@ def calibrate(
         Which; by default all that have.
     method : {"temperature", "vector"}
         One temperature a model, or a factor and an offset for each class, with a weak penalty.
+    where : str, optional
+        Fit and report only on examples for which this expression over their columns holds; see `Store.where`.
+    example_weights : str or (N,) array-like, optional
+        What each example of the store counts, as in `greedy`: in what is fitted, and in every score. Bins of
+        the calibration error then hold equal weights.
     select, report : str, optional
         Splits to fit and to report on, as in `greedy`.
     folds : int, optional
@@ -126,13 +141,17 @@ def calibrate(
     folds, seed = None if folds is None else whole("folds", folds, 2), whole("seed", seed, 0)
     store = store.under(labels)
     names, left_out = _scored(store, models)
-    every, parts, used = _parts(store, select, report, folds, allow_same_split, seed)
+    given = checked_examples(store, example_weights)
+    every, parts, used = _parts(store, select, report, folds, allow_same_split, seed, where)
+    _check_parts(given, used, parts)
     rows = []
     with Progress(len(names), "calibration", enabled=progress) as bar:
         for name in names:
-            rows.append(_row(store, name, method, every, parts))
+            rows.append(_row(store, name, method, every, parts, given))
             bar.advance(1)
-    return _summed_up(rows, method=method, labels=store.truth.name, splits=used, left_out=left_out)
+    about = {"method": method, "labels": store.truth.name, "splits": used, "left_out": left_out}
+    by = "given" if given is not None and not isinstance(example_weights, str) else example_weights
+    return _summed_up(rows, where=where, example_weights=by, **about)
 
 
 def _scored(store: Store, models: Sequence[str] | None) -> tuple[list[str], list[str]]:
@@ -149,16 +168,22 @@ def _scored(store: Store, models: Sequence[str] | None) -> tuple[list[str], list
 
 
 def _parts(
-    store: Store, select: str | None, report: str | None, folds: int | None, shared: bool, seed: int
+    store: Store,
+    select: str | None,
+    report: str | None,
+    folds: int | None,
+    shared: bool,
+    seed: int,
+    where: str | None,
 ) -> tuple[Rows, list[tuple[Rows, Rows]], dict[str, Any]]:
     """Rows that the shown temperature is fitted on; (fitted on, reported on) of each part; their names."""
     if folds is None:
-        fit, held = splits.select_and_report(store, select or "fit", report or "report", shared)
+        fit, held = splits.select_and_report(store, select or "fit", report or "report", shared, where)
         parts, name, n_examples = [(fit, held)], report or "report", len(held)
     elif report is not None:
         raise ArgumentError(f"folds={folds} report on every fold in turn: leave out report={report!r}")
     else:
-        fit, parts = splits.folds(store, select or ALL, folds, seed)
+        fit, parts = splits.folds(store, select or ALL, folds, seed, where)
         name, n_examples = f"{folds} folds of {select or ALL}", len(fit)
     used = {
         "select": {"name": select or ("fit" if folds is None else ALL), "n_examples": len(fit)},
@@ -168,15 +193,38 @@ def _parts(
     return fit, parts, used
 
 
-def _row(store: Store, name: str, method: str, every: Rows, parts: list[tuple[Rows, Rows]]) -> dict[str, Any]:
+def _check_parts(
+    given: NDArray[np.float64] | None, used: dict[str, Any], parts: list[tuple[Rows, Rows]]
+) -> None:
+    """Refuse weights that are all 0 where something is fitted or reported."""
+    select = used["select"]["name"]
+    if len(parts) > 1:
+        check_folds(given, select, parts)
+    else:
+        check_weights(given, select, parts[0][0])
+        check_weights(given, used["report"]["name"], parts[0][1])
+
+
+def _row(
+    store: Store,
+    name: str,
+    method: str,
+    every: Rows,
+    parts: list[tuple[Rows, Rows]],
+    given: NDArray[np.float64] | None,
+) -> dict[str, Any]:
     before, after = [], []
     for fit, held in parts:
-        temperature = temperatures(store, [name], fit)[name]
+        each = weights_of(given, fit)
+        temperature = temperatures(store, [name], fit, each)[name]
         log_p, truth = _log_p(store, name, held), store.truth.take(held)
         before.append(Forecasts.of(log_p, truth))
-        after.append(Forecasts.of(_calibrated(store, name, method, fit, temperature, log_p), truth))
-    shown = temperature if len(parts) == 1 else temperatures(store, [name], every)[name]
-    both = [Forecasts.joined(each).scores for each in (before, after)]
+        after.append(Forecasts.of(_calibrated(store, name, method, fit, temperature, log_p, each), truth))
+    shown = (
+        temperature if len(parts) == 1 else temperatures(store, [name], every, weights_of(given, every))[name]
+    )
+    counted = weights_of(given, np.concatenate([held for _, held in parts]))
+    both = [Forecasts.joined(some).scores(counted) for some in (before, after)]
     scores = {
         f"{score}_{when}": of[score]
         for score in SCORES
@@ -186,12 +234,18 @@ def _row(store: Store, name: str, method: str, every: Rows, parts: list[tuple[Ro
 
 
 def _calibrated(
-    store: Store, name: str, method: str, fit: Rows, temperature: float, log_p: NDArray[np.float64]
+    store: Store,
+    name: str,
+    method: str,
+    fit: Rows,
+    temperature: float,
+    log_p: NDArray[np.float64],
+    each: Weights | None,
 ) -> NDArray[np.float64]:
     """Scores of other examples, calibrated on the rows `fit`."""
     if method == "temperature":
         return log_p / temperature
-    scaled: Scaled = fit_vector(_log_p(store, name, fit), store.truth.take(fit), temperature)
+    scaled: Scaled = fit_vector(_log_p(store, name, fit), store.truth.take(fit), temperature, each)
     if not scaled.converged:
         warnings.warn(
             f"vector scaling of model {name!r} did not converge on {len(fit)} examples; "

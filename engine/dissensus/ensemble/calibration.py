@@ -13,10 +13,14 @@ from dissensus.kernels import probabilities as kernel
 from dissensus.kernels.temperatures import best_temperature
 from dissensus.store.catalog import Store
 
+from .weights import Weights
+
 __all__ = ["CalibrationWarning", "temperatures"]
 
 
-def temperatures(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp]) -> dict[str, float]:
+def temperatures(
+    store: Store, model_ids: Sequence[str], rows: NDArray[np.intp], weights: Weights | None = None
+) -> dict[str, float]:
     """Best temperature of each model on some rows.
 
     Parameters
@@ -27,6 +31,8 @@ def temperatures(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp])
         Models with logits or probabilities.
     rows : (n,) intp
         Rows to fit on.
+    weights : Weights, optional
+        What each of them counts; by default all the same.
 
     Returns
     -------
@@ -39,14 +45,17 @@ def temperatures(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp])
     The NLL of one right class is convex in 1/T. That of several, -log of the sum of their probabilities, need
     not be: what is found is then a local minimum, provided that the NLL falls inwards from both ends.
     """
-    return told(dict(zip(model_ids, fitted(store, model_ids, rows), strict=True)), len(rows))
+    each = None if weights is None else weights.each
+    return told(dict(zip(model_ids, fitted(store, model_ids, rows, each), strict=True)), len(rows))
 
 
-def fitted(store: Store, model_ids: Sequence[str], rows: NDArray[np.intp]) -> list[float | None]:
+def fitted(
+    store: Store, model_ids: Sequence[str], rows: NDArray[np.intp], weights: NDArray[np.int64] | None = None
+) -> list[float | None]:
     """Fit as `temperatures` does, in order; None where there is none."""
     truth = store.truth.take(rows)
     codes = (kernel.codes_of(store.logits(m).take(rows)) for m in model_ids)
-    return [best_temperature(one, truth.offsets, truth.classes) for one in codes]
+    return [best_temperature(one, truth.offsets, truth.classes, weights) for one in codes]
 
 
 def told(found: Mapping[str, float | None], n_examples: int) -> dict[str, float]:

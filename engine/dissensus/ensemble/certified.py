@@ -7,13 +7,15 @@ lead. An example's row of the sum is brought up to date only when something coul
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.kernels import bounds
+from dissensus.kernels import bounds, verdicts
 from dissensus.kernels import certified as kernel
+from dissensus.kernels.known import Known, Log, known_bytes
 from dissensus.store.truth import Truth
 
 from .running import Indices, Integers, leading
@@ -40,7 +42,7 @@ class Viewed(Protocol):
 def running_bytes(truth: Truth, n_classes: int) -> int:
     """Memory that a `CertifiedRunning` takes, all rows of its sum counted."""
     n, n_right = len(truth), len(truth.classes)
-    return 8 * (n * (n_classes + 2) + n_right) + bounds.known_bytes(n, n_right, n_classes)
+    return 8 * (n * (n_classes + 2) + n_right) + known_bytes(n, n_right, n_classes)
 
 
 class CertifiedRunning:
@@ -63,10 +65,10 @@ class CertifiedRunning:
         views = viewed.views
         n, truth = len(views.truth), views.truth
         self._viewed, self._views, self._seen = viewed, views, views.seen
-        self._total = np.zeros((n, views.n_classes), np.int64)
-        self._known = bounds.Known.of_nobody(n, len(truth.classes), views.n_classes)
+        self._total = _untouched(n, views.n_classes)
+        self._known = Known.of_nobody(n, len(truth.classes), views.n_classes)
         nobody = np.zeros(0, np.int64)
-        self._log = bounds.Log(nobody, nobody, np.zeros(1, np.int64))
+        self._log = Log(nobody, nobody, np.zeros(1, np.int64))
         self._applied = np.zeros(n, np.intp)  # how much of the log an example's row has in it
         self._most = views.q[:, 0].max(axis=1).astype(np.int64)
         self._most_right = views.right.max(axis=1).astype(np.int64)
@@ -119,7 +121,7 @@ class CertifiedRunning:
 
     def _change(self, candidate: int, sign: int) -> None:
         models, signs, lowest = self._log
-        self._log = bounds.Log(
+        self._log = Log(
             np.append(models, candidate),
             np.append(signs, sign),
             np.append(lowest, lowest[-1] + sign * self._viewed.floor),
@@ -137,8 +139,11 @@ class CertifiedRunning:
         other = object.__new__(CertifiedRunning)
         for name, value in vars(self).items():
             shared = name in ("_viewed", "_views", "_seen", "_log", "_most", "_most_right")
-            setattr(other, name, value if shared else value.copy() if name != "_known" else None)
-        other._known = bounds.Known(*(array.copy() for array in self._known))
+            setattr(other, name, value if shared else None)
+        other._known = Known(*(array.copy() for array in self._known))
+        other._applied, other.work = self._applied.copy(), [*self.work]
+        other._total, used = _untouched(*self._total.shape), np.flatnonzero(self._applied)
+        other._total[used] = self._total[used]
         return other
 
     def _bring_up_to_date(self, rows: Indices) -> None:
@@ -180,10 +185,10 @@ class _Step:
         allowed = np.zeros(seen.classes.shape[2], np.bool_)
         allowed[candidates] = True
         most = running._most, running._most_right
-        live = np.flatnonzero(bounds.live_rows(seen, known, *most, allowed, floor))
+        live = np.flatnonzero(verdicts.live_rows(seen, known, *most, allowed, floor))
         running._settle(live)
         lowest = int(running._log.lowest[-1])
-        by_bounds, unsure, decided = bounds.decide(live, seen, known, lowest, allowed, weights, floor)
+        by_bounds, unsure, decided = verdicts.decide(live, seen, known, lowest, allowed, weights, floor)
         self._rows = live[unsure]
         running._bring_up_to_date(self._rows)
         gained, self.open_weight, self._is_open, counts = kernel.decide(
@@ -213,6 +218,18 @@ class _Step:
         self.work["resolved"] += len(rows)
         self.open_weight[candidate] = 0
         self._is_open[:, candidate >> 3] &= ~np.uint8(1 << (candidate & 7))
+
+
+def _untouched(n: int, n_classes: int) -> Integers:
+    """Zeros (n, C) of which memory is taken row by row: few are ever used.
+
+    NumPy asks for pages of 2 MiB, which a row of 8 kB would have to clear, and keep, for itself.
+    """
+    size = 8 * n * n_classes
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return np.zeros((n, n_classes), np.int64)
+    pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, np.int64, n * n_classes).reshape(n, n_classes)
 
 
 def _chunks(n_rows: int, n_classes: int) -> list[slice]:

@@ -61,7 +61,7 @@ def refuse_reported(store: Store, given: Fitted | None, held: Rows, shared: bool
     if not isinstance(given, Calibration) or shared:
         return
     name = given.splits["select"]["name"]
-    seen = len(np.intersect1d(store.rows(name), held))
+    seen = len(np.intersect1d(store.rows(name, given.where), held))
     if seen:
         raise ArgumentError(
             f"temperatures were fitted on split {name!r}, {seen} of whose examples are reported on: "

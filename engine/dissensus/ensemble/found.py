@@ -25,7 +25,7 @@ from .prune import pruned
 from .ranking import ranked
 from .selection import Selection
 from .switches import Search
-from .weighted import check_members
+from .weighted import check_members, weights_of
 from .weights import Weights
 
 
@@ -73,8 +73,7 @@ class Task:
 
     def weights_on(self, rows: Rows) -> Weights | None:
         """What each of these rows counts."""
-        given = self.example_weights
-        return None if given is None else Weights.of(given[rows], len(rows))
+        return weights_of(self.example_weights, rows)
 
     @property
     def judged(self) -> list[str]:
@@ -149,7 +148,7 @@ def find(task: Task, rows: Rows, advance: Callable[[], None]) -> Found:
     pool = task.pool
     temperatures = task.temperatures or dict.fromkeys(pool.names, 1.0)
     if task.calibrate and task.temperatures is None:
-        temperatures = task.place.temperatures(task.store, pool.names, rows)
+        temperatures = task.place.temperatures(task.store, pool.names, rows, task.weights_on(rows))
     check_members(task, temperatures)
     with task.selection(rows, temperatures) as empty:
         return _searched(task, rows, temperatures, empty, advance)
@@ -198,7 +197,7 @@ def _walked(
 def _length(task: Task, state: Selection) -> int:
     if not task.best_prefix:
         return len(state.chosen)
-    return best_length(state.history[task.steps.metric], task.pool.n_included)
+    return best_length(state.trajectory(task.steps.metric), task.pool.n_included)
 
 
 def _pruned(
@@ -219,6 +218,6 @@ def _weighed(
     task: Task, rows: Rows, temperatures: Mapping[str, float], members: list[int]
 ) -> tuple[dict[int, int], Certificate]:
     weights, certificate = optimal(
-        cast(MemberScores, task.scores(members, rows, temperatures)), task.steps.metric
+        cast(MemberScores, task.scores(members, rows, temperatures)), task.steps.metric, task.weights_on(rows)
     )
     return {members[m]: w for m, w in weights.items()}, certificate

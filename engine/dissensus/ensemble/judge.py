@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dissensus.store.splits import Rows
-from dissensus.store.truth import Truth
 
 from . import evaluate
 from .evaluate import Values
 from .found import Found, Task
 from .metrics import BALANCED_ACCURACY
 from .mixture import mixed
+from .weighted import fold_means
 from .weights import Weights
 
 
@@ -56,32 +58,42 @@ def judge(task: Task, found: Found, rows: Rows) -> Judged:
     )
 
 
-def together(parts: Sequence[Judged], truth: Truth) -> Judged:
-    """Folds as one: each example, of which `truth` is in their order, under the ensemble chosen without it.
+def together(task: Task, parts: Sequence[Judged], folds: Sequence[Rows]) -> Judged:
+    """Folds as one: each example under the ensemble chosen without it, fold by fold.
 
     Where trajectories are not equally long, those that ended stay as they are.
     """
     longest = max(len(part.curve) for part in parts)
-    curve = [
-        _joined([part.curve[min(step, len(part.curve) - 1)] for part in parts], truth)
-        for step in range(longest)
-    ]
+    join = _Folds(task, folds).joined
     equal = [part.equal_cost for part in parts if part.equal_cost is not None]
     return Judged(
-        curve,
-        _joined([part.ensemble for part in parts], truth),
-        _joined([part.single for part in parts], truth),
-        _joined(equal, truth) if len(equal) == len(parts) else None,
+        [join([part.curve[min(step, len(part.curve) - 1)] for part in parts]) for step in range(longest)],
+        join([part.ensemble for part in parts]),
+        join([part.single for part in parts]),
+        join(equal) if len(equal) == len(parts) else None,
     )
 
 
-def _joined(parts: Sequence[Values], truth: Truth) -> Values:
-    """Values of all folds; classes are balanced over all examples, since a fold may lack some."""
-    values, name = evaluate.joined(parts), BALANCED_ACCURACY.name
-    if name in values:
-        weights = Weights.equal(len(truth)).balanced(truth)
-        values[name] = values["accuracy"] * (weights.each * (len(truth) / weights.total))
-    return values
+class _Folds:
+    """What examples of all folds count: those of a fold were weighed among themselves."""
+
+    def __init__(self, task: Task, folds: Sequence[Rows]) -> None:
+        rows = np.concatenate(folds)
+        self._means = fold_means(task.example_weights, folds)
+        self._truth = task.store.truth.take(rows)
+        self._weights = task.weights_on(rows) or Weights.equal(len(rows))
+
+    def joined(self, parts: Sequence[Values]) -> Values:
+        """Values of all folds; classes are balanced over all examples, since a fold may lack some."""
+        scaled = [
+            {name: each * mean for name, each in part.items()}
+            for part, mean in zip(parts, self._means, strict=True)
+        ]
+        values, name = evaluate.joined(scaled), BALANCED_ACCURACY.name
+        if name in values:
+            weights = self._weights.balanced(self._truth)
+            values[name] = (values["accuracy"] > 0) * (weights.each * (len(weights.each) / weights.total))
+        return values
 
 
 def equal_cost(task: Task, found: Found) -> int | None:

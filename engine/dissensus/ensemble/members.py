@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -21,6 +20,7 @@ from .gram import Gram
 from .running import Block, FullRunning, Running, VoteRunning
 from .views import ROWS as VIEW_ROWS
 from .views import Views, views_bytes
+from .weights import Weights
 
 BLOCK_BYTES = 64 << 20  # probabilities of all candidates on one block of rows
 
@@ -46,9 +46,8 @@ class Scores(Protocol):
     def metrics(self) -> tuple[str, ...]:
         """Metrics that these scores have."""
 
-    @property
-    def gram(self) -> Gram:
-        """Sums of products of probabilities, where "brier" is among the metrics."""
+    def gram(self, weights: Weights) -> Gram:
+        """Weighted sums of products of probabilities, where "brier" is among the metrics."""
 
     def running(self) -> Running:
         """Return the sum of no members yet."""
@@ -106,6 +105,7 @@ class MemberScores:
         self._keep = budget // 2 // (row_bytes * self._step)
         self._kept: list[Block] = []
         self._views: Views | None = None
+        self._gram: tuple[Weights, Gram] | None = None
         self.p_truth = np.empty((len(rows), 0 if self._of_logits else len(model_ids))).T
         if needed <= budget:
             self._views = self._viewed(store, model_ids, temperatures)
@@ -138,10 +138,11 @@ class MemberScores:
     def _evaluate(self, codes: kernel.Codes, table: kernel.Table, out: NDArray[Any]) -> None:
         kernel.fixed_point_rows(codes, table, out)
 
-    @cached_property
-    def gram(self) -> Gram:
-        """Sums of products of probabilities, in one pass over them."""
-        return Gram.of(self.blocks(), len(self._logits), self.truth)
+    def gram(self, weights: Weights) -> Gram:
+        """Weighted sums of products of probabilities, in one pass; those asked for last are kept."""
+        if self._gram is None or self._gram[0] is not weights:
+            self._gram = weights, Gram.of(self.blocks(), len(self._logits), self.truth, weights)
+        return self._gram[1]
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order, in blocks."""
@@ -235,8 +236,7 @@ class VoteScores:
         for m, model_id in enumerate(model_ids):
             self._top1[m] = store.top1([model_id])[0, rows]
 
-    @property
-    def gram(self) -> Gram:
+    def gram(self, weights: Weights) -> Gram:
         """Votes are no probabilities."""
         raise NotImplementedError
 

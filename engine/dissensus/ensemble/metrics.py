@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError
 from dissensus.kernels.probabilities import NLL_ONE, ONE, TINIEST
 
-from .gram import BRIER_ONE, Gram
+from .gram import BRIER_ONE
 from .running import leading
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ class Metric:
         What it is asked for by, and what it is.
     rises : bool
         Whether people read a larger value as better.
+    looks_at_classes : bool
+        Whether its score follows from the sums of all classes, not of the right ones or of weights alone.
     if_added : callable
         (state, candidates) to the score with each of them added, (len(candidates),) int64 or Python integers.
     leaders : callable
@@ -53,6 +54,7 @@ class Metric:
     name: str
     summary: str
     rises: bool
+    looks_at_classes: bool
     if_added: Callable[[Selection, Indices], Integers]
     leaders: Callable[[Selection, Indices], Indices]
     now: Callable[[Selection], int]
@@ -72,14 +74,8 @@ def _nll_if_added(state: Selection, candidates: Indices) -> Integers:
     return -state.nll_if_added(candidates)
 
 
-def _gram(state: Selection) -> Gram:
-    if not state.weights.are_equal:
-        raise ArgumentError("metric 'brier' takes no weights: every example counts the same in it")
-    return state.scores.gram
-
-
 def _brier_if_added(state: Selection, candidates: Indices) -> Integers:
-    return _gram(state).scores(state.counts, candidates)
+    return state.scores.gram(state.weights).scores(state.counts, candidates)
 
 
 def _brier_values(state: Selection) -> NDArray[np.float64]:
@@ -88,7 +84,7 @@ def _brier_values(state: Selection) -> NDArray[np.float64]:
         part = total[start : start + 1024] / (state.size * ONE)
         part[np.arange(len(part)), labels[start : start + 1024]] -= 1
         out[start : start + 1024] = -(part**2).sum(axis=1)
-    return out
+    return out * (state.weights.each * (len(out) / state.weights.total))
 
 
 def _share_right(
@@ -102,6 +98,7 @@ def _share_right(
         name=name,
         summary=summary,
         rises=True,
+        looks_at_classes=True,
         if_added=if_added,
         leaders=lambda state, candidates: state.running.leaders(candidates, weights(state).each),
         now=lambda state: int(weights(state).each[state.right].sum()),
@@ -121,6 +118,7 @@ NLL = Metric(
     name="nll",
     summary="mean negative log-likelihood, in nats",
     rises=False,
+    looks_at_classes=False,
     if_added=_nll_if_added,
     leaders=lambda state, candidates: state.nll_leaders(candidates),
     now=lambda state: -state.nll_now(),
@@ -134,10 +132,11 @@ BRIER = Metric(
     name="brier",
     summary="mean over examples of the squared distance from the truth, 0 to 2",
     rises=False,
+    looks_at_classes=False,
     if_added=_brier_if_added,
     leaders=lambda state, candidates: leading(candidates, _brier_if_added(state, candidates)),
-    now=lambda state: int(_gram(state).scores(state.counts, None)[0]),
-    value=lambda state, score: -score / BRIER_ONE / len(state.scores.truth),
+    now=lambda state: int(state.scores.gram(state.weights).scores(state.counts, None)[0]),
+    value=lambda state, score: -score / BRIER_ONE / state.weights.total,
     values=_brier_values,
 )
 METRICS = {metric.name: metric for metric in (ACCURACY, NLL, BALANCED_ACCURACY, BRIER)}

@@ -56,7 +56,9 @@ def counted(chosen: Sequence[int]) -> dict[int, int]:
     return dict(Counter(chosen))
 
 
-def optimal(scores: MemberScores, metric: str) -> tuple[dict[int, int], Certificate]:
+def optimal(
+    scores: MemberScores, metric: str, examples: Weights | None = None
+) -> tuple[dict[int, int], Certificate]:
     """Weights of all members of some scores with the least loss, as multiples of 1 / `UNIT`.
 
     Parameters
@@ -64,6 +66,8 @@ def optimal(scores: MemberScores, metric: str) -> tuple[dict[int, int], Certific
     scores : MemberScores
         The members alone, on the selection rows.
     metric : {"nll", "brier"}
+    examples : Weights, optional
+        What each example counts; by default all the same.
 
     Returns
     -------
@@ -72,11 +76,13 @@ def optimal(scores: MemberScores, metric: str) -> tuple[dict[int, int], Certific
     Certificate
         Of these very weights, rounding included.
     """
+    counted = Weights.equal(len(scores.truth)) if examples is None else examples
+    shares = counted.each / counted.total
     if metric == "nll":
-        found = _rounded(least_nll(scores.p_truth))
-        optimum = nll_optimum(scores.p_truth, found / found.sum())
+        found = _rounded(least_nll(scores.p_truth, shares))
+        optimum = nll_optimum(scores.p_truth, found / found.sum(), shares)
     else:
-        gram, linear = products(scores)
+        gram, linear = products(scores, shares)
         found = _rounded(least_brier(gram, linear))
         optimum = brier_optimum(gram, linear, found / found.sum())
     _tell(metric, optimum)
@@ -131,7 +137,7 @@ def mixed(scores: Scores, weights: Mapping[int, int], examples: Weights | None =
         total += weight * alone.total
         if state.has_nll:
             state.truth_sum += weight * scores.p_truth[member]
-    state.running = cast(Running, Summed(total, scores.truth))
+    state._running = cast(Running, Summed(total, scores.truth))
     return state
 
 
@@ -148,14 +154,20 @@ def check_convex(weights: str, metric: str, combine: str) -> None:
         )
 
 
-def products(scores: MemberScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean over examples of the sum over classes of p_i p_j, (k, k), and mean p_i of the truth, (k,)."""
-    k, n = len(scores.p_truth), len(scores.truth)
+def products(
+    scores: MemberScores, shares: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean over examples of the sum over classes of p_i p_j, (k, k), and mean p_i of the truth, (k,).
+
+    `shares`, (n,), are those of the examples in the mean.
+    """
+    k = len(scores.p_truth)
     gram = np.zeros((k, k))
     for block in scores.blocks():
-        flat = block.q.reshape(k, -1) / ONE
-        gram += flat @ flat.T
-    return gram / n, scores.p_truth.mean(axis=1)
+        p = block.q / ONE
+        weighted = p * shares[block.start : block.stop, None]
+        gram += p.reshape(k, -1) @ weighted.reshape(k, -1).T
+    return (gram + gram.T) / 2, scores.p_truth @ shares
 
 
 def _rounded(weights: NDArray[np.float64]) -> NDArray[np.int64]:

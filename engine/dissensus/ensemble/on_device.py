@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from dissensus.store.truth import Truth
 from .combine import Combine
 from .gram import Gram
 from .running import Block, Indices, Integers, leading
+from .weights import Weights
 
 BLOCK_BYTES = 1 << 28  # values of all candidates that are made at a time
 
@@ -93,6 +93,7 @@ class DeviceScores:
             )
         self._keep = max(0, left) // (row_bytes * self._step)
         self._kept: list[DeviceBlock] = []
+        self._gram: tuple[Weights, Gram] | None = None
         self.p_truth = np.empty((len(model_ids), 0 if self.of_logits else len(rows)))
         for _ in self.blocks():  # the first pass fills `p_truth`, and the device
             pass
@@ -106,10 +107,11 @@ class DeviceScores:
         shape = len(self.truth), self.n_classes
         return DeviceRunning(self, twin.sent(np.zeros(shape, np.int64), self.device), 0)
 
-    @cached_property
-    def gram(self) -> Gram:
-        """Sums of products of probabilities, in one pass over them."""
-        return Gram.of(self._here(), len(self._logits), self.truth)
+    def gram(self, weights: Weights) -> Gram:
+        """Weighted sums of products of probabilities, in one pass; those asked for last are kept."""
+        if self._gram is None or self._gram[0] is not weights:
+            self._gram = weights, Gram.of(self._here(), len(self._logits), self.truth, weights)
+        return self._gram[1]
 
     def _here(self) -> Iterator[Block]:
         """All rows in order, as this process holds them."""

@@ -80,7 +80,7 @@ def forward(
             return beam[0], EXHAUSTED
         beam = _grown(beam, children)
         advance()
-        if steps.patience and _stalled(beam[0].history[steps.metric], steps):
+        if steps.patience and _stalled(beam[0].trajectory(steps.metric), steps):
             return beam[0], STALLED
     return beam[0], SIZE
 

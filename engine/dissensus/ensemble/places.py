@@ -58,7 +58,9 @@ class Candidates:
 class Place(Protocol):
     """Where a search compares candidates: whichever it is, it finds the same."""
 
-    def temperatures(self, store: Store, names: Sequence[str], rows: Rows) -> dict[str, float]:
+    def temperatures(
+        self, store: Store, names: Sequence[str], rows: Rows, weights: Weights | None
+    ) -> dict[str, float]:
         """Best temperature of each model: see `calibration.temperatures`."""
 
     def selection(self, pool: Candidates) -> AbstractContextManager[Selection]:
@@ -68,9 +70,11 @@ class Place(Protocol):
 class Here:
     """This process."""
 
-    def temperatures(self, store: Store, names: Sequence[str], rows: Rows) -> dict[str, float]:
+    def temperatures(
+        self, store: Store, names: Sequence[str], rows: Rows, weights: Weights | None
+    ) -> dict[str, float]:
         """Fit them one after another."""
-        return calibration.temperatures(store, names, rows)
+        return calibration.temperatures(store, names, rows, weights)
 
     @contextmanager
     def selection(self, pool: Candidates) -> Iterator[Selection]:
@@ -109,11 +113,13 @@ class OnCluster:
     def __init__(self, runner: HomeRunner) -> None:
         self._runner = runner
 
-    def temperatures(self, store: Store, names: Sequence[str], rows: Rows) -> dict[str, float]:
+    def temperatures(
+        self, store: Store, names: Sequence[str], rows: Rows, weights: Weights | None
+    ) -> dict[str, float]:
         """Fit some models a task."""
         from .scheduled import scheduled_temperatures
 
-        return scheduled_temperatures(store, names, rows, self._runner)
+        return scheduled_temperatures(store, names, rows, weights, self._runner)
 
     @contextmanager
     def selection(self, pool: Candidates) -> Iterator[Selection]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from dissensus.kernels.probabilities import TINIEST
 from dissensus.store.truth import Truth
 
+from .weights import Weights
+
 F8 = NDArray[np.float64]
 BINS = 15
 
@@ -53,27 +55,41 @@ class Forecasts:
         columns = ("confidence", "right", "loss", "brier")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
-    @property
-    def scores(self) -> dict[str, float]:
-        """Return accuracy, ece, nll and brier."""
-        return {
-            "accuracy": float(self.right.mean()),
-            "ece": calibration_error(self.confidence, self.right),
-            "nll": float(self.loss.mean()),
-            "brier": float(self.brier.mean()),
+    def scores(self, weights: Weights | None = None) -> dict[str, float]:
+        """Return accuracy, ece, nll and brier: means over examples, which may be weighted."""
+        weights = Weights.equal(len(self.right)) if weights is None else weights
+        means = {
+            name: float((values * weights.each).sum() / weights.total)
+            for name, values in (("accuracy", self.right), ("nll", self.loss), ("brier", self.brier))
         }
+        ece = calibration_error(self.confidence, self.right, weights)
+        return {"accuracy": means["accuracy"], "ece": ece, "nll": means["nll"], "brier": means["brier"]}
 
 
-def calibration_error(confidence: F8, right: NDArray[np.bool_], bins: int = BINS) -> float:
+def calibration_error(
+    confidence: F8, right: NDArray[np.bool_], weights: Weights | None = None, bins: int = BINS
+) -> float:
     """Expected calibration error of the first class, over bins of equal mass.
 
-    Examples in the order of their confidence, equal ones as they stand, are cut into `bins` parts whose sizes
-    differ by at most one; the error is the mean over examples of |share right - mean confidence| of their
-    part (Nguyen & O'Connor 2015; Nixon et al. 2019, who call it adaptive).
+    Examples in the order of their confidence, equal ones as they stand, are cut into `bins` parts whose
+    weights differ by at most one unit, an example that lies across a border being in both; the error is the
+    mean over examples of |share right - mean confidence| of their part (Nguyen & O'Connor 2015; Nixon et al.
+    2019, who call it adaptive).
     """
-    parts = np.array_split(np.argsort(confidence, kind="stable"), min(bins, len(confidence)))
-    gaps = [len(part) * abs(right[part].mean() - confidence[part].mean()) for part in parts]
-    return float(sum(gaps) / len(confidence))
+    each = np.ones(len(right), np.int64) if weights is None else weights.each
+    order = np.argsort(confidence, kind="stable")
+    ends = np.cumsum(each[order])
+    total, gaps = int(ends[-1]), 0.0
+    small, larger = divmod(total, min(bins, total))
+    start = 0
+    for k in range(min(bins, total)):
+        stop = start + small + (k < larger)
+        inside = np.minimum(ends, stop) - np.maximum(ends - each[order], start)
+        part = np.flatnonzero(inside > 0)
+        own, share = order[part], inside[part]
+        gaps += abs(float(share @ right[own]) - float(share @ confidence[own]))
+        start = stop
+    return gaps / total
 
 
 def _rows_of(truth: Truth) -> NDArray[np.intp]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from dissensus.store.truth import Truth
 
+from .weights import Weights
+
 F8 = NDArray[np.float64]
 MAX_STEPS = 300
 REMEMBERED = 10  # steps that the approximation of the curvature is made from
@@ -32,7 +34,7 @@ class Scaled:
     converged: bool
 
 
-def fit_vector(log_p: F8, truth: Truth, temperature: float) -> Scaled:
+def fit_vector(log_p: F8, truth: Truth, temperature: float, weights: Weights | None = None) -> Scaled:
     """Factors and offsets with the least mean NLL plus a penalty.
 
     Parameters
@@ -43,6 +45,8 @@ def fit_vector(log_p: F8, truth: Truth, temperature: float) -> Scaled:
         Right classes of the n examples.
     temperature : float
         Where to start, and what the penalty draws towards.
+    weights : Weights, optional
+        What each example counts in the mean; the penalty goes by their number. By default all the same.
 
     Notes
     -----
@@ -51,6 +55,7 @@ def fit_vector(log_p: F8, truth: Truth, temperature: float) -> Scaled:
     loss is convex where one class is right; minimised by L-BFGS (Nocedal & Wright 2006, algorithm 7.4).
     """
     n, n_classes = log_p.shape
+    each = np.ones(n) if weights is None else weights.each * (n / weights.total)
     centre = np.concatenate([np.full(n_classes, 1 / temperature), np.zeros(n_classes)])
     rows = np.repeat(np.arange(n), np.diff(truth.offsets))
 
@@ -62,9 +67,10 @@ def fit_vector(log_p: F8, truth: Truth, temperature: float) -> Scaled:
         right = np.maximum(np.add.reduceat(own, truth.offsets[:-1]), 2.0**-1022)
         slope = p
         slope[rows, truth.classes] -= own / right[rows]
+        slope *= each[:, None]
         away = x - centre
         gradient = np.concatenate([(slope * log_p).sum(axis=0), slope.sum(axis=0)])
-        return float(-np.log(right).mean() + away @ away / (2 * n)), (gradient + away) / n
+        return float(-(np.log(right) * each).mean() + away @ away / (2 * n)), (gradient + away) / n
 
     x, converged = minimum(loss, centre)
     return Scaled(x[:n_classes], x[n_classes:], converged)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -70,6 +69,7 @@ class ScheduledScores:
         self.metrics, self.truth, self.n_classes = way.metrics, store.truth.take(rows), store.n_classes
         self.p_truth = np.empty((len(model_ids), 0))  # theirs lie on the workers
         self._runner = runner
+        self._gram: tuple[Weights, Gram] | None = None
         step = block_rows or max(ROWS, -(-len(rows) // runner.workers))
         self.spans = [slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step)]
         run, crew = uuid.uuid4().hex, crew_of(store, model_ids)
@@ -86,12 +86,15 @@ class ScheduledScores:
         """Return the sum of no members yet."""
         return ScheduledRunning(self, Weights.equal(len(self.truth)))
 
-    @cached_property
-    def gram(self) -> Gram:
-        """Sums of products of probabilities, of all blocks."""
-        Gram.of((), 0, self.truth)  # refuses labels of several right classes here, not on a worker
-        products, at_truth = zip(*self.ask("gram", ()), strict=True)
-        return Gram(sum(products), sum(at_truth), len(self.truth))
+    def gram(self, weights: Weights) -> Gram:
+        """Weighted sums of products of probabilities, of all blocks; those asked for last are kept."""
+        if self._gram is None or self._gram[0] is not weights:
+            Gram.of(
+                (), 0, self.truth, weights
+            )  # refuses labels of several right classes here, not on a worker
+            products, at_truth = zip(*self.ask("gram", (), weights=weights), strict=True)
+            self._gram = weights, Gram(sum(products), sum(at_truth), weights.total)
+        return self._gram[1]
 
     def ask(
         self,
@@ -203,8 +206,6 @@ class ScheduledRunning:
 class ScheduledSelection(Selection):
     """An ensemble whose examples lie on workers: see `Selection`."""
 
-    running: ScheduledRunning
-
     def __init__(
         self,
         scores: ScheduledScores,
@@ -212,7 +213,13 @@ class ScheduledSelection(Selection):
         recorded: Sequence[str] | None = None,
     ) -> None:
         super().__init__(scores, weights, recorded)
-        self.running = ScheduledRunning(scores, self.weights)
+        self._running: ScheduledRunning = ScheduledRunning(scores, self.weights)
+
+    @property
+    def running(self) -> ScheduledRunning:
+        """The sum of the members, which workers make."""
+        _ = super().running
+        return self._running
 
     def nll_if_added(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
         """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
@@ -225,6 +232,11 @@ class ScheduledSelection(Selection):
     def nll_now(self) -> int:
         """Fixed-point NLL as it stands."""
         return self.running.nll
+
+    def add(self, candidate: int) -> None:
+        """Take a candidate in and record where the ensemble stands, while workers know of the search."""
+        super().add(candidate)
+        _ = self.running
 
     def drop(self, place: int) -> None:
         """Take out the member chosen at a place, as if never chosen; the history stays as it is."""
@@ -244,12 +256,13 @@ def scheduled_selection(
 
 
 def scheduled_temperatures(
-    store: Store, model_ids: Sequence[str], rows: Rows, runner: HomeRunner
+    store: Store, model_ids: Sequence[str], rows: Rows, weights: Weights | None, runner: HomeRunner
 ) -> dict[str, float]:
     """Do as `calibration.temperatures`, some models a task."""
     step, examples = max(1, -(-len(model_ids) // (EACH * runner.threads))), Examples.of(rows)
+    each = None if weights is None else _packed(weights.each)
     tasks = (
-        Fit(start, crew_of(store, model_ids[start : start + step]), examples)
+        Fit(start, crew_of(store, model_ids[start : start + step]), examples, each)
         for start in range(0, len(model_ids), step)
     )
     parts = dict(runner.results(fit, tasks))

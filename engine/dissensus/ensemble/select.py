@@ -30,7 +30,7 @@ from .path import Steps
 from .places import place_of
 from .result import Costs, Ensemble, Interval, gain_interval
 from .switches import Search, Switches, flag
-from .weighted import check_weights, checked_examples
+from .weighted import check_folds, check_weights, checked_examples
 
 
 def greedy(
@@ -87,9 +87,9 @@ def greedy(
         Calibrate, select and report only on examples for which this expression over their columns holds; see
         `Store.where`.
     example_weights : str or (N,) array-like, optional
-        What each example of the store counts when members are chosen and reported on, at least 0: an array,
-        or the name of a column of numbers. Only their ratios matter; whole numbers count
-        exactly, so that ties stay ties. Temperatures count all examples alike.
+        What each example of the store counts when temperatures are fitted and members are chosen, weighed
+        and reported on, at least 0: an array, or the name of a column of numbers. Only their ratios matter;
+        whole numbers count exactly as if examples were repeated, so that ties stay ties.
     select, report : str, optional
         Splits of the store, or "all"; "fit" and "report" by default. A store without splits has a seeded,
         stratified "fit" and "report". With `folds`, `select` is what is cut into folds, "all" by default.
@@ -154,7 +154,7 @@ def greedy(
         _given(temperatures, way, pool, calibrate, search),
         _ends_with_the_best(search, way.probabilities),
         where,
-        checked_examples(store, example_weights, metric, search),
+        checked_examples(store, example_weights),
         example_weights if isinstance(example_weights, str) else "given",
     )
     check_limits(pool, search, task.limits)
@@ -206,8 +206,8 @@ def _split(
 ) -> Ensemble:
     """Select on one split, report on another."""
     fit, held = parts
-    check_weights(task, select, fit)
-    check_weights(task, report, held)
+    check_weights(task.example_weights, select, fit)
+    check_weights(task.example_weights, report, held)
     found = find(task, fit, advance)
     used = {
         "select": {"name": select, "n_examples": len(fit)},
@@ -220,9 +220,9 @@ def _split(
 def _crossfitted(task: Task, select: str, n_folds: int, advance: Callable[[], None]) -> Ensemble:
     """Select on all examples; report on each fold what was selected on the others."""
     rows, parts = splits.folds(task.store, select, n_folds, task.search.seed, task.where)
+    check_folds(task.example_weights, select, parts)
     searches = [(find(task, others, advance), fold) for others, fold in parts]
-    reported = task.store.truth.take(np.concatenate([fold for _, fold in parts]))
-    judged = together([judge(task, found, fold) for found, fold in searches], reported)
+    judged = together(task, [judge(task, found, fold) for found, fold in searches], [own for _, own in parts])
     used = {
         "select": {"name": select, "n_examples": len(rows)},
         "report": {"name": f"{n_folds} folds of {select}", "n_examples": len(rows)},

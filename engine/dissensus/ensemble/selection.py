@@ -32,14 +32,15 @@ class Selection:
     ----------
     scores, weights
         As given.
-    running : Running
-        The sum of the members' fixed-point probabilities, or votes.
     truth_sum : (n,) float64
         Sum of the members' probabilities of the truth, in the order chosen; (0,) for votes.
     chosen : list of int
         Candidates in the order chosen.
-    history : dict of str to list of int
-        Score by each recorded metric after each step; `Metric.value` makes of it what people read.
+
+    Notes
+    -----
+    NLL is found from `truth_sum` alone: a search by it sums up no other classes before somebody asks for what
+    needs them (`running`, `history`).
     """
 
     def __init__(
@@ -47,11 +48,39 @@ class Selection:
     ) -> None:
         self.scores: Scores = scores
         self.weights: Weights = Weights.equal(len(scores.truth)) if weights is None else weights
-        self.running: Running = scores.running()
+        self._running: Running = scores.running()
+        self._waiting: list[int] = []  # members that `_running` lacks
+        self._nll: int | None = None  # as it stands, where that is known
+        self._nll_with: dict[int, int] = {}  # with each candidate that was asked about since
         self.truth_sum: NDArray[np.float64] = np.zeros(scores.p_truth.shape[1])
         self.chosen: list[int] = []
         usual = [name for name in ("accuracy", "nll") if name in scores.metrics]
-        self.history: dict[str, list[int]] = {name: [] for name in (usual if recorded is None else recorded)}
+        self._history: dict[str, list[int]] = {name: [] for name in (usual if recorded is None else recorded)}
+
+    @property
+    def running(self) -> Running:
+        """The sum of the members' fixed-point probabilities, or votes."""
+        waiting, self._waiting = self._waiting, []
+        for candidate in waiting:
+            self._running.add(candidate)
+            self._record(looks_at_classes=True)
+        return self._running
+
+    @property
+    def history(self) -> dict[str, list[int]]:
+        """Score by each recorded metric after each step; `Metric.value` makes of it what people read."""
+        return {name: self.trajectory(name) for name in self._history}
+
+    def trajectory(self, metric: str) -> list[int]:
+        """Score by one recorded metric after each step."""
+        if METRICS[metric].looks_at_classes:
+            _ = self.running
+        return self._history[metric]
+
+    def _record(self, looks_at_classes: bool) -> None:
+        for name, scores in self._history.items():
+            if METRICS[name].looks_at_classes == looks_at_classes:
+                scores.append(METRICS[name].now(self))
 
     @cached_property
     def balanced(self) -> Weights:
@@ -91,7 +120,9 @@ class Selection:
     def nll_if_added(self, candidates: NDArray[np.intp]) -> NDArray[np.int64]:
         """Fixed-point NLL with each of these candidates added: (len(candidates),) int64."""
         size = len(self.chosen) + 1
-        return kernel.nll_if_added(self.truth_sum, self.scores.p_truth, candidates, size, self._nll_weights)
+        found = kernel.nll_if_added(self.truth_sum, self.scores.p_truth, candidates, size, self._nll_weights)
+        self._nll_with |= dict(zip(candidates.tolist(), found.tolist(), strict=True))
+        return found
 
     def nll_leaders(self, candidates: NDArray[np.intp]) -> NDArray[np.intp]:
         """Those of least NLL, found among those that an estimate with its error leaves in question."""
@@ -105,6 +136,8 @@ class Selection:
 
     def nll_now(self) -> int:
         """Fixed-point NLL as it stands."""
+        if self._nll is not None:
+            return self._nll
         nobody = np.zeros((1, len(self.truth_sum)))
         only, size = np.zeros(1, np.intp), max(len(self.chosen), 1)
         return int(kernel.nll_if_added(self.truth_sum, nobody, only, size, self._nll_weights)[0])
@@ -115,24 +148,25 @@ class Selection:
 
     def add(self, candidate: int) -> None:
         """Take a candidate in and record where the ensemble stands."""
-        self.running.add(candidate)
+        self._nll, self._nll_with = self._nll_with.get(candidate), {}
+        self._waiting.append(candidate)
         self.chosen.append(candidate)
         if self.has_nll:
             self.truth_sum += self.scores.p_truth[candidate]
-        for name, scores in self.history.items():
-            scores.append(METRICS[name].now(self))
+        self._record(looks_at_classes=False)
 
     def drop(self, place: int) -> None:
         """Take out the member chosen at a place, as if never chosen; the history stays as it is."""
         self.running.remove(self.chosen.pop(place))
+        self._nll, self._nll_with = None, {}
         self.truth_sum[:] = 0.0
         for candidate in self.chosen if self.has_nll else ():  # in order: float sums depend on it
             self.truth_sum += self.scores.p_truth[candidate]
 
     def copy(self) -> Selection:
         """Return another one in the same state, to go on from independently."""
-        other = type(self)(self.scores, self.weights, list(self.history))
-        other.running, other.truth_sum = self.running.copy(), self.truth_sum.copy()
-        other.chosen = list(self.chosen)
-        other.history = {name: list(scores) for name, scores in self.history.items()}
+        other = type(self)(self.scores, self.weights, list(self._history))
+        other._running, other.truth_sum = self._running.copy(), self.truth_sum.copy()
+        other._waiting, other.chosen, other._nll = list(self._waiting), list(self.chosen), self._nll
+        other._history = {name: list(scores) for name, scores in self._history.items()}
         return other

@@ -121,52 +121,60 @@ def least_brier(gram: F8, linear: F8) -> F8:
     return least_quadratic(gram, linear)
 
 
-def least_nll(p_truth: F8) -> F8:
+def least_nll(p_truth: F8, shares: F8 | None = None) -> F8:
     """Weights with the least mean -log of the mixture's probability of the truth.
 
     Parameters
     ----------
     p_truth : (k, n) float64
         Each member's probability of the truth.
+    shares : (n,) float64, optional
+        Share of each example in the mean; by default all the same.
 
     Notes
     -----
     Newton's method, each step a quadratic program: with r = p / mixture the gradient is -mean(r) and the
     Hessian mean(r r'). Zero weights come out as exact zeros, which EM reaches only in the limit.
     """
+    v = _shares(p_truth, shares)
     p = np.maximum(p_truth, TINIEST)
     w = np.full(len(p), 1 / len(p))
     for _ in range(MAX_NEWTON):
         ratio = p / (w @ p)
-        slope = -ratio.mean(axis=1)
+        slope = -(ratio @ v)
         if w @ slope - slope.min() <= SLACK * max(1.0, np.abs(slope).max()):
             break
-        hessian = ratio @ ratio.T / p.shape[1]
+        hessian = (ratio * v) @ ratio.T
         aim = least_quadratic(hessian, hessian @ w - slope)
-        moved = _downhill(p, w, aim, float(slope @ (aim - w)))
+        moved = _downhill(p, v, w, aim, float(slope @ (aim - w)))
         if moved is None:
             break
         w = moved
     return w
 
 
-def _downhill(p: F8, w: F8, aim: F8, fall: float) -> F8 | None:
+def _shares(p_truth: F8, shares: F8 | None) -> F8:
+    n = p_truth.shape[1]
+    return np.full(n, 1 / n) if shares is None else shares
+
+
+def _downhill(p: F8, v: F8, w: F8, aim: F8, fall: float) -> F8 | None:
     """Longest of the halved steps that lowers the loss enough; None where rounding leaves none."""
-    now = -np.log(w @ p).mean()
+    now = -np.log(w @ p) @ v
     for halvings in range(40):
         step = 0.5**halvings
         moved = w + step * (aim - w)
-        if -np.log(np.maximum(moved @ p, TINIEST)).mean() <= now + 1e-4 * step * fall:
+        if -np.log(np.maximum(moved @ p, TINIEST)) @ v <= now + 1e-4 * step * fall:
             return np.asarray(moved)
     return None
 
 
-def nll_optimum(p_truth: F8, w: F8) -> Optimum:
-    """NLL of a mixture, in nats, and its gap."""
-    p = np.maximum(p_truth, TINIEST)
+def nll_optimum(p_truth: F8, w: F8, shares: F8 | None = None) -> Optimum:
+    """NLL of a mixture, in nats, and its gap; see `least_nll`."""
+    p, v = np.maximum(p_truth, TINIEST), _shares(p_truth, shares)
     mixture = w @ p
-    slope = -(p / mixture).mean(axis=1)
-    return Optimum(w, float(-np.log(mixture).mean()), max(0.0, float(w @ slope - slope.min())))
+    slope = -((p / mixture) @ v)
+    return Optimum(w, float(-np.log(mixture) @ v), max(0.0, float(w @ slope - slope.min())))
 
 
 def brier_optimum(gram: F8, linear: F8, w: F8) -> Optimum:

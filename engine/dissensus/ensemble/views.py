@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dissensus.kernels import probabilities as kernel
 from dissensus.kernels import views as view_kernel
-from dissensus.kernels.bounds import Seen
+from dissensus.kernels.known import Seen
 from dissensus.store.blocks import read_blocks
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows

@@ -14,36 +14,26 @@ from dissensus.kernels import probabilities as kernel
 from dissensus.store.catalog import Store
 from dissensus.store.splits import Rows
 
-from .switches import Search
 from .weights import Weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .found import Task
 
 
-def checked_examples(
-    store: Store, given: str | ArrayLike | None, metric: str, search: Search
-) -> NDArray[np.float64] | None:
+def checked_examples(store: Store, given: str | ArrayLike | None) -> NDArray[np.float64] | None:
     """Weight of every example of the store, (N,) float64.
 
     Raises
     ------
     ArgumentError
-        They are no numbers of at least 0, or what is asked for takes none.
+        They are no numbers of at least 0.
     UnknownName
         No column of that name.
     """
     if given is None:
         return None
-    for wrong, what in (
-        (metric == "brier", "metric='brier'"),
-        (search.weights == "optimal", "weights='optimal'"),
-        (search.folds is not None, "folds="),
-    ):
-        if wrong:
-            raise ArgumentError(f"example_weights have no part in {what} yet: leave one of them out")
     values = _column(store, given) if isinstance(given, str) else np.asarray(given)
     Weights.of(values, store.n_examples)
     return values.astype(np.float64)
@@ -62,18 +52,50 @@ def _column(store: Store, name: str) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(), np.float64)
 
 
-def check_weights(task: Task, split: str, rows: Rows) -> None:
+def check_weights(
+    given: NDArray[np.float64] | None,
+    split: str,
+    rows: Rows,
+    instead: str = "another split (select=, report=)",
+) -> None:
     """Refuse weights that are all 0 on a split, before any work.
 
     Raises
     ------
     ArgumentError
     """
-    if task.example_weights is not None and not task.example_weights[rows].any():
+    if given is not None and not given[rows].any():
         raise ArgumentError(
             f"example_weights are all 0 on the {len(rows):,} examples of split {split!r} that take part: "
-            "give others, or choose another split (select=, report=)"
+            f"give others, or choose {instead}"
         )
+
+
+def check_folds(given: NDArray[np.float64] | None, select: str, parts: Sequence[tuple[Rows, Rows]]) -> None:
+    """Refuse weights that are all 0 on a fold, or on all but one, before any work.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    for k, (others, own) in enumerate(parts, 1):
+        check_weights(given, f"{select} without fold {k}", others, "fewer folds")
+        check_weights(given, f"fold {k} of {select}", own, "fewer folds")
+
+
+def weights_of(given: NDArray[np.float64] | None, rows: Rows) -> Weights | None:
+    """What each of these rows counts; None: all the same."""
+    return None if given is None else Weights.of(given[rows], len(rows))
+
+
+def fold_means(given: NDArray[np.float64] | None, folds: Sequence[Rows]) -> list[float]:
+    """Mean weight of each fold, of all folds' mean: what a fold's own weights, of mean 1, lack."""
+    if given is None:
+        return [1.0] * len(folds)
+    most = given[np.concatenate(folds)].max()  # no sum overflows
+    means = [float((given[fold] / most).mean()) for fold in folds]
+    overall = np.average(means, weights=[len(fold) for fold in folds])
+    return [float(mean / overall) for mean in means]
 
 
 def check_members(task: Task, temperatures: Mapping[str, float]) -> None:

@@ -153,11 +153,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Fit:
-    """Temperatures that are asked for: of the models start, start + 1, … of a search, on all its examples."""
+    """Temperatures that are asked for: of the models start, start + 1, … of a search, on all its examples.
+
+    These count by their weights; None: all the same.
+    """
 
     start: int
     crew: Crew
     examples: Examples
+    weights: Packed | None
 
 
 class Held:
@@ -220,7 +224,8 @@ def fit(task: Fit) -> tuple[int, list[float | None]]:
     _share_threads()
     store = opened(task.crew.site)
     models_at(store, task.crew.ids, task.crew.digest)
-    return task.start, fitted(store, task.crew.ids, task.examples.rows)
+    each = None if task.weights is None else task.weights.numbers
+    return task.start, fitted(store, task.crew.ids, task.examples.rows, each)
 
 
 def _held(part: Part) -> Held:
@@ -267,8 +272,10 @@ def _standing(held: Held, question: Question) -> tuple[NDArray[np.uint8], int]:
     return np.packbits(state.right), state.nll_now() if state.has_nll else 0
 
 
-def _gram(held: Held, question: Question) -> tuple[Integers, Integers]:
-    gram = held.scores.gram
+def _gram(held: Held, question: Question) -> tuple[Integers, NDArray[np.object_]]:
+    each = question.weights
+    weights = Weights.equal(len(held.scores.truth)) if each is None else Weights(each.numbers, question.unit)
+    gram = held.scores.gram(weights)
     return gram.products, gram.at_truth
 
 

@@ -13,21 +13,9 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .bounds import (
-    NOTHING,
-    OPEN,
-    RIGHT,
-    STRIPES,
-    WRONG,
-    Known,
-    Seen,
-    above,
-    among,
-    could_change,
-    rank_of,
-    right_place,
-)
 from .jit import PARALLEL, kernel, parallel_kernel
+from .known import NOTHING, Known, Seen, above, among, rank_of
+from .verdicts import OPEN, RIGHT, STRIPES, WRONG, could_change, right_place
 
 _AT_ONCE = 16  # classes compared before any is looked at
 

@@ -287,7 +287,7 @@ def _hits_if_added(
 def nll_estimates(
     truth_sum: NDArray[np.float64], p_truth: NDArray[np.float64], candidates: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], float]:
-    """Estimate -sum log(sum of p) with each candidate added, with one logarithm for four examples.
+    """Estimate -sum log(sum of p) with each candidate added, from products: a few logarithms in all.
 
     Parameters
     ----------
@@ -310,8 +310,11 @@ def nll_estimates(
 
 
 _PARTS = 64  # of the examples, each summed by one thread
-_AT_ONCE = 4  # probabilities multiplied before their logarithm is taken
-_SMALL = 2.0**-250  # whose _AT_ONCE-th power is still a normal number
+_AT_ONCE = 4  # probabilities multiplied before the product's exponent is taken off
+_MANTISSA, _BIAS = np.int64((1 << 52) - 1), np.int64(1023)  # of a float64
+_LEAST = np.int64(
+    128
+)  # exponent of a product, bias included, that no factor can have brought up from underflow
 
 
 @parallel_kernel
@@ -319,16 +322,20 @@ def _nll_estimates(truth_sum: Any, p_truth: Any, parts: Any) -> None:
     n_examples, n_models = p_truth.shape
     for part in prange(len(parts)):
         first, end = part * n_examples // len(parts), (part + 1) * n_examples // len(parts)
-        product, least = np.empty(n_models), np.empty(n_models)
+        product, exponent = np.ones(n_models), np.zeros(n_models, np.int64)
+        least = np.full(n_models, _BIAS)
         for start in range(first, end, _AT_ONCE):
-            product[:], least[:] = 1.0, np.inf
             for n in range(start, min(start + _AT_ONCE, end)):
                 for m in range(n_models):
-                    p = truth_sum[n] + p_truth[n, m]
-                    product[m] *= p
-                    least[m] = min(least[m], p)
-            for m in range(n_models):
-                parts[part, m] -= math.log(product[m]) if least[m] >= _SMALL else np.nan
+                    product[m] *= truth_sum[n] + p_truth[n, m]
+            for m in range(n_models):  # a logarithm here took most of the time
+                bits = np.float64(product[m]).view(np.int64)
+                least[m] = min(least[m], bits >> np.int64(52))
+                exponent[m] += (bits >> np.int64(52)) - _BIAS
+                product[m] = np.int64((bits & _MANTISSA) | (_BIAS << np.int64(52))).view(np.float64)
+        for m in range(n_models):
+            log = math.log(product[m]) + math.log(2.0) * exponent[m]
+            parts[part, m] = -log if least[m] >= _LEAST else np.nan
 
 
 def nll_if_added(
@@ -358,19 +365,24 @@ def nll_if_added(
     (k,) int64
         Sum over examples of rint(-log(p) * weight), p the mean probability of the truth.
     """
-    out = np.zeros(len(candidates), np.int64)
+    out = np.zeros(
+        (len(candidates), max(1, min(_PARTS // max(len(candidates), 1), len(truth_sum)))), np.int64
+    )
     with PARALLEL:
         _nll_if_added(truth_sum, p_truth, candidates, math.log(size), weights, out)
-    return out
+    total: NDArray[np.int64] = out.sum(axis=1)
+    return total
 
 
 @parallel_kernel
 def _nll_if_added(
     truth_sum: Any, p_truth: Any, candidates: Any, log_size: float, weights: Any, out: Any
 ) -> None:
-    for i in prange(len(candidates)):
+    n_examples, n_parts = p_truth.shape[1], out.shape[1]
+    for task in prange(out.size):
+        i, part = task // n_parts, task % n_parts
         m, total = candidates[i], np.int64(0)
-        for n in range(p_truth.shape[1]):
+        for n in range(part * n_examples // n_parts, (part + 1) * n_examples // n_parts):
             p = max(truth_sum[n] + p_truth[m, n], TINIEST)
             total += np.int64(np.rint((log_size - math.log(p)) * weights[n]))
-        out[i] = total
+        out[i, part] = total

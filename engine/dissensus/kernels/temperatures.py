@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .probabilities import Classes, Codes, Offsets, nll_slopes
 
 COLDEST, HOTTEST = 1e-3, 1e3  # temperatures beyond are no optimum but a divergence
@@ -9,7 +12,9 @@ TOLERANCE = 1e-9
 MAX_STEPS = 60
 
 
-def best_temperature(codes: Codes, offsets: Offsets, classes: Classes) -> float | None:
+def best_temperature(
+    codes: Codes, offsets: Offsets, classes: Classes, weights: NDArray[np.int64] | None = None
+) -> float | None:
     """T of least NLL of softmax(z / T) in [0.001, 1000]; None where there is none.
 
     Parameters
@@ -18,10 +23,14 @@ def best_temperature(codes: Codes, offsets: Offsets, classes: Classes) -> float 
         From `probabilities.codes_of`.
     offsets, classes
         Right classes of each example, as in `probabilities`.
+    weights : (n,) int64, optional
+        What each example counts, at least 0; by default all the same.
     """
 
     def slopes(inverse: float) -> tuple[float, float]:
         first, second = nll_slopes(codes, 1 / inverse, offsets, classes)
+        if weights is not None:
+            first, second = first * weights, second * weights
         return float(first.sum()), float(second.sum())
 
     low, high = 1 / HOTTEST, 1 / COLDEST
