@@ -19,6 +19,7 @@ from dissensus.ensemble.running import FullRunning
 from dissensus.ensemble.selection import Selection
 from dissensus.ensemble.weights import Weights
 from dissensus.errors import ArgumentError, MissingDependency
+from dissensus.kernels import candidates as exact
 from dissensus.kernels import probabilities as kernel
 from dissensus.kernels import torch_probabilities as twin
 from dissensus.run import devices
@@ -72,7 +73,7 @@ def test_hits_are_those_of_numba(device, seed, held):
     total, q = rng.integers(0, 3, (n, n_classes)), rng.integers(0, 3, (m, n, n_classes)).astype(np.uint32)
     candidates = rng.permutation(m)[: rng.integers(1, m + 1)]
     out = np.zeros(len(candidates), np.int64)
-    kernel.hits_if_added(total, q, candidates, truth.offsets, truth.classes, weights, out)
+    exact.hits_if_added(total, q, candidates, truth.offsets, truth.classes, weights, out)
     given_ = total, q.astype(np.int32), candidates, on_device._padded(truth), weights
     found = twin.hits_if_added(*(torch.from_numpy(a).to(device) for a in given_), held_bytes=held)
     np.testing.assert_array_equal(found.cpu().numpy(), out)

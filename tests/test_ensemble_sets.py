@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import dissensus as ds
 import naive
 from dissensus.ensemble import calibration
+from dissensus.kernels import candidates, temperatures
 from dissensus.kernels import probabilities as kernel
 from dissensus.store.truth import Truth
 
@@ -54,7 +55,7 @@ def test_hits_equal_the_loops(problem, data):
     q = np.array([data.draw(entries) for _ in range(2)], np.uint32).reshape(2, n, c)
     truth, out = Truth.of("t", sets, c), np.array([10, 20])
     everybody, once = np.arange(2), np.ones(n, np.int64)
-    kernel.hits_if_added(total, q, everybody, truth.offsets, truth.classes, once, out)
+    candidates.hits_if_added(total, q, everybody, truth.offsets, truth.classes, once, out)
     expected = [naive.hits_with(total.tolist(), rows, sets) for rows in q.tolist()]
     assert (out - [10, 20]).tolist() == expected
     assert truth.correct((total + q).argmax(axis=2)).sum(axis=1).tolist() == expected
@@ -79,7 +80,7 @@ def test_probabilities_and_slopes_equal_the_loops(problem, data, dtype, temperat
     pairs = list(zip(rows, sets, strict=True))
     assert p.tolist() == [naive.truth_probability(row, right, temperature) for row, right in pairs]
     assert p.max() <= 1
-    slopes = np.stack(kernel.nll_slopes(codes, temperature, truth.offsets, truth.classes), axis=1)
+    slopes = np.stack(temperatures.nll_slopes(codes, temperature, truth.offsets, truth.classes), axis=1)
     assert slopes.tolist() == [list(naive.nll_slopes(row, right, temperature)) for row, right in pairs]
     everything = np.array([len(right) == c for right in sets])
     assert (slopes[everything] == 0).all()

@@ -100,13 +100,14 @@ def test_scored_models_vote_too(small_zoo):
 
 def test_votes_are_counted_as_one_hot_probabilities_would_be(hard_zoo, rng):
     """The short cut against the kernel that adds every class of every candidate, ties and all."""
-    from dissensus.kernels import probabilities as kernel
+    from dissensus.kernels import candidates as kernel
+    from dissensus.kernels.probabilities import ONE
 
     rows, ids = np.arange(hard_zoo.n_examples), hard_zoo.model_ids
     running, weights = VoteScores(hard_zoo, ids, rows).running(), rng.integers(0, 9, len(rows))
     truth, everybody = hard_zoo.truth, np.arange(len(ids))
     one_hot = np.zeros((len(ids), len(rows), hard_zoo.n_classes), np.uint32)
-    np.put_along_axis(one_hot, hard_zoo.top1()[:, :, None].astype(int), kernel.ONE, axis=2)
+    np.put_along_axis(one_hot, hard_zoo.top1()[:, :, None].astype(int), ONE, axis=2)
     for candidate in rng.integers(0, len(ids), 6):
         expected = np.zeros(len(ids), np.int64)
         kernel.hits_if_added(

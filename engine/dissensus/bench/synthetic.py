@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
-from dissensus.kernels import probabilities
 from dissensus.kernels import synthetic as kernel
+from dissensus.kernels.temperatures import nll_slopes
 
 SAMPLE_ROWS = 2000  # on which a model's signal and scale are set
 SAMPLE_CELLS = 2_000_000
@@ -189,6 +189,6 @@ def _best_scale(rows: NDArray[np.float32], labels: NDArray[np.int32], steps: int
     low, high = 1e-2, 1e2
     for _ in range(steps):
         middle = (low * high) ** 0.5
-        slope, _ = probabilities.nll_slopes(centred, 1 / middle, offsets, labels)
+        slope, _ = nll_slopes(centred, 1 / middle, offsets, labels)
         low, high = (middle, high) if slope.sum() < 0 else (low, middle)
     return float((low * high) ** 0.5)

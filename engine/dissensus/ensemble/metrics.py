@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.kernels.probabilities import NLL_ONE, ONE, TINIEST
+from dissensus.kernels.candidates import NLL_ONE
+from dissensus.kernels.probabilities import ONE, TINIEST
 
 from .gram import BRIER_ONE
 from .running import leading

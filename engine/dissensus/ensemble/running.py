@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.kernels import probabilities as kernel
+from dissensus.kernels import candidates as kernel
+from dissensus.kernels.probabilities import ONE
 from dissensus.store.truth import Truth
 
 Indices = NDArray[np.intp]
@@ -195,7 +196,7 @@ class VoteRunning:
         most = self.total[rows, first]
         out = np.empty(len(candidates), np.int64)
         for place, vote in enumerate(self._top1[candidate] for candidate in candidates):
-            count = self.total[rows, vote] + kernel.ONE
+            count = self.total[rows, vote] + ONE
             ahead = (count > most) | ((count == most) & (vote < first))
             out[place] = weights[self._truth.correct(np.where(ahead, vote, first))].sum()
         return out
@@ -206,11 +207,11 @@ class VoteRunning:
 
     def add(self, candidate: int) -> None:
         """Count a member's votes."""
-        self.total[np.arange(len(self.total)), self._top1[candidate]] += kernel.ONE
+        self.total[np.arange(len(self.total)), self._top1[candidate]] += ONE
 
     def remove(self, candidate: int) -> None:
         """Take a member's votes out again."""
-        self.total[np.arange(len(self.total)), self._top1[candidate]] -= kernel.ONE
+        self.total[np.arange(len(self.total)), self._top1[candidate]] -= ONE
 
     def copy(self) -> VoteRunning:
         """Return other counts, the same for now."""

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.kernels import probabilities as kernel
+from dissensus.kernels import candidates as kernel
 
 from .members import Scores
 from .metrics import METRICS

@@ -1,11 +1,16 @@
-"""The temperature of least NLL (Guo et al. 2017), by Newton's method on the slopes of `probabilities`."""
+"""The temperature of least NLL (Guo et al. 2017), by Newton's method."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
+from numba import prange
 from numpy.typing import NDArray
 
-from .probabilities import Classes, Codes, Offsets, nll_slopes
+from .jit import PARALLEL, parallel_kernel
+from .probabilities import Classes, Codes, Offsets, exp_of, exponentials, logit_of
 
 COLDEST, HOTTEST = 1e-3, 1e3  # temperatures beyond are no optimum but a divergence
 TOLERANCE = 1e-9
@@ -46,3 +51,55 @@ def best_temperature(
             break
         inverse = new
     return 1 / inverse
+
+
+def nll_slopes(
+    codes: Codes, temperature: float, offsets: Offsets, classes: Classes
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """First and second derivative of each example's NLL by the inverse temperature: (n,) and (n,) float64.
+
+    With softmax weights over all classes, and over the right ones S alone: E[z] - E_S[z], Var[z] - Var_S[z].
+    The variance of one right class is 0 and the NLL convex; with several it need not be.
+    """
+    table = exponentials(codes.dtype, temperature)
+    first, second = np.empty(len(codes)), np.empty(len(codes))
+    with PARALLEL:
+        _nll_slopes(codes, table, temperature, offsets, classes, first, second)
+    return first, second
+
+
+@parallel_kernel
+def _nll_slopes(
+    codes: Any,
+    table: Any,
+    temperature: float,
+    offsets: Any,
+    classes: Any,
+    first: Any,
+    second: Any,
+) -> None:
+    for n in prange(codes.shape[0]):
+        total = mean = 0.0
+        for c in range(codes.shape[1]):
+            weight = exp_of(codes[n, c], table)
+            total += weight
+            mean += weight * np.float64(logit_of(codes[n, c]))
+        mean /= total
+        spread = 0.0
+        for c in range(codes.shape[1]):  # a second pass: E[z^2] - E[z]^2 would cancel
+            spread += exp_of(codes[n, c], table) * (np.float64(logit_of(codes[n, c])) - mean) ** 2
+        top = -np.inf
+        for k in range(offsets[n], offsets[n + 1]):
+            top = max(top, np.float64(logit_of(codes[n, classes[k]])))
+        some = shift = 0.0  # as distances from the best right class: all weights could underflow
+        for k in range(offsets[n], offsets[n + 1]):
+            below = np.float64(logit_of(codes[n, classes[k]])) - top
+            some += math.exp(below / temperature)
+            shift += math.exp(below / temperature) * below
+        right = top + shift / some
+        spread_right = 0.0
+        for k in range(offsets[n], offsets[n + 1]):
+            z = np.float64(logit_of(codes[n, classes[k]]))
+            spread_right += math.exp((z - top) / temperature) * (z - right) ** 2
+        first[n] = mean - right
+        second[n] = spread / total - spread_right / some
