@@ -61,8 +61,8 @@ STEPS = (
     Step("greedy-peers", "greedy_peers.py", 3, writes=False),
     Step("explain", "explain.py", 2),
     Step("store-speed", "store_speed.py", 5),
-    Step("ingest-speed", "ingest_speed.py --images 800", 6),
-    Step("ingest-memory", "ingest_memory.py", 3),
+    Step("ingest-speed", "ingest_speed.py --only stream shared", 4),
+    Step("ingest-memory", "ingest_memory.py", 1),
     Step("demo-fashion-mnist", "demo.py --data fashion-mnist", 12, writes=False),
     Step("predictions", "predictions.py", 10, writes=False),
 )

@@ -234,15 +234,15 @@ def test_encode_tensor_equals_encode(seed, n, c, scale, dtype, ties):
     assert_same((logits + 0.0).astype("f4"), dtype)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(318, 350),
     st.sampled_from([None, 1, 0, -1]),
     st.sampled_from([0.0, 1e-8, 1e-3]),
 )
-def test_first_classes_by_groups_are_those_of_all_classes(seed, c, decimals, near):
-    """Ties within a group, between groups, at the last rank, and runners-up that rounding makes equal."""
+def test_first_classes_are_those_of_the_store(seed, c, decimals, near):
+    """Ties at any rank, and runners-up that rounding makes equal."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(5, c)) * 3
     logits = logits if decimals is None else logits.round(decimals) + 0.0
