@@ -647,3 +647,18 @@ def test_the_command_refuses_before_it_makes_a_store(tmp_path, monkeypatch, more
     assert "1.0 kB are free" in str(done.exception)
     assert ("plan for" in done.output) == bool(more)
     assert not (tmp_path / "s.zoo").exists()
+
+
+def test_a_guessed_time_reads_as_a_sentence():
+    from dissensus.ingest.streaming.plan_text import about
+
+    assert [about(s) for s in (0.2, 5, 600)] == ["under 1 s", "about 5 s", "about 10 min"]
+
+
+def test_a_limited_address_space_is_no_free_memory(monkeypatch):
+    from dissensus.run import memory
+
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (memory._resident("VmSize") + 10**6, 0))
+    assert memory.available_bytes() <= 10**6
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (1, 0))
+    assert memory.available_bytes() == 0

@@ -758,6 +758,20 @@ def test_no_progress_when_not_wanted(store, rows, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_lines_become_rarer_in_a_long_run(monkeypatch, capsys):
+    """Every five seconds at first, in a log of hours once a minute."""
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    with progress_module.Progress(14_400, "files") as bar:
+        for second in range(1, 7_201):
+            now[0] = float(second)
+            bar.advance(2)
+    lines = capsys.readouterr().err.splitlines()
+    assert 120 < len(lines) < 180
+    assert lines[0] == "files: 10 of 14,400 (2/s, 1 h 59 min left)"
+    assert lines[-1] == "files: 14,400 of 14,400 (2/s)"
+
+
 def test_progress_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with progress_module.Progress(4, "files") as bar:
