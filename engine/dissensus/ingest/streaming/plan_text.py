@@ -116,8 +116,9 @@ def _time(plan: IngestPlan) -> str:
     parts = f"computing {duration(time.computing_s)}, reading {duration(time.reading_s)}"
     if time.loading_s >= 1:
         parts += f", loading {duration(time.loading_s)}"
-    if any(speed is None for speed in time.example_s.values()) and time.total_s >= 1:
-        return f"at least {duration(time.total_s)} ({parts})"
+    if any(speed is None for speed in time.example_s.values()):
+        least = duration(time.total_s) if time.total_s >= 1 else f"{time.total_s:.1f} s"
+        return f"at least {least} ({parts})"
     return f"{about(time.total_s)} ({parts})"
 
 
