@@ -62,8 +62,8 @@ STEPS = (
     Step("greedy-peers", "greedy_peers.py", 3, writes=False),
     Step("explain", "explain.py", 2),
     Step("store-speed", "store_speed.py", 2),
-    Step("ingest-memory", "ingest_memory.py", 3),
-    Step("ingest-speed", "ingest_speed.py --images 800", 10),
+    Step("ingest-memory", "ingest_memory.py", 1),
+    Step("ingest-speed", "ingest_speed.py --only stream shared", 4),
     Step("predictions", "predictions.py", 6, writes=False),
     Step("full-store", "full_store.py", 8),  # these three make a store of 10 GB, one after the other
     Step("study", "study.py", 8),

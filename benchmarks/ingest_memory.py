@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from measuring import begin, options
 CLASSES, SIDE = 100, 16
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(given: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(given)
     if arguments.child:
         n_examples, n_models = arguments.examples[0], arguments.resident[0]
         print(json.dumps(measure(n_examples, n_models, arguments.batch_size, arguments.threads)))
@@ -51,14 +52,14 @@ def main() -> None:
     print(f"written to {write_result(arguments.out, 'ingest-memory', report)}")
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = options(__doc__)
     parser.add_argument("--examples", type=int, nargs="+", default=[20_000, 200_000])
     parser.add_argument("--resident", type=int, nargs="+", default=[1, 8], help="models in memory at once")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def in_own_process(n_examples: int, n_models: int, arguments: argparse.Namespace) -> dict[str, Any]:

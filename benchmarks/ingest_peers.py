@@ -48,12 +48,15 @@ class Case:
         Pixels of a model's input.
     images : int
         JPEG files.
+    of_models : float
+        Share of the models asked for that run.
     """
 
     name: str
     architectures: tuple[str, ...]
     side: int
     images: int
+    of_models: float = 1.0
 
 
 SMALL = Case(
@@ -65,9 +68,11 @@ SMALL = Case(
         *("mnasnet_small", "mobilenetv2_035", "tinynet_e"),
     ),
     side=96,
-    images=2_000,
+    images=600,
 )
-LARGER = Case("larger models", ("resnet18", "resnet14t", "convnext_atto", "regnety_004"), side=128, images=96)
+LARGER = Case(
+    "larger models", ("resnet18", "resnet14t", "convnext_atto", "regnety_004"), 128, images=96, of_models=0.5
+)
 
 
 @dataclass(frozen=True)
@@ -167,11 +172,11 @@ def compare(root: Path, case: Case, arguments: Any, device: torch.device) -> dic
         The case, counts of decodes, timm's settings with the time of a pass, times of all turns in seconds.
     """
     root.mkdir()
-    n_classes = arguments.classes
+    n_classes, n_models = arguments.classes, max(round(case.of_models * arguments.models), 1)
     contest = Contest(
         root,
         make_images(root / "images", case.images, n_classes),
-        make_checkpoints(root / "models", case.architectures, arguments.models, n_classes, case.side),
+        make_checkpoints(root / "models", case.architectures, n_models, n_classes, case.side),
         case.side,
         n_classes,
         arguments.batch_size,

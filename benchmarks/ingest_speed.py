@@ -1,27 +1,32 @@
 """What does streaming into the store cost, and what is saved by decoding once for many models?
 
-1. One model over images in memory, on four rungs: the model alone on resident tensors, a bare loop that gets
-   logits to the host, `infer` whose rows are dropped, `infer` into the store (`ingest_loops.py`). The store's
-   cost is the last against the bare loop: encoding, checksums, writing, sync and commit, and all that is done
-   once a call; what a call of a single batch costs more than its bare loop is told apart. The aim is at most
-   3 % where the model has a realistic cost; a model that costs next to nothing is the worst case.
-2. Many models over JPEG files: one `infer` against a pass a model as timm does it, in the settings of its
-   loader that are fastest here (`ingest_peers.py`). The aim is at most 0.4 of the time, for small models.
-   Larger models, where decoding matters less, are shown beside them.
+- stream: one model over images in memory, on four rungs: the model alone on resident tensors, a bare loop
+  that gets logits to the host, `infer` whose rows are dropped, `infer` into the store (`ingest_loops.py`).
+  The store's cost is the last against the bare loop that ran beside it: encoding, checksums, writing, sync
+  and commit, and all that is done once a call; what a call of a single batch costs more than its bare loop
+  is told apart. The aim is at most 3 % where the model has a realistic cost; a model that costs next to
+  nothing is the worst case.
+- shared: many models over JPEG files: one `infer` against a pass a model as timm does it, in the settings of
+  its loader that are fastest here (`ingest_peers.py`). The aim is at most 0.4 of the time, for small models.
+  Half as many larger ones, where decoding matters less, are shown beside them.
+- memory: `ingest_memory.py`, with its own result.
 
 All contenders of a part have to predict the same classes before anything is timed, and run in turn in one
-process; a ratio is the median of those of the turns. On CUDA part 1 runs in bfloat16 with channels last, part
-2 in float32, as timm does by default.
+process; a ratio is the median of those of the turns. On CUDA stream runs in bfloat16 with channels last,
+shared in float32, as timm does by default.
 
-    python benchmarks/ingest_speed.py [--part loops peers] [--images 2000] [--models 16] [--repeats 5]
+    python benchmarks/ingest_speed.py [--only stream shared memory] [--images 600] [--models 16] [--repeats 9]
 
-The default takes about nine minutes on two cores that are free. The result goes to
-results/<machine>-ingest-speed.json, on CUDA to results/<machine>-cuda-ingest-speed.json.
+It says beforehand what it takes: less than five minutes on two cores that are free. The result goes to
+results/<machine>-ingest-speed.json, on CUDA to results/<machine>-cuda-ingest-speed.json; with --only the
+other part of the same day, versions and settings stays in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import statistics
 import tempfile
@@ -33,13 +38,16 @@ from typing import Any
 
 import torch
 
+import ingest_memory
 from dissensus.ingest.streaming.checks import choose_device
 from dissensus.ingest.zoo.torch_models import device_name
 from ingest_loops import ALONE, BARE, CASES, DROPPED, STORED, climb
 from ingest_peers import LARGER, OURS, OURS_ONE, OURS_SCANNING, SMALL, TIMM, compare
-from machine import machine_name, versions, write_result
+from machine import machine_name, result_path, versions, write_result
 
-PARTS = ("loops", "peers")
+PARTS = {"stream": "loops", "shared": "peers"}  # by their place in the result
+MEMORY = "memory"
+MEMORY_S = 50
 BATCHES = {"cpu": 64, "cuda": 256}
 MOST_COST, MOST_TIME = 0.03, 0.4  # what is aimed at
 
@@ -49,37 +57,71 @@ def main() -> None:
     device = choose_device(arguments.device)
     arguments.batch_size = arguments.batch_size or BATCHES[device.type]
     torch.set_num_threads(arguments.threads)
+    print("\n".join(announced(arguments)), flush=True)
+    if set(arguments.only) & PARTS.keys():
+        _speed(arguments, device)
+    if MEMORY in arguments.only:
+        ingest_memory.main([f"--threads={arguments.threads}", f"--out={arguments.out}"])
+
+
+def _speed(arguments: argparse.Namespace, device: torch.device) -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=arguments.dir) as root:
         found = measure(Path(root), arguments, device)
     settings = ("classes", "batch_size", "repeats", "peer_repeats", "threads", "workers")
-    report = {
+    frame = {
         "question": (__doc__ or "").splitlines()[0],
         **{name: getattr(arguments, name) for name in settings},
         "machine": machine_name(),
         "device": device_name(device),
         "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
         "versions": versions(),
         "equal_results": True,  # measure() ends the run otherwise
+    }
+    name = "ingest-speed" if device.type == "cpu" else f"{device.type}-ingest-speed"
+    report = {
+        **frame,
+        **kept(result_path(arguments.out, name), frame),
+        "load_before": round(load, 2),
         **found,
     }
     show(report)
-    name = "ingest-speed" if device.type == "cpu" else f"{device.type}-ingest-speed"
-    print(f"written to {write_result(arguments.out, name, report)}")
+    print(f"written to {write_result(arguments.out, name, report)}", flush=True)
+
+
+def announced(arguments: argparse.Namespace) -> Iterator[str]:
+    """What runs, and about how long on two cores that are free."""
+    seconds = {
+        "stream": 20 + 9 * arguments.repeats,
+        "shared": 20 + arguments.models * arguments.peer_repeats * (arguments.images / 230 + 0.8),
+        MEMORY: MEMORY_S,
+    }
+    chosen = {name: seconds[name] for name in seconds if name in arguments.only}
+    parts = ", ".join(f"{name} {value / 60:.1f}" for name, value in chosen.items())
+    yield f"about {sum(chosen.values()) / 60:.1f} minutes on two cores that are free: {parts}"
+
+
+def kept(path: Path, frame: dict[str, Any]) -> dict[str, Any]:
+    """The parts of an earlier result that was measured today in the same way."""
+    report = json.loads(path.read_text()) if path.exists() else {}
+    same = all(report.get(name) == value for name, value in frame.items())
+    return {name: report[name] for name in PARTS.values() if same and name in report}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS))
+    parts = [*PARTS, MEMORY]
+    parser.add_argument(
+        "--only", choices=parts, nargs="+", default=parts, metavar="PART", help=", ".join(parts)
+    )
     parser.add_argument("--device", help="by default CUDA where there is one")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of part 1")
-    parser.add_argument("--peer-repeats", type=int, default=3, help="turns of part 2")
-    parser.add_argument("--examples", type=int, help="images of every model of part 1")
+    parser.add_argument("--repeats", type=int, default=9, help="turns of stream")
+    parser.add_argument("--peer-repeats", type=int, default=2, help="turns of shared")
+    parser.add_argument("--examples", type=int, help="images of every model of stream")
     parser.add_argument("--images", type=int, default=SMALL.images, help="JPEG files for the small models")
     parser.add_argument("--larger-images", type=int, default=LARGER.images, help="for the larger models")
-    parser.add_argument("--models", type=int, default=16, help="of part 2")
+    parser.add_argument("--models", type=int, default=16, help="of shared")
     parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--batch-size", type=int, help="64 on the processor, 256 on CUDA")
     parser.add_argument("--threads", type=int, default=cores)
@@ -96,11 +138,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure(root: Path, arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if "loops" in arguments.part:
+    if "stream" in arguments.only:
         cases = [replace(c, examples=arguments.examples or c.examples) for c in CASES[device.type]]
         climbs = (climb(root / f"loop{i}", case, arguments, device) for i, case in enumerate(cases))
         found["loops"] = [{**one, "ratios": loop_ratios(one), "fixed_s": fixed(one)} for one in climbs]
-    if "peers" in arguments.part:
+    if "shared" in arguments.only:
         small, larger = (
             replace(SMALL, images=arguments.images),
             replace(LARGER, images=arguments.larger_images),
@@ -115,15 +157,20 @@ def measure(root: Path, arguments: argparse.Namespace, device: torch.device) -> 
 
 def loop_ratios(found: dict[str, Any]) -> dict[str, dict[str, float]]:
     """What each step costs, as a share of the time without it, and how near the loop comes to the model."""
-    times = found["times_s"]
+    turns = found["turns"]
     costs = {
         "the store": (STORED, BARE),
         "encoding and the loop": (DROPPED, BARE),
         "checksum, write, sync, commit": (STORED, DROPPED),
     }
-    ratios = {name: spread([r - 1 for r in of_turns(times, *pair)]) for name, pair in costs.items()}
-    ratios["speed of the model alone"] = spread(of_turns(times, ALONE, STORED))
+    ratios = {name: spread([r - 1 for r in beside(turns, *pair)]) for name, pair in costs.items()}
+    ratios["speed of the model alone"] = spread(beside(turns, ALONE, STORED))
     return {**ratios, "device busy": spread(found["busy"])}
+
+
+def beside(turns: Sequence[dict[str, float]], name: str, other: str) -> list[float]:
+    """Ratios of the turns in which both ran."""
+    return [turn[name] / turn[other] for turn in turns if {name, other} <= turn.keys()]
 
 
 def fixed(found: dict[str, Any]) -> dict[str, float]:
@@ -143,7 +190,16 @@ def of_turns(times: dict[str, list[float]], name: str, other: str) -> list[float
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     middle = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+    middle |= dict(zip(("from", "to"), around_median(values), strict=True))
     return {name: round(value, 4) for name, value in middle.items()}
+
+
+def around_median(values: Sequence[float]) -> tuple[float, float]:
+    """Interval of the median with 95 %, by the ranks of the turns alone; all of them where they are few."""
+    n, ordered = len(values), sorted(values)
+    outside = (2 * sum(math.comb(n, i) for i in range(rank + 1)) / 2**n for rank in range(n // 2))
+    rank = sum(share <= 0.05 for share in outside)
+    return ordered[max(rank - 1, 0)], ordered[-max(rank, 1)]
 
 
 # what is printed
@@ -170,6 +226,8 @@ def _loop(found: dict[str, Any]) -> Iterator[str]:
             f"   aim: at most {MOST_COST:.0%}, unless the model costs nothing" if name == "the store" else ""
         )
         yield f"{name:40}{_range(ratio)}{aim}"
+    store = found["ratios"]["the store"]
+    yield f"{'95 % interval of that median':40}{store['from']:8.1%} to {store['to']:.1%}"
     yield f"{'of it once a call':40}{1e3 * found['fixed_s']['median']:8.1f} ms"
 
 

@@ -231,7 +231,8 @@ def ingest_speed() -> str:
 
 
 def _ingest_speed(result: dict) -> str:
-    command = f"`python benchmarks/ingest_speed.py --images {result['peers'][0]['images']}`"
+    images = next((peers["images"] for peers in result.get("peers", [])), None)
+    command = f"`python benchmarks/ingest_speed.py{'' if images is None else f' --images {images}'}`"
     where = f"{result['machine']}, {result['device']}, {result['date']}, {command}"
     lines = [
         f"One model over images in memory, {result['classes']:,} classes ({where}; medians of turns in one",
@@ -240,14 +241,14 @@ def _ingest_speed(result: dict) -> str:
         "| model | alone | bare loop | into the store | the store costs | "
         "of it checksum, write, sync, commit | once a call | device busy |",
         "|---|---|---|---|---|---|---|---|",
-        *(_loop_row(found) for found in result["loops"]),
+        *(_loop_row(found) for found in result.get("loops", [])),
         "",
         "Many models over JPEG files, each loaded from its checkpoint; timm's way is a pass a model, its",
         "results kept in memory and its loader in the settings that are fastest here:",
         "",
         "| | one `infer` | timm | share of the time | its loader's share of timm's pass |",
         "|---|---|---|---|---|",
-        *(_peer_row(found) for found in result["peers"]),
+        *(_peer_row(found) for found in result.get("peers", [])),
     ]
     return "\n".join(lines)
 
@@ -255,7 +256,7 @@ def _ingest_speed(result: dict) -> str:
 def _loop_row(found: dict) -> str:
     seconds = [statistics.median(times) for times in found["times_s"].values()]
     alone, bare, _, stored = (f"{found['examples'] / s:,.0f}/s" for s in seconds)
-    cost = _of_turns(found["ratios"]["the store"])
+    cost = _of_turns(found["ratios"]["the store"], "from", "to")
     write = _of_turns(found["ratios"]["checksum, write, sync, commit"])
     model = f"{found['architecture']}, {found['side']} px"
     once, busy = found["fixed_s"]["median"], found["ratios"]["device busy"]["median"]
@@ -271,8 +272,9 @@ def _peer_row(found: dict) -> str:
     return f"| {what} {found['image_size']} | {ours:.1f} s | {theirs:.1f} s | {ratio} | {decoded} |"
 
 
-def _of_turns(ratio: dict) -> str:
-    return f"{ratio['median']:.1%} ({ratio['lowest']:.1%} to {ratio['highest']:.1%})"
+def _of_turns(ratio: dict, low: str = "lowest", high: str = "highest") -> str:
+    low, high = (ratio.get(name, ratio[other]) for name, other in ((low, "lowest"), (high, "highest")))
+    return f"{ratio['median']:.1%} ({low:.1%} to {high:.1%})"
 
 
 def storage() -> str:

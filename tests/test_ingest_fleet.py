@@ -175,3 +175,10 @@ def test_decode_processes_are_for_devices_that_wait(examples, monkeypatch):
     assert job.workers_for(examples, [gpu] * 4) == 4
     monkeypatch.setattr(job, "_FEW", N + 1)
     assert job.workers_for(examples, [gpu]) == 0
+
+
+def test_processes_of_one_device_are_told_apart():
+    from dissensus.ingest.streaming.fleet import told_apart
+
+    assert told_apart(["cpu", "cpu"]) == ["cpu #1", "cpu #2"]
+    assert told_apart(["cuda:0", "cpu", "cuda:0", "cuda:1"]) == ["cuda:0 #1", "cpu", "cuda:0 #3", "cuda:1"]

@@ -32,7 +32,7 @@ from counted import (
     stored_bytes,
 )
 from dissensus import errors
-from dissensus.ingest import CallableModel, IngestPlan, LazyModel, TorchModel, timm_models
+from dissensus.ingest import ArrayExamples, CallableModel, IngestPlan, LazyModel, TorchModel, timm_models
 from dissensus.ingest.streaming import resident as resident_module
 from dissensus.ingest.streaming import turns
 from dissensus.ingest.streaming.batches import own
@@ -694,6 +694,42 @@ def test_rows_hold_nothing_of_autograd():
     weights = torch.ones(8, 4, requires_grad=True)
     made = encode_there(torch.ones(3, 8) @ weights, "float16")
     assert not made.logits.requires_grad
+
+
+class OneBuffer(torch.nn.Module):
+    """Writes every batch into the same memory, as some compiled programs do."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = torch.zeros(64, 10)
+
+    def forward(self, x):
+        out = self.out[: len(x)]
+        return out.copy_(x.flatten(1)[:, :10])
+
+
+def test_a_model_may_write_every_batch_into_the_same_memory(tmp_path):
+    """The writer encodes a batch while the next one is computed."""
+    n = 640
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 8, 8), np.uint8)
+    rows = ArrayExamples(pixels, np.arange(n) % 10, classes=list("abcdefghij"))
+    store = ds.create_from(tmp_path / "zoo", rows)
+    models = [TorchModel("torch", OneBuffer()), CallableModel("array", InPlace())]
+    report = ds.infer(store, models, rows, batch_size=64, device="cpu", progress=False)
+    assert not report.failed
+    expected = pixels.reshape(n, -1)[:, :10].argmax(1)
+    assert all(np.array_equal(row, expected) for row in store.top1())
+
+
+class InPlace:
+    """The same of arrays."""
+
+    def __init__(self):
+        self.out = np.zeros((64, 10), np.float32)
+
+    def __call__(self, images):
+        self.out[:] = images.reshape(64, -1)[:, :10]
+        return self.out
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

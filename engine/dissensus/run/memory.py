@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,8 @@ CONTAINER = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int:
-    """Memory a new job can take without swapping: the system's estimate or the container's limit."""
-    limits = [_available_system(), _container_limit()]
+    """Memory a new job can take without swapping: by the system's estimate or a limit set."""
+    limits = [_available_system(), _container_limit(), _address_limit()]
     return min(limit for limit in limits if limit is not None)
 
 
@@ -57,6 +58,12 @@ def _container_limit() -> int | None:
         return None
     cached = next((int(line.split()[1]) for line in lines if line.startswith("file ")), 0)
     return None if limit == "max" else max(int(limit) - used + cached, 0)
+
+
+def _address_limit() -> int | None:
+    """What this process may still map where its address space is limited (`ulimit -v`)."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else max(limit - _resident("VmSize"), 0)
 
 
 def told(n_bytes: float) -> str:

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar where a person watches, a plain line every few seconds where a log does."""
+"""Progress on stderr: a bar where a person watches, a plain line now and then where a log does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 _LINE_EVERY_S = 5.0
+_EVEN_S = 100.0  # from then on lines become rarer
+_SLOWER = 12  # times as much is the most between two lines
 _EARLY = 3  # items before which the time left is a guess
 
 
@@ -52,7 +54,7 @@ class Progress:
         if self._bar is not None:
             task = self._bar.task_ids[0]
             self._bar.update(task, advance=n, rate=_speed(self._rate()), status=status)
-        elif self._enabled and time.monotonic() - self._shown >= _LINE_EVERY_S:
+        elif self._enabled and time.monotonic() - self._shown >= self._pause():
             self._line()
 
     def __exit__(
@@ -62,6 +64,11 @@ class Progress:
             self._bar.stop()
         elif self._enabled and 0 < self._told < self._done:  # end a job that was long enough to be reported
             self._line()
+
+    def _pause(self) -> float:
+        """Seconds between lines: a log of hours has one a minute."""
+        longer = (time.monotonic() - self._start) / _EVEN_S
+        return _LINE_EVERY_S * min(max(longer, 1.0), _SLOWER)
 
     def _rate(self) -> float:
         return self._done / max(time.monotonic() - self._start, 1e-9)
@@ -88,6 +95,8 @@ def _speed(rate: float) -> str:
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 

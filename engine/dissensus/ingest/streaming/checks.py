@@ -82,7 +82,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ArgumentError(
-            f"device {str(device)!r} cannot be used here ({reason}); try device='cpu'"
+            f"device {str(device)!r} cannot be used here ({reason}); try device='cpu' (--device cpu)"
         ) from error
     return chosen
 

@@ -1,4 +1,4 @@
-"""The torch twin of `dissensus.store.encoding.encode`: the same rows, computed where the logits are."""
+"""The torch twin of `dissensus.store.encoding.encode`: the same rows, made on the device of the logits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -13,8 +14,6 @@ from dissensus.errors import NonFiniteLogits
 from dissensus.store.encoding import Encoded, check_finite, encode, log_probabilities
 from dissensus.store.format import FLOOR, STEP, TOP_FROM, TOP_K
 
-GROUP = 8  # classes of which one maximum is taken in the search for the first ones
-_FEWEST_GROUPS = 40  # with fewer there is little to leave out
 _LAST = 0x7FFFFFFF  # larger than any class
 
 
@@ -67,10 +66,7 @@ def encode_there(logits: torch.Tensor, dtype: str) -> DeviceRows:
     centred = x - rowmax
     first = _first_classes(x) if x.shape[1] >= TOP_FROM else None
     # all large arrays in place, and one after the other: pages of a new one take longer than the arithmetic
-    if first is not None and _runners_up_are_clear(centred, first):
-        centred.clamp_(min=FLOOR)  # the maximum is 0 already, and nothing comes near it
-    else:
-        centred.clamp_(FLOOR, -STEP).masked_fill_(x == rowmax, 0)  # no loser ties by rounding
+    centred.clamp_(FLOOR, -STEP).masked_fill_(x == rowmax, 0)  # no loser ties by rounding
     top: tuple[torch.Tensor, ...] = ()
     if first is None:
         top1 = _first_true(centred == 0)
@@ -83,40 +79,14 @@ def encode_there(logits: torch.Tensor, dtype: str) -> DeviceRows:
     return DeviceRows(centred.to(getattr(torch, dtype)), top1, rowmax[:, 0], lse, finite, logits, top)
 
 
-def _runners_up_are_clear(centred: torch.Tensor, first: torch.Tensor) -> bool:
-    """Whether the second of every row is so far below the first that no rounding makes them equal.
-
-    Looked at on the host only: a device would have to be waited for.
-    """
-    return centred.device.type == "cpu" and bool((centred.gather(1, first[:, 1:2]) <= -STEP).all())
-
-
 def _first_classes(x: torch.Tensor) -> torch.Tensor:
     """First classes of rows, one more than are kept, in order; of equal values the lowest class first.
 
-    The twin of `dissensus.store.ranking.top_classes`. On the host most classes need not be looked at: the
-    first ones lie in the groups with the largest maxima, where it is clear which groups these are.
+    The twin of `dissensus.store.ranking.top_classes`. torch.topk leaves open which of equal values it takes;
+    integers that hold value and class differ.
     """
-    n_groups = x.shape[1] // GROUP
-    if x.device.type != "cpu" or n_groups < _FEWEST_GROUPS:
-        return _first_of(x, torch.arange(x.shape[1], device=x.device).expand_as(x))
-    whole = n_groups * GROUP
-    maxima = x[:, :whole].view(len(x), GROUP, n_groups).amax(dim=1)
-    largest = maxima.topk(TOP_K + 2, dim=1)
-    if not (largest.values[:, -2] > largest.values[:, -1]).all():  # equal, or NaN
-        return _first_of(x, torch.arange(x.shape[1]).expand_as(x))
-    members = largest.indices[:, :-1, None] + n_groups * torch.arange(GROUP)
-    rest = torch.arange(whole, x.shape[1]).expand(len(x), -1)
-    classes = torch.cat([members.flatten(1), rest], dim=1)
-    return _first_of(x.gather(1, classes), classes)
-
-
-def _first_of(values: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """First of some classes of each row: (n, k) values and what classes they are of.
-
-    torch.topk leaves open which of equal values it takes; integers that hold value and class differ.
-    """
-    bits = (values + 0.0).view(torch.int32)  # -0 is 0
+    classes = torch.arange(x.shape[1], device=x.device)
+    bits = (x + 0.0).view(torch.int32)  # -0 is 0
     ascending = bits.bitwise_xor_((bits >> 31).bitwise_and_(0x7FFFFFFF))
     keys = ascending.long().bitwise_left_shift_(32).bitwise_or_(_LAST - classes)
     return _LAST - (keys.topk(TOP_K + 1, dim=1).values & 0xFFFFFFFF)
@@ -171,16 +141,29 @@ def _first_true(rows: torch.Tensor) -> torch.Tensor:
     return columns.where(rows, rows.shape[1]).amin(dim=1)
 
 
+def on_host(output: Any, kind: str) -> NDArray[Any]:
+    """Copy what a model returned to the host: it may write its next batch into the same memory."""
+    if not isinstance(output, torch.Tensor):
+        return np.array(output)
+    dtype = torch.float32 if kind == "logits" else torch.float64
+    copied: NDArray[Any] = output.detach().to("cpu", dtype, copy=True).numpy()
+    return copied
+
+
 def encode_here(
-    output: Any, kind: str, dtype: str, model_id: str, example_ids: Sequence[str], class_names: Sequence[str]
+    scores: NDArray[Any],
+    kind: str,
+    dtype: str,
+    model_id: str,
+    example_ids: Sequence[str],
+    class_names: Sequence[str],
 ) -> Encoded:
-    """Turn what a model returned on the host, or probabilities from anywhere, into stored rows.
+    """Turn logits or probabilities on the host into stored rows.
 
     Parameters
     ----------
-    output
-        (n, C) array or tensor of logits or probabilities, as `kind` says; probabilities become
-        log(max(p, 2**-126)).
+    scores
+        (n, C), logits or probabilities as `kind` says; probabilities become log(max(p, 2**-126)).
 
     Raises
     ------
@@ -188,7 +171,6 @@ def encode_here(
         As of `encode` and `log_probabilities`.
     """
     names: dict[str, Any] = {"model_id": model_id, "example_ids": example_ids, "class_names": class_names}
-    values = output.detach().cpu().double().numpy() if isinstance(output, torch.Tensor) else output
     if kind == "probabilities":
-        values = log_probabilities(values, model_id, example_ids)
-    return encode(values, dtype, **names)
+        scores = log_probabilities(scores, model_id, example_ids)
+    return encode(scores, dtype, **names)

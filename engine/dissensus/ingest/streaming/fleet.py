@@ -92,6 +92,12 @@ def run_fleet(work: Work, devices: Sequence[str]) -> dict[str, ModelRun]:
     return {**lost, **rows}
 
 
+def told_apart(devices: Sequence[str]) -> list[str]:
+    """Names of processes by their devices; those of one that is named twice are numbered."""
+    several = {device for device in devices if devices.count(device) > 1}
+    return [f"{one} #{i}" if one in several else one for i, one in enumerate(devices, 1)]
+
+
 def _pass(work: Work, devices: Sequence[str], deaths: list[str]) -> dict[str, ModelRun]:
     """Run what is left; tell in `deaths` which processes ended before their work."""
     context = multiprocessing.get_context("spawn")  # zarr and CUDA have threads that do not survive a fork
@@ -99,14 +105,15 @@ def _pass(work: Work, devices: Sequence[str], deaths: list[str]) -> dict[str, Mo
     processes, ears = [], {}
     rows: dict[str, ModelRun] = {}
     try:
-        for device in devices[: len(work.sources)]:
+        shown = told_apart(devices)
+        for device, tag in zip(devices[: len(work.sources)], shown, strict=False):
             ear, mouth = context.Pipe()
-            processes.append(context.Process(target=_serve, args=(device, counter, mouth)))
+            processes.append(context.Process(target=_serve, args=(device, tag, counter, mouth)))
             processes[-1].start()
             mouth.close()  # the process has its own end: this one would hide its death
             with suppress(ConnectionError):  # not by arguments: their pipe outlives a process that died
                 ear.send(work)
-            ears[ear] = device
+            ears[ear] = tag
         _listen(ears, rows, deaths)
     except BaseException:  # Ctrl-C: theirs too. One that is done would only be disturbed in ending
         for process in processes:
@@ -136,7 +143,7 @@ def _listen(ears: dict[Any, str], rows: dict[str, ModelRun], deaths: list[str]) 
                 deaths.append(f"{device}: {said.text}")
 
 
-def _serve(device: str, counter: Counter, mouth: Connection) -> None:
+def _serve(device: str, tag: str, counter: Counter, mouth: Connection) -> None:
     """Main function of a process: run models as long as there are any, tell what became of each."""
     import torch
 
@@ -151,7 +158,7 @@ def _serve(device: str, counter: Counter, mouth: Connection) -> None:
 
     try:
         work: Work = mouth.recv()
-        job = Job(Store(work.path), work.examples, torch.device(device), tag=device, **work.options)
+        job = Job(Store(work.path), work.examples, torch.device(device), tag=tag, **work.options)
         Turns(job, len(work.sources), draw, mouth.send).run()
     except KeyboardInterrupt:
         raise SystemExit(130) from None

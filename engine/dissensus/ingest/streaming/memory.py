@@ -33,6 +33,7 @@ _CUDA_HOST_BYTES = 1024 * _MiB  # of a process that begins to use CUDA
 _CUDA_CONTEXT_BYTES = 640 * _MiB  # on the device, a process
 _CUDA_WORKSPACE_BYTES = 128 * _MiB  # of cuBLAS and cuDNN, and what the allocator rounds up
 _LOGIT_BYTES = 56  # of encoding: float32 and float64 of a logit, its key as an integer, and their copies
+_SCORE_BYTES = 8  # of a score that a model gave: logits have 4, probabilities 8
 _ROW_COPIES = 5  # of the derived columns while a model is finished
 _ID_BYTES = 120  # an example's id as a text, in a list of the store's and one of the data's
 
@@ -179,7 +180,7 @@ class Sizes:
 
     @property
     def encoding_bytes(self) -> int:
-        """Of a batch of logits while it becomes rows."""
+        """Of a batch of logits while it becomes rows; on the host it is done in smaller steps."""
         return self.n * self.geometry.n_classes * _LOGIT_BYTES
 
     @property
@@ -187,9 +188,13 @@ class Sizes:
         """Of all examples' derived columns and ids."""
         return self.geometry.n_examples * (_ROW_COPIES * self._record_bytes + _ID_BYTES)
 
-    def waiting_bytes(self, models: Sequence[Outline]) -> int:
-        """Of rows that wait for the writer: in its hands, computed last, and between the two."""
+    def waiting_bytes(self, models: Sequence[Outline], apart: bool) -> int:
+        """Of rows that wait for the writer: in its hands, computed last, and between the two.
+
+        On the host they wait as the models gave them, and are encoded by the writer.
+        """
         row = max((self.row_bytes(model) for model in models), default=0)
+        row += 0 if apart else self.geometry.n_classes * _SCORE_BYTES
         return self.n * row * (BEHIND * len(models) + 2)
 
     def pass_bytes(self, model: Outline) -> int:
@@ -238,6 +243,7 @@ def _parts(models: Sequence[Outline], share: Share, sizes: Sizes, spawned: bool)
     # a model is read, then built; what its digest is taken of is a copy of a tensor
     loading = (3 if share.apart else 2) * max(weights)
     steps = sizes.geometry.block_rows * sum(map(sizes.row_bytes, models))
+    waiting = sizes.waiting_bytes(models, share.apart)
     cuda = share.lane.device.type == "cuda"
     return Parts(
         weights=0 if share.apart else sum(weights),
@@ -246,8 +252,8 @@ def _parts(models: Sequence[Outline], share: Share, sizes: Sizes, spawned: bool)
         if share.apart
         else passes + max(forms, default=0),  # and a copy of its own of the batch
         batches=_batches_bytes(forms, images, sizes.workers),
-        pinned=_pinned_bytes(forms, sizes.waiting_bytes(models)) if share.lane.pins else 0,
-        rows=(0 if share.apart else sizes.encoding_bytes) + sizes.waiting_bytes(models) + 2 * steps,
+        pinned=_pinned_bytes(forms, waiting) if share.lane.pins else 0,
+        rows=(0 if share.apart else sizes.encoding_bytes) + waiting + 2 * steps,
         columns=sizes.column_bytes,
         workers=sizes.workers * (PROCESS_BYTES + _reading_bytes(forms, images) + IN_HAND * sum(forms)),
         process=RUNTIME_BYTES + (PROCESS_BYTES if spawned else 0) + (_CUDA_HOST_BYTES if cuda else 0),
@@ -288,7 +294,7 @@ def _round_bytes(models: Sequence[Outline], sizes: Sizes) -> int:
     weights = sum(model.weights_bytes or 0 for model in models)
     there = 2 * sum(forms) + max(forms, default=0)  # in use, arriving, and a model's own copy
     passes = max(map(sizes.pass_bytes, models))
-    return weights + there + passes + sizes.encoding_bytes + sizes.waiting_bytes(models)
+    return weights + there + passes + sizes.encoding_bytes + sizes.waiting_bytes(models, apart=True)
 
 
 def _least(models: Sequence[Outline], share: Share, sizes: Sizes) -> int:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from dissensus.run.memory import told as told
 
+from .fleet import told_apart
+
 if TYPE_CHECKING:
     from ..zoo.outline import Outline
     from .plan import DevicePlan, Group, IngestPlan
@@ -93,17 +95,14 @@ def _devices(plan: IngestPlan) -> dict[str, str]:
     """Return a line for each device, where there are several or one has memory of its own."""
     if len(plan.devices) == 1 and plan.devices[0].free_bytes is None:
         return {}
-    names = [one.device for one in plan.devices]
-    return {
-        one.device if names.count(one.device) == 1 else f"{one.device} #{i + 1}": _device(one, plan)
-        for i, one in enumerate(plan.devices)
-    }
+    names = told_apart([one.device for one in plan.devices])
+    return {name: _device(one, plan) for name, one in zip(names, plan.devices, strict=True)}
 
 
 def _device(one: DevicePlan, plan: IngestPlan) -> str:
     parts = [f"{count(one.n_models, 'model', 'models')} in {count(len(one.rounds), 'round', 'rounds')}"]
     if one.time is not None:
-        parts.append(f"about {duration(one.time.total_s)}")
+        parts.append(about(one.time.total_s))
     if one.needed_bytes is not None and one.free_bytes is not None:
         known = "at least" if plan.probe is None else "up to"
         parts.append(f"{known} {told(one.needed_bytes)} of its memory, {told(one.free_bytes)} free")
@@ -117,8 +116,10 @@ def _time(plan: IngestPlan) -> str:
     parts = f"computing {duration(time.computing_s)}, reading {duration(time.reading_s)}"
     if time.loading_s >= 1:
         parts += f", loading {duration(time.loading_s)}"
-    least = "at least " if any(speed is None for speed in time.example_s.values()) else ""
-    return f"{least}about {duration(time.total_s)} ({parts})"
+    if any(speed is None for speed in time.example_s.values()):
+        least = duration(time.total_s) if time.total_s >= 1 else f"{time.total_s:.1f} s"
+        return f"at least {least} ({parts})"
+    return f"{about(time.total_s)} ({parts})"
 
 
 def _table(plan: IngestPlan, width: int) -> list[str]:
@@ -214,6 +215,11 @@ def duration(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:,.1f} h"
+
+
+def about(seconds: float) -> str:
+    """Return a time that is a guess, for people: "about 5 min", "under 1 s"."""
+    return duration(seconds) if seconds < 1 else f"about {duration(seconds)}"
 
 
 def _names(names: Sequence[str]) -> str:

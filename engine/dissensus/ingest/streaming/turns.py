@@ -185,8 +185,9 @@ class Turns:
         self._left = True
 
     def _label(self, residents: list[Resident]) -> str:
-        place = f"{self._job.tag}: " if self._job.tag else ""
-        if len(residents) == 1:
-            return f"{place}model {self._n_told + 1} of {self._n_models}: {residents[0].source.model_id}"
-        last = self._n_told + len(residents)
-        return f"{place}models {self._n_told + 1} to {last} of {self._n_models}"
+        n, first = len(residents), self._n_told + 1
+        if self._job.tag:  # other processes have drawn models too: which ones these are, their names tell
+            return f"{self._job.tag}: " + (residents[0].source.model_id if n == 1 else f"{n} models")
+        if n == 1:
+            return f"model {first} of {self._n_models}: {residents[0].source.model_id}"
+        return f"models {first} to {self._n_told + n} of {self._n_models}"
