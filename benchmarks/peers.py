@@ -24,7 +24,8 @@ PEERS = {  # module: what pip installs
     "autogluon.core": "autogluon.core==1.6.3",
 }
 ALONE = {"tabarena": "tabarena==0.1.0"}  # without its requirements, which conflict
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 PLACE = ROOT / ".peers"
 
 
@@ -33,9 +34,12 @@ def main() -> None:
         make(PLACE)
     elif sys.argv[1:]:
         raise SystemExit("usage: python benchmarks/peers.py [make]")
+    here, there = found(Path(sys.executable)), found(PLACE / "bin" / "python")
+    print(
+        f"{'':28}{'here':10}{PLACE.name if PLACE.exists() else 'not made: python benchmarks/peers.py make'}"
+    )
     for module, package in (PEERS | ALONE).items():
-        print(f"{package:28}{'here' if is_there(module) else 'not here'}")
-    print(f"{PLACE}: {'made' if PLACE.exists() else 'not made: python benchmarks/peers.py make'}")
+        print(f"{package:28}{'yes' if module in here else 'no':10}{'yes' if module in there else 'no'}")
 
 
 def make(place: Path) -> None:
@@ -45,6 +49,15 @@ def make(place: Path) -> None:
     install = [place / "bin" / "python", "-m", "pip", "install"]
     subprocess.run([*install, *packages], check=True)
     subprocess.run([*install, "--no-deps", *ALONE.values()], check=True)
+
+
+def found(python: Path) -> list[str]:
+    """Those of the modules that this interpreter finds; none where there is no such interpreter."""
+    if not python.exists():
+        return []
+    look = "from peers import *; print(*filter(is_there, PEERS | ALONE))"
+    told = subprocess.run([python, "-c", look], cwd=HERE, check=True, stdout=subprocess.PIPE, text=True)
+    return told.stdout.split()
 
 
 def is_there(module: str) -> bool:
