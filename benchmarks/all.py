@@ -5,7 +5,8 @@
     python benchmarks/all.py --only pair store # some of them
     python benchmarks/all.py --again           # all anew
 
-A result of this machine with these versions that is at most --days old is kept, so that the command goes on
+Steps with peers run in their environment (`python benchmarks/peers.py make`) where it is made. A result of
+this machine with these versions that is at most --days old is kept, so that the command goes on
 where it was broken off. A benchmark that fails is named at the end, and the others run. What is not about
 speed has its own command: `storage.py` (after the demo) and `python -m tests.faults --full`.
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from machine import machine_name, result_path, versions
 from measuring import RESULTS
+from peers import PLACE
 
 HERE = Path(__file__).parent
 
@@ -42,24 +44,33 @@ class Step:
         What it takes on two quiet cores.
     writes : bool
         Whether it takes --dir.
+    peers : bool
+        Whether it runs in the environment of the peers, where there is one: those elsewhere are left out.
     """
 
     name: str
     command: str
     minutes: float
     writes: bool = True
+    peers: bool = False
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that runs it."""
+        own = PLACE / "bin" / "python"
+        return own if self.peers and own.exists() else Path(sys.executable)
 
 
 STEPS = (
     Step("pair-counts", "pair_counts.py", 0.5, writes=False),
-    Step("comparisons", "comparisons.py", 4),
-    Step("scaling", "comparisons.py --scaled", 3),
+    Step("comparisons", "comparisons.py", 4, peers=True),
+    Step("scaling", "comparisons.py --scaled", 3, peers=True),
     Step("pair-queries", "pair_queries.py", 3),
     Step("pair-ensembles", "pair_ensembles.py", 3, writes=False),
     Step("pair-scale", "pair_scale.py", 1.5),
     Step("pair-workers", "pair_workers.py", 2.5),
     Step("greedy", "greedy.py", 1.5, writes=False),
-    Step("greedy-peers", "greedy_peers.py", 3, writes=False),
+    Step("greedy-peers", "greedy_peers.py", 3, writes=False, peers=True),
     Step("explain", "explain.py", 2),
     Step("store-speed", "store_speed.py", 2),
     Step("ingest-memory", "ingest_memory.py", 1),
@@ -114,8 +125,7 @@ def is_there(step: Step, arguments: argparse.Namespace) -> bool:
     if not path.exists():
         return False
     report = json.loads(path.read_text())
-    own = versions()
-    same = all(report["versions"].get(name) == value for name, value in own.items())
+    same = step.peers or all(report["versions"].get(name) == value for name, value in versions().items())
     age = datetime.date.today() - datetime.date.fromisoformat(report["date"])
     return same and report["machine"] == machine_name() and age.days <= arguments.days
 
@@ -130,7 +140,7 @@ def planned(steps: list[Step], left: list[Step]) -> Iterator[str]:
 def done(step: Step, arguments: argparse.Namespace) -> bool:
     """Run a benchmark; whether it came to its end."""
     script, *options = step.command.split()
-    command = [sys.executable, str(HERE / script), *options, "--out", str(arguments.out)]
+    command = [str(step.python), str(HERE / script), *options, "--out", str(arguments.out)]
     if step.writes and arguments.dir:
         command += ["--dir", str(arguments.dir)]
     start = time.perf_counter()
