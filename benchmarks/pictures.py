@@ -27,7 +27,7 @@ NOTE = (
     "logarithmic."
 )
 WORKERS = (
-    "Medians; workers are local processes of one thread. Dashed: as many times as fast as one. Both axes are "
+    "Medians; workers are local processes of one thread. Dashed: n times as fast on n. Both axes are "
     "logarithmic."
 )
 
@@ -113,11 +113,11 @@ def line(contest: Contest, name: str, rows: list[dict[str, Any]]) -> Line:
 
 
 def of_workers(result: dict[str, Any]) -> Any:
-    """Time against threads and against Dask workers, beside as many times as fast."""
+    """Time against threads and against Dask workers, beside n times as fast on n."""
     panels = []
     for kind, told in (("threads", "threads"), ("workers", "Dask workers")):
         x, y = ([run[name] for run in result[kind]] for name in (kind, "seconds"))
-        lines = [Line(told, x, y), Line("as many times as fast", x, [y[0] * x[0] / n for n in x], bound=True)]
+        lines = [Line(told, x, y), Line("n times as fast on n", x, [y[0] * x[0] / n for n in x], bound=True)]
         panels.append(Panel(f"{told} (number)", "time (s)", lines))
     size = f"{result['models']:,} models x {result['examples']:,} examples x {result['classes']:,} classes"
     title = "Questions about predicted classes on more threads and workers"

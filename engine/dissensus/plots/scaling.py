@@ -100,7 +100,26 @@ def scaling(title: str, sample: str, note: str, rows: Sequence[Sequence[Panel]])
                 top = ABOVE + i * (PANEL + ABOVE)
                 axes = frame.axes(LEFT + j * (width + LEFT), width, bottom, top, xscale="log", yscale="log")
                 _draw(axes, panel, last=i == len(rows) - 1)
+                if i == len(rows) - 1 and _names(panel) not in [_names(left) for left in row[:j]]:
+                    _explain(axes)  # once for panels of the same lines
     return frame.figure
+
+
+def _names(panel: Panel) -> list[str]:
+    return [line.name for line in panel.lines]
+
+
+def _explain(axes: Any) -> None:
+    """Say below the axes which line is what."""
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(0.0, -0.45 / PANEL - 0.03),
+        labelspacing=0.25,
+        frameon=False,
+        fontsize=SMALL,
+        handlelength=2.2,
+        borderaxespad=0.0,
+    )
 
 
 def _draw(axes: Any, panel: Panel, last: bool) -> None:
@@ -118,10 +137,6 @@ def _draw(axes: Any, panel: Panel, last: bool) -> None:
     tidy(axes)
     if last:
         axes.set_xlabel(panel.x, size=TEXT)
-        options = {"frameon": False, "fontsize": SMALL, "handlelength": 2.2, "borderaxespad": 0.0}
-        axes.legend(
-            loc="upper left", bbox_to_anchor=(0.0, -0.45 / PANEL - 0.03), labelspacing=0.25, **options
-        )
     else:
         axes.tick_params(labelbottom=False)
 
