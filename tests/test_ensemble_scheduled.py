@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import dissensus as ds
 import dissensus.run.scheduler as scheduler_module
 from dissensus.ensemble import scheduled, worker
+from dissensus.ensemble.certified import CertifiedRunning
 from dissensus.ensemble.combine import COMBINE
 from dissensus.ensemble.scheduled import ScheduledScores, ScheduledSelection
 from dissensus.ensemble.selection import Selection
@@ -215,6 +216,25 @@ def test_a_worker_keeps_the_last_searches_only(zoo):
     scores.ask("forget", ())
     assert len(worker._HELD) == 3 * (worker.RUNS - 1)
     worker._HELD.clear()
+
+
+def test_a_sum_that_failed_is_not_kept(zoo, monkeypatch):
+    """What is asked next is answered as if nothing had been asked before."""
+    worker._HELD.clear()
+    temperatures = dict.fromkeys(zoo.model_ids, 1.0)
+    scores = ScheduledScores(
+        COMBINE["probabilities"], zoo, zoo.model_ids, np.arange(60), temperatures, Shuffled()
+    )
+    expected = scores.ask("hits", (0, 1), np.arange(3))
+    scores.ask("forget", ())
+    scores.ask("nll", (0, 1), np.arange(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(CertifiedRunning, "add", lambda self, candidate: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            scores.ask("hits", (0, 1), np.arange(3))
+    found = scores.ask("hits", (0, 1), np.arange(3))
+    assert [hits.tolist() for hits, _ in found] == [hits.tolist() for hits, _ in expected]
+    scores.ask("forget", ())
 
 
 def test_scheduler_and_device_are_refused_in_one_line(zoo):

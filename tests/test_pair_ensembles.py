@@ -291,6 +291,22 @@ def test_groups_are_the_masked_query(real_like):
             np.testing.assert_array_equal(by[value][name], expected[name])
 
 
+def test_tables_of_every_temperature_are_counted_before_they_are_made(real_like, monkeypatch):
+    """2**15 exponentials each, twice while they are put together: all models at one temperature need one."""
+    ids = real_like.model_ids
+    asked = []
+    real = ours._step
+    monkeypatch.setattr(ours, "_step", lambda *sizes: asked.append(sizes[-1]) or real(*sizes))
+    for temperatures in (dict.fromkeys(ids, 1.0), {m: 1.0 + i for i, m in enumerate(ids)}):
+        counted(real_like, temperatures=temperatures)
+    table = 2 * 8 * 2**15
+    assert asked == [table, table * len(ids)]
+    monkeypatch.setattr(ours, "available_bytes", lambda: 1 << 30)
+    assert real(8, 8, 150, 40, held=0) == real(8, 8, 150, 40, held=1 << 29)
+    with pytest.raises(ArgumentError, match="name fewer models"):
+        real(8, 8, 150, 40, held=1 << 30)
+
+
 def test_refusals(real_like, monkeypatch):
     with pytest.raises(ArgumentError, match=r"^calibrate fits the members of ensembles; ask for"):
         ds.pairwise(real_like, "capa", calibrate=True)

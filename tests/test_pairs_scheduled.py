@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import dissensus as ds
 import dissensus.run.scheduler as scheduler_module
-from dissensus.errors import ArgumentError, ClusterError, MissingDependency, ModelReplaced
+from dissensus.errors import ArgumentError, ClusterError, CorruptionError, MissingDependency, ModelReplaced
 from dissensus.pairs import MEASURES, matrix_chunks, parts, score_tasks, summed, sums, tile_tasks, tile_worker
 from dissensus.pairs.counts import PairCounts
 from dissensus.pairs.labels import LABEL_STATISTICS, label_counts
@@ -295,6 +295,11 @@ def test_threads_that_read_for_themselves_sum_what_is_read_ahead(scored, data, m
         np.testing.assert_array_equal(found[0][name], found[1][name], err_msg=name)
 
 
+def test_the_number_of_classes_needs_no_scores(scored):
+    found = sums.score_sums(scored, [scored.model("m0")], np.arange(700), {"n_classes"})
+    assert found == {"n_classes": 5}
+
+
 def test_who_reads_is_decided_by_blocks_threads_and_groups(scored, monkeypatch):
     """Eleven blocks are enough for two threads; not for three, nor where groups share them."""
     ahead, read = [], parts.read_blocks
@@ -306,6 +311,22 @@ def test_who_reads_is_decided_by_blocks_threads_and_groups(scored, monkeypatch):
         step = sums.piece_rows(6, 5)
         assert list(parts.parts_of(scored, models, sums.runs(scored, rows), step, threads))
         assert len(ahead) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_damaged_row_of_no_probability_at_all_is_told_as_damage(tmp_path, dtype, monkeypatch):
+    """It is summed before its block is known to be damaged: the sum of its exponentials is 0."""
+    monkeypatch.setattr(parts, "BLOCKS_EACH", 0)
+    monkeypatch.setattr(fmt, "BLOCK_BYTES", 64 * 3 * np.dtype(dtype).itemsize)
+    store = ds.create(tmp_path / "a.zoo", [0, 1, 2] * 70, dtype=dtype)
+    for name in "ab":
+        store.add(name, logits=np.eye(3, dtype=np.float32)[store.labels])
+    path, row = store.model("b").folder / fmt.SHARD, np.full(3, -1e4, dtype).tobytes()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 2 * len(row)] + row + whole[3 * len(row) :])
+    for name in ("hellinger", "kl", "brier_pair", "logit_correlation"):
+        with pytest.raises(CorruptionError, match="model 'b': block 0 of .* fails its checksum"):
+            ds.pairwise(ds.open(tmp_path / "a.zoo"), name)
 
 
 @NOISE

@@ -369,6 +369,15 @@ def test_a_disk_that_fails_under_strips_is_an_error(zoo, monkeypatch):
         next(strips.read_strips([logits], 1, 10, np.empty(10 * logits.shape[1], zoo.geometry.dtype)))
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no such call on this system")
+def test_a_file_system_that_takes_no_hints_is_read_all_the_same(zoo, monkeypatch):
+    def refusing(*_):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(shards.os, "posix_fadvise", refusing)
+    ds.open(zoo.path).logits("m").expect(0)
+
+
 def test_closing_early_waits_for_the_blocks_under_way_only(zoo, monkeypatch):
     logits, begun = zoo.logits("m"), []
     real = type(logits).fetch

@@ -187,7 +187,9 @@ class Held:
         state = self._nearest(question)
         others = self._states = [one for one in self._states if one is not state]
         for candidate in question.chosen[len(state.chosen) :]:
-            state.add(candidate)  # where this fails, the state is no longer kept
+            state.add(candidate)
+        if question.what in ("hits", "standing"):
+            _ = state.running  # where summing up fails, the state is no longer kept
         self._states = [*others, state][-self._part.kept :]
         return state
 

@@ -31,9 +31,10 @@ def fusing_kernel(function: Function) -> Function:
 def summing_kernel(function: Function) -> Function:
     """Compile a serial kernel whose sums may be taken in any order, many terms at once.
 
-    Products may be fused with sums. NaN and infinities stay what they are.
+    Products may be fused with sums. NaN and infinities stay what they are, and what is divided by 0 becomes
+    one: rows may be summed before it is known whether they are whole.
     """
-    return _compiled(function, nogil=True, fastmath={"reassoc", "contract"})
+    return _compiled(function, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
 
 
 def parallel_kernel(function: Function) -> Function:

@@ -2,7 +2,8 @@
 
 A few examples are taken at a time, so that their scores are still in the second cache when they are
 multiplied. Called for each model, or each few examples, threads would wait for Python's lock as long as they
-compute: all of it is one kernel, serial, which releases the lock.
+compute: all of it is one kernel, serial, which releases the lock. It raises nothing, whatever the codes: rows
+are summed before it is known whether they are whole.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ C3, C4 = np.float32(0.008363249172971347), np.float32(0.0013933754099737252)
 
 @summing_kernel
 def probability_rows(codes: Codes, out: Rows) -> None:
-    """Write softmax of each row: (n, C) -> out (n, C)."""
+    """Write softmax of each row: (n, C) -> out (n, C); NaN where the sum is 0, as of damaged rows."""
     for n in range(len(codes)):
         _powers(codes[n], out[n])
         scale = np.float32(1.0 / _sum_of_fours(out[n]))

@@ -269,10 +269,14 @@ def pair_hits(
         The counts do not fit the memory there is.
     CorruptionError, ModelReplaced
     """
-    step = _step(len(models), len(models) if anchors is None else anchors, len(rows), store.n_classes)
+    dtype, own = probabilities.dtype_of_codes(store.dtype), [temperatures[m.model_id] for m in models]
+    held = (
+        2 * len({*own}) * probabilities.exponentials(dtype, 1.0).nbytes
+    )  # twice while they are put together
+    n_anchors = len(models) if anchors is None else anchors
+    step = _step(len(models), n_anchors, len(rows), store.n_classes, held)
     hits = PairHits(len(models), store.n_classes, anchors=anchors, certify=certify)
-    dtype = probabilities.dtype_of_codes(store.dtype)
-    tables = Tables.at(dtype, [temperatures[m.model_id] for m in models])
+    tables = Tables.at(dtype, own)
     with Progress(len(rows), "examples of pair ensembles", enabled=progress) as bar:
         for block in read_blocks([model.logits() for model in models], rows):
             for start in range(block.start, block.stop, step):
@@ -289,14 +293,15 @@ def pair_hits(
     return hits.finish(), hits.work
 
 
-def _step(n_models: int, n_anchors: int, n_rows: int, n_classes: int) -> int:
-    """Rows of a block within the budget; refuses counts that do not fit."""
+def _step(n_models: int, n_anchors: int, n_rows: int, n_classes: int, held: int) -> int:
+    """Rows of a block within the budget; refuses counts that do not fit beside `held` bytes of tables."""
     n_pairs = n_anchors * (2 * n_models + TILE - n_anchors) // 2
     words = n_pairs * 8  # open bits of 64 examples
     row_bytes = n_models * (110 + 4 * COLUMNS) + words // WORD  # views, margins, columns and what is needed
     row_bytes += 4 * n_classes  # marks
     step = max(BUDGET_BYTES * 3 // 4 // row_bytes // WORD, 1) * WORD
-    needed = 5 * n_models * n_anchors * 8 + BUDGET_BYTES // 4 + min(step, MOST_ROWS, n_rows) * row_bytes
+    full = max(BUDGET_BYTES // 4, 4 * n_classes * n_models)  # rows to decide by: of one example at least
+    needed = 5 * n_models * n_anchors * 8 + held + full + min(step, MOST_ROWS, n_rows) * row_bytes
     if needed > (there := available_bytes()):
         raise ArgumentError(
             f"ensembles of all pairs of {n_models:,} models need {needed / 1e9:,.1f} GB, "

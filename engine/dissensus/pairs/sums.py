@@ -190,7 +190,7 @@ class _Maker:
 
 def slice_rows(asked: Wanted, n_models: int, n_classes: int) -> int:
     """Examples whose scores a thread holds at a time."""
-    return max(1, SLICE_BYTES // (len(asked.kinds) * n_models * n_classes * 4))
+    return max(1, SLICE_BYTES // (max(1, len(asked.kinds)) * n_models * n_classes * 4))
 
 
 def require_room(n_models: int, n_sums: int, block_bytes: int) -> None:

@@ -5,6 +5,7 @@ Slices are float32; `stored` gives the rows as they lie in the file.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import weakref
@@ -159,7 +160,8 @@ class Shard:
         """Let the system begin to read a block that is wanted soon; a hint only."""
         if hasattr(os, "posix_fadvise"):
             offset, length = self._spans[block]
-            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
+            with contextlib.suppress(OSError):  # not every file system takes it
+                os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def read_rows(self, block: int, start: int, out: memoryview, crc: int) -> int:
         """Read stored rows of a block, from its row `start` on, into memory; return the checksum up to there.
