@@ -39,6 +39,11 @@ def finish(frame: dict[str, Any], **found: Any) -> dict[str, Any]:
     return {**frame, "equal_results": True, **found}
 
 
+def first_day(rows: Sequence[dict[str, Any]]) -> str:
+    """Day of the oldest measurement: those that a folder has kept are of earlier runs."""
+    return str(min(row["measured_at"] for row in rows))[:10]
+
+
 def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Arguments that decide the size, for the report."""
     return {name: getattr(arguments, name) for name in names}

@@ -24,7 +24,7 @@ from dissensus.bench.jobs import JOBS
 from dissensus.bench.planner import calibrate, predict
 from dissensus.bench.results import DONE
 from machine import write_result
-from measuring import begin, options
+from measuring import begin, first_day, options
 
 TIME, MEMORY = 0.30, 0.15  # what is aimed at, as shares
 
@@ -41,6 +41,7 @@ def main() -> None:
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(str(row["reason"]) for row in table))
     left = [f"{row['job']}: {row['reason']}" for row in table if row["status"] != DONE]
+    frame["date"] = first_day(rows)
     report = {**frame, **sizes, "rows": rows, "left_out": left, "targets": targets(rows)}
     print("\n".join(shown(report)))
     print(f"written to {write_result(arguments.out, 'predictions', report)}")
@@ -70,7 +71,8 @@ def beside(row: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:
     told = {"seconds": found.seconds, "memory_bytes": found.memory_bytes}
     shares = {f"{name}_ratio": told[name] / measured[name] for name in told}
     predicted = {f"predicted_{name}": value for name, value in told.items()}
-    return {"job": row["job"], **size, **measured, **predicted, **shares, "beyond": found.beyond}
+    more = {"beyond": found.beyond, "measured_at": row["measured_at"]}
+    return {"job": row["job"], **size, **measured, **predicted, **shares, **more}
 
 
 def targets(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

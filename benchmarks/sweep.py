@@ -20,7 +20,7 @@ import dissensus as ds
 from dissensus.bench import Budget, Sweep, sweep
 from dissensus.bench.results import DONE
 from machine import write_result
-from measuring import begin, options
+from measuring import begin, first_day, options
 
 KEPT = ("job", "models", "examples", "classes", "seconds", "peak_memory_bytes", "base_memory_bytes")
 KEPT += ("read_bytes", "write_bytes", "measured_at", "machine")
@@ -32,6 +32,7 @@ def main() -> None:
     sizes = {name: numbers(getattr(arguments, name)) for name in ("models", "examples", "classes")}
     budget = Budget(seconds=60 * arguments.minutes)
     one = sweep(arguments.folder, **sizes, jobs=arguments.jobs.split(","), budget=budget)
+    forget_links(one)
     if arguments.store:
         use(arguments.store, one)
     table = one.run(progress=True).to_pylist()
@@ -39,6 +40,7 @@ def main() -> None:
     left = [f"{row['job']} at {row['models']} models: {row['reason']}" for row in table if row["reason"]]
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(left))
+    frame["date"] = first_day(rows)
     report = {**frame, **sizes, "rows": rows, "growth": one.growth().to_pylist(), "left_out": left}
     print("\n".join([*(shown(row) for row in rows), *left]))
     print(f"written to {write_result(arguments.out, 'sweep', report)}")
@@ -60,16 +62,22 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def forget_links(one: Sweep) -> None:
+    """Take away links that a killed sweep left: it would be somebody's store that is filled."""
+    for place in {one.store_of(cell) for cell in one.cells}:
+        if place.is_symlink():
+            place.unlink()
+
+
 def use(path: Path, one: Sweep) -> None:
     """Put a store where the sweep looks for its only zoo: by a link, which it takes away again."""
     store, size = ds.open(path), {(cell.examples, cell.classes, cell.seed) for cell in one.cells}
     most = max(one.cells, key=lambda cell: cell.models)
-    if size != {(store.n_examples, store.n_classes, 0)} or most.zoo.model_ids[-1] not in store.model_ids:
+    lacking = {*most.zoo.model_ids} - {*store.model_ids}
+    if size != {(store.n_examples, store.n_classes, 0)} or lacking:
         raise SystemExit(f"{path} is no zoo of this sweep: it needs {most.models} models at {sorted(size)}")
     place = one.store_of(most)
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_symlink():
-        place.unlink()
     if place.exists():
         raise SystemExit(f"{place} is there from a sweep that was killed: remove it, or leave --store out")
     place.symlink_to(path.resolve())

@@ -208,6 +208,8 @@ def test_a_folder_of_the_users_stays_and_both_tables_are_written(tmp_path):
     assert "Results" in out.read_text()
     assert "Exponents of growth" in out.read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["stores", "sweep.parquet", "told.txt"]
+    again = CliRunner().invoke(cli, [*asked, "--folder", str(tmp_path), "--plan"])
+    assert "Nothing is left to measure" in again.output
 
 
 def test_two_sweeps_do_not_share_a_folder(tmp_path):

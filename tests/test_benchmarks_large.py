@@ -14,6 +14,7 @@ import pytest
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.cell import Taken
 from dissensus.bench.jobs import JOBS, empty_store, fill
+from dissensus.bench.sweep import STORES
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 WHERE = {"machine": "AMD", "date": "2026-11-30", "load_before": 0.1}
@@ -73,6 +74,21 @@ def test_a_large_sweep_refuses_another_store(tmp_path, zoo, monkeypatch):
         with pytest.raises(SystemExit, match="is no zoo of this sweep"):
             swept(monkeypatch, *options, "--store", zoo, "--out", tmp_path)
     assert not (tmp_path / "f").exists()
+
+
+def test_a_link_that_a_killed_sweep_left_is_taken_away(tmp_path, zoo, monkeypatch):
+    """Else the store behind it would be filled with the models of a larger sweep."""
+    link = tmp_path / "f" / STORES / "300-10-0.zoo"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(zoo)
+    sizes = ("--models", 7, "--examples", 300, "--classes", 10, "--jobs", "pairs")
+    swept(monkeypatch, *sizes, "--folder", tmp_path / "f", "--out", tmp_path / "out")
+    assert len(list((zoo / "models").iterdir())) == 6 + 1  # and zarr.json
+
+
+def test_a_report_of_kept_measurements_bears_the_day_of_the_oldest():
+    rows = [{"measured_at": "2026-11-30T01:00:00Z"}, {"measured_at": "2026-10-02T23:00:00Z"}]
+    assert importlib.import_module("measuring").first_day(rows) == "2026-10-02"
 
 
 def test_the_benchmark_of_a_study_runs_small(tmp_path, zoo):

@@ -59,6 +59,8 @@ METADATA = {
     "a key of the schema": {"class_names": json.dumps(GIVEN)},
     "attributes of pandas": {"PANDAS_ATTRS": json.dumps({"classes": GIVEN})},
     "numbered names": {"id2label": json.dumps(dict(enumerate(GIVEN)))},
+    "numbers of names": {"label2id": json.dumps({name: i for i, name in enumerate(GIVEN)})},
+    "an object of classes": {"classes": json.dumps(dict(enumerate(GIVEN)))},
     "labels of two kinds": huggingface(label=GIVEN, class_id=["x", "y"]),
 }
 
@@ -98,6 +100,8 @@ def test_stated_classes_that_do_not_concern_the_scores(store, tmp_path):
         "other number": huggingface(label=list("abc")),
         "no json": {"classes": "a, b", "huggingface": "{", "id2label": "[1]"},
         "repeated": {"classes": json.dumps(list("aabb"))},
+        "one number twice": {"label2id": json.dumps(dict(zip("wxyz", [0, 1, 2, 2], strict=True)))},
+        "columns of the table": {"columns": json.dumps(["id", "logits", "label"])},
     }.items():
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), tmp_path / f"{name}.parquet")
         row = imported(store, tmp_path / f"{name}.parquet")
@@ -219,6 +223,43 @@ def test_classes_whose_names_end_in_their_numbers(tmp_path):
     assert store.top1()[0].tolist() == PREDICTED.tolist()
 
 
+SQUARE = [str(i) for i in range(C)]  # ids and classes of as many examples
+
+
+def test_ids_called_like_classes_are_told_apart_by_what_is_held(tmp_path):
+    rows = {str(i): SCORES[i].tolist() for i in range(C)}
+    wide = ds.create(tmp_path / "w.zoo", LABELS, classes=SQUARE)
+    (tmp_path / "m.json").write_text(json.dumps({c: SCORES[:, int(c)].tolist() for c in SQUARE}))
+    assert imported(wide, tmp_path / "m.json").status == "done"
+    assert wide.top1()[0].tolist() == PREDICTED.tolist()
+    (tmp_path / "m.json").write_text(json.dumps(rows))
+    assert "36 ids of the store have no row" in imported(wide, tmp_path / "m.json").error
+    store = ds.create(tmp_path / "s.zoo", LABELS[:C], classes=SQUARE)
+    assert "by class or by example" in imported(store, tmp_path / "m.json").error
+    (tmp_path / "m.json").write_text(json.dumps({str(i): int(PREDICTED[i]) for i in range(C)}))
+    assert imported(store, tmp_path / "m.json").status == "done"
+    assert store.top1()[0].tolist() == PREDICTED[:C].tolist()
+
+
+def test_a_list_of_classes_that_may_be_numbers_is_asked_about(tmp_path):
+    names = ["2", "0", "3", "1"]
+    store = ds.create(tmp_path / "s.zoo", LABELS, classes=names, example_ids=IDS)
+    np.savez(tmp_path / "m.npz", logits=SCORES, ids=IDS, classes=SQUARE)
+    assert "may be names of the store's classes" in imported(store, tmp_path / "m.npz").error
+    assert imported(store, tmp_path / "m.npz", classes=names).status == "done"
+    assert store.top1()[0].tolist() == PREDICTED.tolist()
+
+
+def test_keys_of_an_object_stay_the_ids_of_its_records(tmp_path):
+    n = 150
+    store = ds.create(tmp_path / "s.zoo", np.resize(LABELS, n), classes=CLASSES)
+    wrong = {140: {"id": "141"}, 141: {"id": "140"}}
+    records = {str(i): {**by_class(i % N), **wrong.get(i, {})} for i in range(n)}
+    (tmp_path / "m.json").write_text(json.dumps(records))
+    assert imported(store, tmp_path / "m.json").status == "done"
+    assert store.top1()[0].tolist() == np.resize(PREDICTED, n).tolist()
+
+
 def test_several_models_by_name_and_id(store, tmp_path):
     hard = {key: int(PREDICTED[IDS.index(key)]) for key in ROWS}
     (tmp_path / "m.json").write_text(json.dumps({"soft": ROWS, "hard": hard}))
@@ -260,6 +301,10 @@ REFUSED = {
     "one class once": ({**ROWS, IDS[7]: without(by_class(7), "b")}, "column 'b' of .* has no value in row"),
     "an id is missing": (dict(list(ROWS.items())[:-1]), "1 id of the store has no row"),
     "other things": ({**ROWS, IDS[0]: 3}, "must hold an object for each of its keys"),
+    "labels that are lists": (
+        {k: [{"label": [n], "score": v} for n, v in r.items()] for k, r in ROWS.items()},
+        "must hold numbers or class names",
+    ),
     "records of other names": (
         [{"id": k, "scores": {"x": 1, "y": 2}} for k in ROWS],
         "'scores.x', 'scores.y'",

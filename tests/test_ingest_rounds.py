@@ -572,6 +572,23 @@ def test_a_model_too_large_for_one_example_alone_says_what_to_do(make, rows):
     )
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_memory_that_does_not_suffice_to_store_rows_is_tried_alone_then_told(make, rows, monkeypatch, times):
+    append, calls = ModelWriter.append, []
+
+    def short(self, block, **options):
+        if self.model_id == "short" and len(calls) < times:
+            calls.append(len(block))
+            raise MemoryError
+        append(self, block, **options)
+
+    monkeypatch.setattr(ModelWriter, "append", short)
+    store = make("s")
+    said = outcome(run(store, [Model().source("a"), Model().source("short")], rows))
+    told = f"memory does not suffice to store rows of model 'short' (MemoryError: MemoryError); {REMEDY}"
+    assert said == {"a": "done", "short": "done" if times == 1 else told}
+
+
 def test_a_model_that_cannot_be_loaded_beside_others_begins_the_next_round(make, rows):
     loaded = []
 

@@ -172,15 +172,17 @@ def _growth(table: pa.Table) -> pa.Table:
 
 def _total(planned: pa.Table) -> str:
     """How long all of it takes, as far as that is known."""
-    from dissensus.ingest.streaming.plan_text import duration
+    from dissensus.ingest.streaming.plan_text import about
 
+    if not planned.num_rows:
+        return "Nothing is left to measure; without --plan the results are shown"
     rows = [row for row in planned.to_pylist() if row["fits"]]
     known = [row[name] for row in rows for name in ("filling_seconds", "seconds") if row[name] is not None]
     jobs = dict.fromkeys(row["job"] for row in rows if row["seconds"] is None)
     filled = any(row["filling_seconds"] is None for row in rows)
     unknown = [*jobs, *(["store"] if filled and "store" not in jobs else [])]
     tried = f"; unknown for {', '.join(unknown)}: try dissensus plan M,N,C JOB first" if unknown else ""
-    return f"What is within the budget takes about {duration(sum(known))} and a few seconds a process{tried}"
+    return f"What is within the budget takes {about(sum(known))} and a few seconds a process{tried}"
 
 
 @bench.command()

@@ -97,7 +97,8 @@ def import_(
     _warn(report)
     shared = _shared_notes(report)
     done, stored, failed = len(report.done), len(report.stored), len(report.failed)
-    title = f"{store}: {done:,} models imported, {stored:,} there before, {failed:,} failed"
+    models = "model" if done == 1 else "models"
+    title = f"{store}: {done:,} {models} imported, {stored:,} there before, {failed:,} failed"
     records = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
     sink.table(_on_screen(report, shared) if sink.fmt == "table" else report.to_arrow(), title, records)
     for row in report.failed:  # at the end, where they are read

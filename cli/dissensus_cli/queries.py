@@ -223,7 +223,8 @@ def models(
     table = table.sort_by([("accuracy", "descending"), ("model", "ascending")])
     narrowed = ("" if where is None else f" where {' '.join(where.split())}") + under(opened)
     counted = f"{narrowed} ({len(opened.rows(split, where)):,} examples counted)" if narrowed else ""
-    title = f"{table.num_rows:,} models, accuracy on {split or 'all examples'}{counted}"
+    models = "model" if table.num_rows == 1 else "models"
+    title = f"{table.num_rows:,} {models}, accuracy on {split or 'all examples'}{counted}"
     if sink.fmt == "table" and not all_columns:
         main = (
             "model",

@@ -39,6 +39,8 @@ def main() -> int:
     print(f"{sum(figure.tried for figure in figures.values()):,} trials in {seconds} s, {lost} lost")
     if arguments.full and not arguments.only:
         print(f"written to {write_result(arguments.out, 'faults', report(figures, effort, seconds))}")
+        if not lost:
+            KEPT.unlink(missing_ok=True)  # the next full run tries all again
     return 1 if lost else 0
 
 

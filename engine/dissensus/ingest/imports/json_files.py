@@ -15,7 +15,14 @@ from dissensus.errors import ArgumentError
 
 from .files import array_of, reading, stem_of
 from .members import Member, entries_of
-from .nested_json import are_mostly, scores_by_class, table_by_class, table_by_example, table_of_records
+from .nested_json import (
+    are_classes,
+    are_mostly,
+    scores_by_class,
+    table_by_class,
+    table_by_example,
+    table_of_records,
+)
 from .source import ArraySource, Entry, Facts, Source, Wanted, require_memory
 from .table_models import table_entries
 from .tables import memory_table
@@ -88,7 +95,7 @@ def _entries(path: Path, content: Any, wanted: Wanted) -> list[Entry]:
         return [Entry(stem_of(path), path, lambda: ArraySource(array, Facts("json")))]
     if not isinstance(content, dict) or not content:
         raise ArgumentError(f"{path} must hold a list, or an object of lists; it holds {content!r:.40}")
-    if len(content) > 1 and set(content) == set(wanted.classes):
+    if are_classes(path, content, wanted.ids, wanted.classes):
         return _table_entries(path, table_by_class(path, content), wanted)
     if are_mostly(content, wanted.ids):
         return _by_example(path, content, wanted)

@@ -22,6 +22,28 @@ def are_mostly(keys: Mapping[str, Any], known: Sequence[str]) -> bool:
     return sum(key in names for key in first) * 2 > len(first)
 
 
+def are_classes(path: Path, content: Mapping[str, Any], ids: Sequence[str], classes: Sequence[str]) -> bool:
+    """Whether the keys of an object are classes; where they may be ids too, what it holds of each tells.
+
+    Raises
+    ------
+    ArgumentError
+        Nothing tells: there are as many examples as classes, and both go by the same names.
+    """
+    if len(content) < 2 or set(content) != set(classes):
+        return False
+    if not are_mostly(content, ids):
+        return True
+    if any(not isinstance(value, list | dict) or len(value) != len(ids) for value in content.values()):
+        return False
+    if len(ids) == len(classes):
+        raise ArgumentError(
+            f"{path} may hold scores by class or by example: the store's classes and examples go by the same "
+            'names; write a list of objects, each with its "id"'
+        )
+    return True
+
+
 def table_of_records(path: Path, records: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Table of the names that any record has."""
     names = dict.fromkeys(name for record in records for name in record)
@@ -35,7 +57,9 @@ def scores_by_class(value: Any) -> Any:
         return value
     if not all(isinstance(one, dict) and one.keys() == {"label", "score"} for one in value):
         return value
-    found = {one["label"]: one["score"] for one in value}
+    if not all(isinstance(one["label"], str | int) for one in value):
+        return value
+    found = {str(one["label"]): one["score"] for one in value}
     return found if len(found) == len(value) else value
 
 
@@ -43,7 +67,7 @@ def table_by_example(path: Path, content: Mapping[str, Any]) -> pa.Table:
     """Table of an object that holds a record of each example, or its scores by class."""
     content = {key: scores_by_class(value) for key, value in content.items()}
     _require_objects(path, content)
-    taken = {name for record in list(content.values())[:MOST] for name in record}
+    taken = {name for record in content.values() for name in record}
     column = next((name for name in STRONG_IDS if name not in taken), None)
     if column is None:
         raise ArgumentError(f"{path} has ids as keys and in its objects too; write one of them")

@@ -240,6 +240,12 @@ class _Job:
             notes.append("the file's own list of classes is not used: classes= (--classes) says their order")
             return self.places
         if given == [str(number) for number in range(len(given))]:  # columns that are merely numbered
+            if {*given} == {*classes}:
+                raise ArgumentError(
+                    f"the list of classes in {file.name} may be names of the store's classes, which are "
+                    "called by other numbers than their own, or their numbers: give the store's names in the "
+                    "file's order with classes= (--classes FILE)"
+                )
             return None
         places = class_places(given, classes, f"the list of classes in {file.name}")
         notes.append(f"classes put from the order of the file, {given[0]!r} first, into the store's")

@@ -12,7 +12,8 @@ from .names import CLASS_ORDERS, TRUTH
 
 _HUGGINGFACE = "huggingface"  # of `datasets`: features, and the names of those that are classes
 _ATTRS = "pandas_attrs"  # of `DataFrame.attrs`
-_NUMBERED = "id2label"  # of `transformers`: the name of each number
+_NUMBERED, _NAMED = "id2label", "label2id"  # of `transformers`: the name of each number, the number of each
+_LISTS = [name for name in CLASS_ORDERS if name != "columns"]  # in metadata those are a table's columns
 
 
 def classes_in_texts(texts: Mapping[str, Any]) -> list[str] | None:
@@ -21,15 +22,15 @@ def classes_in_texts(texts: Mapping[str, Any]) -> list[str] | None:
     Parameters
     ----------
     texts : mapping
-        "classes", "class_names" and the like hold a list, "id2label" an object of the name of each number;
-        as JSON where they are text.
+        "classes", "class_names" and the like hold a list, or as "id2label" an object of the name of each
+        number, "label2id" one of the number of each name; as JSON where they are text.
     """
-    lower = {name.lower(): value for name, value in texts.items()}
-    for name in (known for known in CLASS_ORDERS if known in lower):
-        names = _parsed(lower[name])
-        if isinstance(names, list) and _are_distinct(names):
+    lower = {name.lower(): _parsed(value) for name, value in texts.items()}
+    for name in (known for known in _LISTS if known in lower):
+        names = lower[name] if isinstance(lower[name], list) else _by_number(lower[name])
+        if names is not None and _are_distinct(names):
             return [str(one) for one in names]
-    return _by_number(_parsed(lower.get(_NUMBERED)))
+    return _by_number(lower.get(_NUMBERED)) or _by_number(_turned(lower.get(_NAMED)))
 
 
 def classes_of_column(schema: pa.Schema, column: str) -> list[str] | None:
@@ -86,6 +87,14 @@ def _by_number(content: Any) -> list[str] | None:
         return None
     names = [content[str(i)] for i in range(len(content))]
     return [str(name) for name in names] if _are_distinct(names) else None
+
+
+def _turned(content: Any) -> Any:
+    """Object of the name of each number, of one of the number of each name; None where two share one."""
+    if not isinstance(content, dict):
+        return None
+    names = {str(number): name for name, number in content.items()}
+    return names if len(names) == len(content) else None
 
 
 def _are_distinct(names: list[Any]) -> bool:

@@ -146,7 +146,7 @@ def on_host(output: Any, kind: str) -> NDArray[Any]:
     if not isinstance(output, torch.Tensor):
         return np.array(output)
     dtype = torch.float32 if kind == "logits" else torch.float64
-    copied: NDArray[Any] = output.detach().to("cpu", dtype, copy=True).numpy()
+    copied: NDArray[Any] = output.detach().cpu().to(dtype, copy=True).numpy()
     return copied
 
 

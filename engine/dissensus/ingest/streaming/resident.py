@@ -62,7 +62,7 @@ class Resident:
     is_full
         Whether the failure was a full disk, which ends the run for all.
     lacks_memory
-        Whether a single example was too much beside the other models.
+        Whether a single example, or rows on their way to the store, were too much beside the other models.
     """
 
     def __init__(
@@ -137,12 +137,15 @@ class Resident:
             self.fail(error)
             return
         if size == 1:
-            self.fail(no_memory(f"to run one example through model {self.source.model_id!r}", error))
-            self.lacks_memory = not self.is_full
+            self._lack_memory("to run one example through", error)
             return
         self._limit = size // 2
         error.__traceback__ = None  # its frames hold what the failed batch took
         self._job.lane.release()
+
+    def _lack_memory(self, what_for: str, error: Exception) -> None:
+        self.fail(no_memory(f"{what_for} model {self.source.model_id!r}", error))
+        self.lacks_memory = not self.is_full
 
     def _compute(self, start: int, n: int, batch: Any) -> tuple[Rows, Clock]:
         store, lane = self._job.store, self._job.lane
@@ -188,7 +191,10 @@ class Resident:
             self._writer.append(ready[new], embeddings=None if features is None else features[new])
         except Exception as error:
             self._lost = True
-            self.fail(error)
+            if is_out_of_memory(error):  # a smaller batch comes too late for these rows
+                self._lack_memory("to store rows of", error)
+            else:
+                self.fail(error)
 
     def __enter__(self) -> Self:
         if self._features is not None:
