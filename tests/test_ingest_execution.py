@@ -224,7 +224,7 @@ def test_a_mapped_model_shares_its_models_batches():
 
 
 class Recorder(devices.Host):
-    """The host, which writes down what is asked of it; short of memory for uploads beyond `room`."""
+    """The host as a device, which writes down its calls; short of memory for uploads beyond `room`."""
 
     def __init__(self, room=None):
         super().__init__(torch.device("cpu"))
@@ -241,6 +241,9 @@ class Recorder(devices.Host):
     def download(self, tensors):
         self.calls.append(f"download {len(tensors[0])}")
         return super().download(tensors)
+
+    def encodes(self, output):
+        return True
 
     def start(self):
         clock, calls = super().start(), self.calls

@@ -53,6 +53,10 @@ class Host:
         arrays = [tensor.cpu().numpy() for tensor in tensors]
         return lambda: arrays
 
+    def encodes(self, output: Any) -> bool:
+        """Whether rows are made of a model's output where it lies: not on the processor, which computes."""
+        return bool(getattr(getattr(output, "device", None), "type", "cpu") != "cpu")
+
     def start(self) -> Clock:
         """Start a clock."""
         return _HostClock()

@@ -165,7 +165,7 @@ class Resident:
 
         store, model_id, kind = self._job.store, self.source.model_id, self._predictor.kind
         taken = [] if self._features is None else [self._features.take().float()]
-        if kind != "logits" or getattr(getattr(output, "device", None), "type", "cpu") == "cpu":
+        if kind != "logits" or not self._job.lane.encodes(output):
             scores, brought = on_host(output, kind), self._job.lane.download(taken)
             named = store.dtype, model_id, ids, store.classes
             return lambda: (encode_here(scores, kind, *named), next(iter(brought()), None))
