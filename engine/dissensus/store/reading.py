@@ -112,8 +112,20 @@ def _raise_limit(error: OSError) -> None:
 
 def read_whole(path: Path, what: str, name: str = "") -> bytes:
     """Bytes of a file that must be there; arguments and errors as of `reading`."""
-    with reading(path, what, name), open(open_for_reading(path), "rb", buffering=0) as file:
-        return file.readall()
+    with reading(path, what, name):
+        fd = open_for_reading(path)
+        try:
+            return _rest(fd)
+        finally:
+            os.close(fd)
+
+
+def _rest(fd: int) -> bytes:
+    """All bytes from here on: a file object asks the system three more questions."""
+    pieces = [os.read(fd, os.fstat(fd).st_size + 1)]
+    while pieces[-1]:
+        pieces.append(os.read(fd, AT_ONCE))
+    return b"".join(pieces)
 
 
 def read_checked(path: Path, expected: Mapping[str, Any], what: str, name: str = "") -> bytes:
