@@ -47,8 +47,10 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path):
         file.write('{"run": "torn')
     assert Kept(path, 7).made("a", make) == Figure("fault", "promise", tried=3)
     assert len(tried) == 1
+    Kept(path, 7).made("b", make)  # behind the torn line
+    assert Kept(path, 7).get("b") is not None
     Kept(path, 8).made("a", make)  # another seed
-    assert len(tried) == 2
+    assert len(tried) == 3
 
 
 def test_what_was_lost_is_tried_again(tmp_path):

@@ -61,7 +61,7 @@ class Kept:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a") as file:
                 line = {"run": self._run, "name": name, "figure": asdict(figure), "seconds": self.seconds()}
-                file.write(json.dumps(line) + "\n")
+                file.write("\n" + json.dumps(line) + "\n")  # not behind what a killed run has torn
         return figure
 
 
