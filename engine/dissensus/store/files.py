@@ -119,10 +119,35 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(TEMPORARY)
 
 
-def write_file(path: Path, data: bytes, *, durable: bool = True) -> dict[str, Any]:
-    """Write a whole file under a temporary name, sync and rename it; return its size and checksum.
+class NewFile:
+    """A file in the making, written from its start to its end.
 
-    What is not `durable` is not synced: a cache, whose checksum tells.
+    Attributes
+    ----------
+    n_bytes : int
+        Written so far.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._crc, self.n_bytes = fd, 0, 0
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Write all of `data` after what is there."""
+        write_at(self._fd, data, self.n_bytes)
+        self._crc = crc32c(data, self._crc)
+        self.n_bytes += memoryview(data).nbytes
+
+    def record(self) -> dict[str, Any]:
+        """Size and checksum of what was written."""
+        return {"bytes": self.n_bytes, "crc32c": f"{self._crc:08x}"}
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, durable: bool = True) -> Iterator[NewFile]:
+    """Make a file under a temporary name; at the end of the block it is synced and gets its own.
+
+    Where the block ends with an error, nothing is left. What is not `durable` is not synced: a cache, whose
+    checksum tells.
     """
     # a name of its own: of two writers of one file, none changes what the other has put in place
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
@@ -130,7 +155,7 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> dict[str, An
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)  # until it has its name: tells a sweep that somebody is at work
-            write_at(fd, data, 0)
+            yield NewFile(fd)
             if durable:
                 os.fsync(fd)
             os.replace(temporary, path)
@@ -140,4 +165,10 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> dict[str, An
             raise
         finally:
             os.close(fd)
-    return {"bytes": len(data), "crc32c": f"{crc32c(data):08x}"}
+
+
+def write_file(path: Path, data: bytes, *, durable: bool = True) -> dict[str, Any]:
+    """Write a whole file, see `new_file`; return its size and checksum."""
+    with new_file(path, durable=durable) as file:
+        file.append(data)
+    return file.record()

@@ -1,21 +1,15 @@
-"""What a finished model consists of beside its blocks: tables, Zarr's metadata, the commit record."""
+"""What a finished model consists of beside its rows: ends of shards, Zarr's metadata, the commit record."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from . import format as fmt
 from .files import crc32c, crc_bytes
+from .row_tables import row_table_bytes
 from .staged import BlockFile, PackedFile
-from .tables import arrow_bytes
 from .times import now
-from .topk import view_table
 
 BLOSC_HEADER = 16  # bytes by which blosc may lengthen what it cannot compress
 
@@ -51,21 +45,6 @@ def documents(
     return files | dict(fmt.described(name, geometry) for name, geometry in shards.items())
 
 
-def row_tables(blocks: NDArray[np.uint8], columns: np.dtype[Any], geometry: fmt.Geometry) -> dict[str, bytes]:
-    """Arrow files by name of what is kept of each row, from blocks (n_blocks, bytes) of packed records."""
-    rows = np.ascontiguousarray(blocks).reshape(-1).view(columns)[: geometry.n_examples]
-    meaning = {c.name: {"meaning": c.meaning} for c in fmt.DERIVED_COLUMNS}
-    fields = [
-        pa.field(name, pa.from_numpy_dtype(columns[name]), nullable=False, metadata=meaning[name])
-        for name in columns.names or ()
-        if name in meaning
-    ]
-    arrays = [pa.array(np.ascontiguousarray(rows[field.name])) for field in fields]
-    files = {fmt.DERIVED: arrow_bytes(pa.table(arrays, schema=pa.schema(fields)))}
-    has_view = fmt.TOP_COLUMNS[0][0] in (columns.names or ())
-    return files | ({fmt.TOPK: arrow_bytes(view_table(rows))} if has_view else {})
-
-
 def model_bytes(
     model_id: str, geometry: fmt.Geometry, kind: str, embeddings: fmt.Geometry | None = None
 ) -> int:
@@ -76,15 +55,8 @@ def model_bytes(
     """
     shards = {fmt.SHARD: geometry} | ({} if embeddings is None else {fmt.EMBEDDINGS_SHARD: embeddings})
     zarr = (document for name, document in documents(model_id, {}, shards).items() if name != fmt.MODEL_JSON)
-    return row_table_bytes(geometry, kind) + sum(map(_most, shards.values())) + sum(map(len, zarr))
-
-
-@lru_cache(maxsize=8)
-def row_table_bytes(geometry: fmt.Geometry, kind: str) -> int:
-    """Bytes of a model's derived columns and top-K view as a finished model keeps them."""
-    columns = fmt.record_dtype(kind, geometry.n_classes)
-    blocks = np.zeros((geometry.n_blocks, geometry.block_rows * columns.itemsize), np.uint8)
-    return sum(map(len, row_tables(blocks, columns, geometry).values()))
+    tables = row_table_bytes(kind, geometry.n_examples, geometry.n_classes)
+    return tables + sum(map(_most, shards.values())) + sum(map(len, zarr))
 
 
 def _most(geometry: fmt.Geometry) -> int:

@@ -32,11 +32,16 @@ class BlockFile:
         Bytes of a block without its checksum.
     stays : bool
         Whether the finished model keeps the file; one that goes before need not come to the disk early.
+
+    Attributes
+    ----------
+    crcs : list of int
+        Checksum of every block that is there.
     """
 
     def __init__(self, path: Path, data_bytes: int, *, stays: bool = True) -> None:
         self.path = path
-        self._data_bytes, self._stays = data_bytes, stays
+        self.data_bytes, self._stays = data_bytes, stays
         self._codec: Codec = Raw()
         self.crcs: list[int] = []
         self._end = 0
@@ -45,7 +50,7 @@ class BlockFile:
 
     def _sizes(self, at_most: int) -> list[int]:
         """Bytes of the leading blocks, without checksums, as far as they are known."""
-        return [self._data_bytes] * at_most
+        return [self.data_bytes] * at_most
 
     def valid_crcs(self, at_most: int) -> list[int]:
         """Checksums of the leading blocks that are whole."""
@@ -98,14 +103,23 @@ class BlockFile:
             crc = crc32c(record, crc)
         return crc32c(trailer, crc)
 
-    def read_all(self) -> NDArray[np.uint8]:
-        """Data of every block, checksums left out: (blocks, data_bytes) uint8."""
-        records = np.empty((len(self.crcs), self._data_bytes + CRC_BYTES), np.uint8)
-        left, offset = records.reshape(-1).data, 0
-        while done := os.preadv(self._fd, [left], offset):
+    def read(self, first: int, stop: int) -> NDArray[np.uint8]:
+        """Data of some blocks as it was appended, checksums left out: (blocks, data_bytes) uint8.
+
+        Raises
+        ------
+        CorruptionError
+            The file gives something else.
+        """
+        crcs, size = self.crcs[first:stop], self.data_bytes + CRC_BYTES
+        records = np.empty((len(crcs), size), np.uint8)
+        left, offset = records.reshape(-1).data, first * size
+        while len(left) and (done := os.preadv(self._fd, [left], offset)):
             left, offset = left[done:], offset + done
-        if len(left):
-            raise CorruptionError(f"{self.path} was cut short as it was written; run the same command again")
+        if len(left) or any(crc32c(row[:-CRC_BYTES]) != crc for row, crc in zip(records, crcs, strict=True)):
+            raise CorruptionError(
+                f"{self.path} was cut short or damaged as it was written; run the same command again"
+            )
         return records[:, :-CRC_BYTES]
 
     def close(self) -> None:
@@ -138,7 +152,8 @@ class PackedFile(BlockFile):
         self._codec = codec
         self._kept = BlockFile(sizes_path, 8, stays=False)
         self._kept.keep(self._kept.valid_crcs(n_blocks))
-        self.sizes: list[int] = np.ascontiguousarray(self._kept.read_all()).view("<u8").reshape(-1).tolist()
+        sizes = self._kept.read(0, n_blocks)
+        self.sizes: list[int] = np.ascontiguousarray(sizes).view("<u8").reshape(-1).tolist()
 
     def _sizes(self, at_most: int) -> list[int]:
         return self.sizes[:at_most]

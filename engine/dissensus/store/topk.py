@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
@@ -35,18 +34,6 @@ VIEW_FIELDS = {
         "their logits minus the row maximum in float32, and that of the next class",
     ),
 }
-
-
-def view_table(records: NDArray[Any]) -> pa.Table:
-    """Table of the top-K view, one row an example, from packed records that have it."""
-    columns, fields = [], []
-    for name, ((packed, dtype, size), meaning) in VIEW_FIELDS.items():
-        flat = pa.array(np.ascontiguousarray(records[packed]).reshape(-1))
-        columns.append(pa.FixedSizeListArray.from_arrays(flat, size))
-        kind = pa.list_(pa.from_numpy_dtype(np.dtype(dtype)), size)
-        fields.append(pa.field(name, kind, nullable=False, metadata={"meaning": meaning}))
-    schema = pa.schema(fields)
-    return pa.table([column.cast(f.type) for column, f in zip(columns, fields, strict=True)], schema=schema)
 
 
 def read_view(data: bytes) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

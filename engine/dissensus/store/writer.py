@@ -23,7 +23,8 @@ from .fingerprint import complete
 from .identity import checked_name
 from .locks import FileLock
 from .parts import Part, array_part, derived_part
-from .records import commit_record, documents, finish_embeddings, finish_shard, row_tables
+from .records import commit_record, documents, finish_embeddings, finish_shard
+from .row_tables import write_row_tables
 from .rows import RowMaker, WriterContext
 from .sealed import seal
 from .staging import Staging
@@ -237,9 +238,8 @@ class ModelWriter:
 
     def _finish_files(self) -> dict[str, dict[str, Any]]:
         """Write everything that follows the last block; return size and checksum of each file."""
-        folder, rows = self._staging.folder, self._parts[fmt.DERIVED].file.read_all()
-        tables = row_tables(rows, self._rows.columns, self._geometry)
-        files = {name: write_file(folder / name, data) for name, data in tables.items()}
+        folder, rows = self._staging.folder, self._parts[fmt.DERIVED].file
+        files = write_row_tables(folder, rows, self._rows.columns, self._geometry.n_examples)
         for name, geometry in self._shards.items():
             finish = finish_embeddings if name == fmt.EMBEDDINGS_SHARD else finish_shard
             files[name] = finish(self._parts[name].file, geometry)
