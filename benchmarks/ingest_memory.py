@@ -1,9 +1,9 @@
 """Does the peak memory of `infer` grow with the number of examples, and does the plan tell it?
 
 Small convolutional networks, one or several in memory at once, run over generated grey images, which cost
-nothing to keep, into a store of 100 classes. Each size has its own fresh process. Ids, labels and the derived
-columns of a model (top-1, row maximum, log-sum-exp) are held whole and grow with N. Images and logits must
-not: an example's image has 256 bytes, its stored logits 200. What `plan_ingest` says beforehand, in a
+nothing to keep, into a store of 100 classes. Each size has its own fresh process. Ids and labels are held
+whole and grow with N. Nothing else must: an example's image has 256 bytes, its stored logits 200, its derived
+columns and top-K view 84. What `plan_ingest` says beforehand, in a
 process of its own kind, must not be less than what is measured.
 
     python benchmarks/ingest_memory.py [--examples 20000 200000] [--resident 1 8] [--batch-size 256]

@@ -216,9 +216,9 @@ def ingest_memory() -> str:
     held = (large["peak_bytes"] - small["peak_bytes"]) / more - ids
     return (
         f"Memory of ingesting ({result['machine']}, {result['date']}, `python benchmarks/ingest_memory.py`): "
-        f"the streaming loop adds {', '.join(told)}. It holds a bounded number of batches, but when a model "
-        f"is finished its derived columns whole, in some copies: {held:.0f} bytes an example. So are ids and "
-        f"labels, {ids:.0f} bytes an example."
+        f"the streaming loop adds {', '.join(told)}: {max(held, 0):.0f} bytes an example more. It holds a "
+        f"bounded number of batches, and of a model's columns a bounded part while they are finished. Ids and "
+        f"labels are held whole before it begins, {ids:.0f} bytes an example."
     )
 
 

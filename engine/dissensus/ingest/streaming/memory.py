@@ -16,6 +16,7 @@ import numpy as np
 
 from dissensus.run.memory import available_bytes
 from dissensus.store import format as fmt
+from dissensus.store.row_tables import STEP_BYTES
 
 from .batches import AHEAD
 from .rounds import BEHIND
@@ -34,7 +35,7 @@ _CUDA_CONTEXT_BYTES = 640 * _MiB  # on the device, a process
 _CUDA_WORKSPACE_BYTES = 128 * _MiB  # of cuBLAS and cuDNN, and what the allocator rounds up
 _LOGIT_BYTES = 56  # of encoding: float32 and float64 of a logit, its key as an integer, and their copies
 _SCORE_BYTES = 8  # of a score that a model gave: logits have 4, probabilities 8
-_ROW_COPIES = 5  # of the derived columns while a model is finished
+_FINISHING_BYTES = 2 * STEP_BYTES  # packed records of a model that is finished, and one of their columns
 _ID_BYTES = 120  # an example's id as a text, in a list of the store's and one of the data's
 
 
@@ -54,8 +55,8 @@ class Parts:
         Page-locked copies for a device.
     rows
         Being encoded, on their way to the writer, and the open blocks of every model.
-    columns
-        What is kept of every example until a model is finished: it grows with their number.
+    ids
+        Names of the examples, the store's and the data's: alone they grow with their number.
     workers
         Processes that decode.
     process
@@ -68,7 +69,7 @@ class Parts:
     batches: int
     pinned: int
     rows: int
-    columns: int
+    ids: int
     workers: int
     process: int
 
@@ -184,9 +185,9 @@ class Sizes:
         return self.n * self.geometry.n_classes * _LOGIT_BYTES
 
     @property
-    def column_bytes(self) -> int:
-        """Of all examples' derived columns and ids."""
-        return self.geometry.n_examples * (_ROW_COPIES * self._record_bytes + _ID_BYTES)
+    def id_bytes(self) -> int:
+        """Of the ids of all examples."""
+        return self.geometry.n_examples * _ID_BYTES
 
     def waiting_bytes(self, models: Sequence[Outline], apart: bool) -> int:
         """Of rows that wait for the writer: in its hands, computed last, and between the two.
@@ -253,8 +254,8 @@ def _parts(models: Sequence[Outline], share: Share, sizes: Sizes, spawned: bool)
         else passes + max(forms, default=0),  # and a copy of its own of the batch
         batches=_batches_bytes(forms, images, sizes.workers),
         pinned=_pinned_bytes(forms, waiting) if share.lane.pins else 0,
-        rows=(0 if share.apart else sizes.encoding_bytes) + waiting + 2 * steps,
-        columns=sizes.column_bytes,
+        rows=(0 if share.apart else sizes.encoding_bytes) + waiting + 2 * steps + _FINISHING_BYTES,
+        ids=sizes.id_bytes,
         workers=sizes.workers * (PROCESS_BYTES + _reading_bytes(forms, images) + IN_HAND * sum(forms)),
         process=RUNTIME_BYTES + (PROCESS_BYTES if spawned else 0) + (_CUDA_HOST_BYTES if cuda else 0),
     )
