@@ -217,7 +217,7 @@ def ingest_memory() -> str:
     return (
         f"Memory of ingesting ({result['machine']}, {result['date']}, `python benchmarks/ingest_memory.py`): "
         f"the streaming loop adds {', '.join(told)}: {max(held, 0):.0f} bytes an example more. It holds a "
-        f"bounded number of batches, and of a model's columns a bounded part while they are finished. Ids and "
+        "bounded number of batches, and of a model's columns a bounded part while they are finished. Ids and "
         f"labels are held whole before it begins, {ids:.0f} bytes an example."
     )
 
