@@ -1,12 +1,13 @@
 """Predicted classes of all models in one file, so that a zoo's matrix is there at once.
 
-A cache is never trusted: its checksum is computed at every use, and each row is named by the digest of its
-model's commit record. What is damaged, or of another or an older model, is read from the models again.
+A cache is never trusted: its checksum is computed before it is used, and each row is named by the digest of
+its model's commit record. What is damaged, or of another or an older model, is read from the models again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .sealed import seal, unseal
 from .tables import arrow_bytes, read_arrow
 
 TOP1, TOP1_JSON = "top1.arrow", "top1.json"
+_Stamp = tuple[int, int, int] | None
 FEWEST = 8  # models below which reading them is as quick
 STALE = 1 / 16  # share of missing rows from which on the file is made anew
 
@@ -35,38 +37,59 @@ def top1_dtype(n_classes: int) -> np.dtype[Any]:
     return np.dtype(np.int16 if n_classes <= np.iinfo(np.int16).max else np.int32)
 
 
-def top1_matrix(
-    root: Path, models: Sequence[StoredModel], geometry: fmt.Geometry, all_models: int
-) -> NDArray[Any]:
-    """Predicted classes of some models, (M, N) int16 or int32, read-only.
+class Top1Cache:
+    """Predicted classes of models, from the cache of their store where they are there.
+
+    Checked when it is used first, and again once its files are others: what was checked stays mapped.
 
     Parameters
     ----------
     root : Path
         Folder of the store.
-    models : sequence of StoredModel
-        Models wanted, in order.
     geometry : Geometry
         The store's.
-    all_models : int
-        Models in the store: only a query of all of them makes the cache anew.
     """
-    if len(models) < FEWEST:
-        return _read(models, geometry)
-    rows, missing = _Cached.load(root / fmt.CACHE, geometry).completed(models, geometry)
-    if missing and len(models) == all_models and missing >= STALE * len(models):
-        _write(root / fmt.CACHE, [model.digest for model in models], rows)
-    rows.flags.writeable = False
-    return rows
+
+    def __init__(self, root: Path, geometry: fmt.Geometry) -> None:
+        self._folder, self._geometry = root / fmt.CACHE, geometry
+        self._checked: tuple[list[_Stamp], _Cached] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_checked": None}  # a map is of one process
+
+    def matrix(self, models: Sequence[StoredModel], all_models: int) -> NDArray[Any]:
+        """Predicted classes of some models in their order, (M, N) int16 or int32, read-only.
+
+        Only a query of all models of the store, of which there are `all_models`, makes the cache anew.
+        """
+        if len(models) < FEWEST:
+            return _read(models, self._geometry)
+        rows, missing = self._load().completed(models, self._geometry)
+        if missing and len(models) == all_models and missing >= STALE * len(models):
+            _write(self._folder, [model.digest for model in models], rows)
+        rows.flags.writeable = False
+        return rows
+
+    def blocks(self, models: Sequence[StoredModel], step: int) -> Iterator[NDArray[Any]]:
+        """Predicted classes of `step` models at a time; the cache is checked once and not made anew."""
+        cached = self._load()
+        for start in range(0, len(models), step):
+            yield cached.completed(models[start : start + step], self._geometry)[0]
+
+    def _load(self) -> _Cached:
+        stamps = [_stamp(self._folder / name) for name in (TOP1_JSON, TOP1)]
+        if self._checked is None or self._checked[0] != stamps:
+            self._checked = stamps, _Cached.load(self._folder, self._geometry)
+        return self._checked[1]
 
 
-def top1_blocks(
-    root: Path, models: Sequence[StoredModel], geometry: fmt.Geometry, step: int
-) -> Iterator[NDArray[Any]]:
-    """Predicted classes of `step` models at a time; the cache is checked once and not made anew."""
-    cached = _Cached.load(root / fmt.CACHE, geometry)
-    for start in range(0, len(models), step):
-        yield cached.completed(models[start : start + step], geometry)[0]
+def _stamp(path: Path) -> _Stamp:
+    """What changes with a file: its number, size and time; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read(models: Sequence[StoredModel], geometry: fmt.Geometry) -> NDArray[Any]:

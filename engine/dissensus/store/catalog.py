@@ -14,7 +14,6 @@ from dissensus.errors import ArgumentError, UnknownName, WrongClassCount
 
 from . import format as fmt
 from .blocks import Block, read_blocks
-from .cache import top1_blocks, top1_matrix
 from .embeddings import Embeddings
 from .inventory import Inventory
 from .labelled_arrays import ids_of, in_class_order
@@ -90,11 +89,11 @@ class Store(Inventory):
 
     def top1_of(self, models: Sequence[StoredModel]) -> NDArray[Any]:
         """Predicted classes of opened models; see `top1`."""
-        return top1_matrix(self.path, models, self.geometry, len(self._models))
+        return self._top1.matrix(models, len(self._models))
 
     def top1_blocks(self, models: Sequence[StoredModel], step: int) -> Iterator[NDArray[Any]]:
         """Predicted classes of opened models, some at a time: (up to step, N) each."""
-        return top1_blocks(self.path, models, self.geometry, step)
+        return self._top1.blocks(models, step)
 
     @again
     def topk(self, model_id: str, k: int) -> NDArray[np.int32]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dissensus.errors import ArgumentError, DissensusError
 
 from . import format as fmt
+from .cache import Top1Cache
 from .files import writing
 from .folders import bury
 from .identity import checked_name, checked_path
@@ -48,6 +49,7 @@ class Inventory(Labelled):
             raise ArgumentError(f"damaged must be 'error' or 'skip'; got {damaged!r}")
         super().__init__(path, labels)
         self._models = Models(self.path, self.geometry, self.examples_hash, damaged)
+        self._top1 = Top1Cache(self.path, self.geometry)
 
     @property
     def n_models(self) -> int:
