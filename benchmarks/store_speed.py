@@ -43,7 +43,7 @@ Times = dict[str, list[float]]
 VERIFY, READ_FILES = "dissensus verify", "reading the files"
 LIST = "listing the models"
 FIRST, AGAIN = "predictions, from the models", "predictions, from the cache"
-THREADS = (os.cpu_count() or 1) + 1  # as many as verify uses
+THREADS = (os.cpu_count() or 1) + 1  # of who only reads
 # What is aimed at: this share of the floor's speed, or at most this many milliseconds.
 SHARES = {"write": 0.8, "read, cached": 0.8, "read, cold": 0.8, "verify, cached": 0.7, "verify, cold": 0.7}
 MILLISECONDS = {LIST: 100.0, AGAIN: 50.0}

@@ -15,7 +15,7 @@ from .figures import Figure
 
 
 class Kept:
-    """Figures by name in a file of lines, good for one seed and these sources of the library and the suite.
+    """Figures by name in a file of lines, good for one seed and these sources of the store and the suite.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ class Kept:
 
 
 def sources() -> str:
-    """Digest of the library's and the suite's code: a figure of other code is not taken over."""
-    digest = hashlib.sha256()
-    for folder in (Path(dissensus.__file__).parent, Path(__file__).parent):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
+    """Digest of the suite and of what it can reach, the store: a figure of other code is not taken over."""
+    library, digest = Path(dissensus.__file__).parent, hashlib.sha256()
+    folders = (library / "store", Path(__file__).parent)
+    for path in [library / "errors.py", *(p for f in folders for p in sorted(f.rglob("*.py")))]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -109,7 +109,7 @@ def verify_store(path: Path, *, quick: bool, advance: Advance | None = None) -> 
     folders = _folders(path / fmt.MODELS)
     geometry = fmt.Geometry.of_header(header)
     expect_bulk(0 if quick else len(folders) * geometry.n_blocks * geometry.data_bytes)
-    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:  # more would share the caches
         for checked in pool.map(
             lambda folder: verify_model(folder, geometry, header["examples_hash"], quick), folders
         ):
