@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,20 @@ def finish(frame: dict[str, Any], **found: Any) -> dict[str, Any]:
     return {**frame, "equal_results": True, **found}
 
 
-def first_day(rows: Sequence[dict[str, Any]]) -> str:
-    """Day of the oldest measurement: those that a folder has kept are of earlier runs."""
-    return str(min(row["measured_at"] for row in rows))[:10]
+def kept(path: Path, frame: Mapping[str, Any], **sizes: Any) -> dict[str, Any]:
+    """The result of an earlier run whose parts may stand beside those of this one; else an empty one.
+
+    Parts are joined where machine, threads and versions are the same, and all sizes that the result tells.
+    A report that takes a part over bears the day of the oldest (`first_day`).
+    """
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    same = {name: frame[name] for name in ("machine", "threads", "versions")} | sizes
+    return report if all(name in report and report[name] == value for name, value in same.items()) else {}
+
+
+def first_day(days: Iterable[str]) -> str:
+    """The oldest of days or times: what was measured in earlier runs is told as of then."""
+    return min(days)[:10]
 
 
 def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def main() -> None:
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(str(row["reason"]) for row in table))
     left = [f"{row['job']}: {row['reason']}" for row in table if row["status"] != DONE]
-    frame["date"] = first_day(rows)
+    frame["date"] = first_day(row["measured_at"] for row in rows)
     report = {**frame, **sizes, "rows": rows, "left_out": left, "targets": targets(rows)}
     print("\n".join(shown(report)))
     print(f"written to {write_result(arguments.out, 'predictions', report)}")

@@ -40,7 +40,7 @@ def main() -> None:
     left = [f"{row['job']} at {row['models']} models: {row['reason']}" for row in table if row["reason"]]
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(left))
-    frame["date"] = first_day(rows)
+    frame["date"] = first_day(row["measured_at"] for row in rows)
     report = {**frame, **sizes, "rows": rows, "growth": one.growth().to_pylist(), "left_out": left}
     print("\n".join([*(shown(row) for row in rows), *left]))
     print(f"written to {write_result(arguments.out, 'sweep', report)}")

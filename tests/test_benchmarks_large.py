@@ -87,8 +87,8 @@ def test_a_link_that_a_killed_sweep_left_is_taken_away(tmp_path, zoo, monkeypatc
 
 
 def test_a_report_of_kept_measurements_bears_the_day_of_the_oldest():
-    rows = [{"measured_at": "2026-11-30T01:00:00Z"}, {"measured_at": "2026-10-02T23:00:00Z"}]
-    assert importlib.import_module("measuring").first_day(rows) == "2026-10-02"
+    days = ("2026-11-30T01:00:00Z", "2026-10-02T23:00:00Z")
+    assert importlib.import_module("measuring").first_day(days) == "2026-10-02"
 
 
 def test_the_benchmark_of_a_study_runs_small(tmp_path, zoo):
@@ -181,3 +181,44 @@ def test_ours_peers_and_roofs_are_on_one_picture(tmp_path, monkeypatch):
     threads, workers = found["workers"].axes
     assert threads.lines[1].get_ydata()[1] == pytest.approx(threads.lines[0].get_ydata()[0] / 2)
     assert workers.get_xlabel() == "Dask workers (number)"
+
+
+def test_the_other_part_of_streaming_stays_only_at_the_same_sizes(tmp_path, monkeypatch):
+    speed = importlib.import_module("ingest_speed")
+    monkeypatch.setattr(
+        speed, "measure", lambda root, arguments, device: {speed.PARTS[arguments.only[0]]: ["new"]}
+    )
+    monkeypatch.setattr(speed, "show", lambda report: None)
+
+    def run(part, images):
+        options = ("--only", part, "--images", images, "--device", "cpu", "--out", tmp_path)
+        monkeypatch.setattr(sys, "argv", ["ingest_speed.py", *map(str, options)])
+        speed.main()
+        path = next(tmp_path.glob("*-ingest-speed.json"))
+        return path, json.loads(path.read_text())
+
+    path, report = run("stream", 8)
+    path.write_text(json.dumps({**report, "loops": ["old"], "date": "2020-01-01"}))
+    report = run("shared", 8)[1]
+    assert (report["loops"], report["peers"], report["date"]) == (["old"], ["new"], "2020-01-01")
+    report = run("shared", 9)[1]
+    assert "loops" not in report
+    assert report["date"] > "2020-01-01"
+
+
+def test_a_part_of_a_full_store_is_joined_with_the_same_results_only():
+    one = importlib.import_module("full_store")
+    times, private = {"greedy": {"cold": 2.0, "warm": 1.0}}, {"greedy": 7}
+    old = {"times_s": times, "private_bytes": private, "results": {"greedy": 3}, "peak_bytes": 9}
+    old |= {"date": "2020-01-01"}
+    part = {"times_s": {"greedy": {"warm": 0.5}}, "private_bytes": {"greedy": 6}, "results": {"greedy": 3}}
+    part |= {"peak_bytes": 8, "date": "2026-11-30"}
+    one.add_kept(part, old)
+    assert part["times_s"] == {"greedy": {"cold": 2.0, "warm": 0.5}}
+    assert (part["private_bytes"], part["peak_bytes"], part["date"]) == ({"greedy": 7}, 9, "2020-01-01")
+    whole = {**old, "private_bytes": {"greedy": 5}, "results": {"greedy": 4}, "date": "2026-11-30"}
+    one.add_kept(whole, old)  # all of it was measured anew: nothing is taken over
+    assert (whole["private_bytes"], whole["date"]) == ({"greedy": 5}, "2026-11-30")
+    other = {**part, "times_s": {"greedy": {"warm": 0.5}}, "results": {"greedy": 4}}
+    with pytest.raises(SystemExit, match="greedy: other results when asked again"):
+        one.add_kept(other, old)

@@ -116,14 +116,35 @@ def test_an_unknown_comparison_is_refused(monkeypatch):
         comparisons.main()
 
 
-def test_rows_of_other_functions_stay(tmp_path):
-    frame = {"machine": "m", "versions": {"numpy": "2"}}
-    path = tmp_path / "r.json"
-    assert comparisons.earlier(path, frame, small=False) == []
-    path.write_text(json.dumps({**frame, "small": False, "rows": [{"function": "f"}]}))
-    assert comparisons.earlier(path, frame, small=False) == [{"function": "f"}]
-    assert comparisons.earlier(path, frame, small=True) == []
-    assert comparisons.earlier(path, {**frame, "machine": "other"}, small=False) == []
+def test_parts_are_joined_only_where_everything_is_the_same(tmp_path):
+    kept, path = imported("measuring").kept, tmp_path / "r.json"
+    frame = {"machine": "m", "threads": 2, "versions": {"numpy": "2"}, "date": "2026-11-30"}
+    assert kept(path, frame, models=9) == {}
+    path.write_text(json.dumps({**frame, "date": "2026-11-29", "models": 9, "workers": None}))
+    assert kept(path, frame, models=9, workers=None)["date"] == "2026-11-29"
+    assert kept(path, frame, models=8) == {}
+    assert kept(path, frame, models=9, images=None) == {}  # a size that the older result does not tell
+    for name, other in (("machine", "n"), ("threads", 1), ("versions", {"numpy": "3"})):
+        assert kept(path, {**frame, name: other}, models=9) == {}
+
+
+def test_rows_of_other_functions_stay_and_the_oldest_day_is_told(tmp_path, monkeypatch):
+    measuring = imported("measuring")
+    path, sizes = comparisons.result_path(tmp_path, "comparisons"), {"repeats": 1, "small": True}
+    rows = [{"function": name, "kind": "ours", "date": "2020-01-01"} for name in ("f", "kappa of all pairs")]
+    monkeypatch.setattr(comparisons, "shown", lambda report: [])
+    command = ["comparisons.py", "--small", "--only", "kappa", "--out", str(tmp_path), "--repeats"]
+    found = {}
+    for repeats in ("1", "2"):
+        path.write_text(json.dumps({**measuring.begin("?"), **sizes, "rows": rows}))
+        monkeypatch.setattr(sys, "argv", [*command, repeats])
+        comparisons.main()
+        found[repeats] = json.loads(path.read_text())
+    assert {row["function"] for row in found["1"]["rows"]} == {"f", "kappa of all pairs"}
+    assert [row["date"] for row in found["1"]["rows"]].count("2020-01-01") == 1
+    assert found["1"]["date"] == "2020-01-01"
+    assert {row["function"] for row in found["2"]["rows"]} == {"kappa of all pairs"}
+    assert found["2"]["date"] > "2020-01-01"
 
 
 def test_the_table_is_rendered_worst_first(tmp_path, monkeypatch):
