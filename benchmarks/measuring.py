@@ -61,6 +61,11 @@ def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names}
 
 
+def numbers(text: str) -> list[int]:
+    """Sizes that were given as `25,50,100`."""
+    return [int(part) for part in text.split(",")]
+
+
 def timed(job: Callable[[], Any]) -> float:
     """Seconds that a job takes."""
     start = time.perf_counter()

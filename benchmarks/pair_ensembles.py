@@ -11,9 +11,8 @@ Before anything is timed, our two ways give equal counts, and numpy's differ fro
 sums of float32 may tie.
 
 What is open depends on how sure models are: these are right more often than those of ImageNet and far less
-sure (of their first class 0.44 on average; a ResNet-50, a ViT, SimCLR and DINO 0.73 to 0.80), which is the
-harder case. The share of full rows is also told for one block of `bench.SyntheticZoo`, whose models are as
-sure as those (0.84).
+sure, which is the harder case. The share of full rows is also told for one block of `bench.SyntheticZoo`,
+whose models are as sure as real ones. The result has the probability that either give their first class.
 
     python benchmarks/pair_ensembles.py [--models 500] [--examples 50000] [--classes 1000] [--budget-s 40]
 

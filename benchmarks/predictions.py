@@ -24,7 +24,7 @@ from dissensus.bench.jobs import JOBS
 from dissensus.bench.planner import calibrate, predict
 from dissensus.bench.results import DONE
 from machine import write_result
-from measuring import begin, first_day, options
+from measuring import begin, first_day, numbers, options
 
 TIME, MEMORY = 0.30, 0.15  # what is aimed at, as shares
 
@@ -57,10 +57,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=30, help="most that measuring may take")
     parser.add_argument("--again", action="store_true", help="calibrate anew")
     return parser.parse_args()
-
-
-def numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def beside(row: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import dissensus as ds
 from dissensus.bench import Budget, Sweep, sweep
 from dissensus.bench.results import DONE
 from machine import write_result
-from measuring import begin, first_day, options
+from measuring import begin, first_day, numbers, options
 
 KEPT = ("job", "models", "examples", "classes", "seconds", "peak_memory_bytes", "base_memory_bytes")
 KEPT += ("read_bytes", "write_bytes", "measured_at", "machine")
@@ -56,10 +56,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--store", type=Path, help="the largest zoo, where it is there already; only read")
     parser.add_argument("--minutes", type=float, default=30, help="most that measuring may take")
     return parser.parse_args()
-
-
-def numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def forget_links(one: Sweep) -> None:

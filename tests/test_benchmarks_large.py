@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.cell import Taken
 from dissensus.bench.jobs import JOBS, empty_store, fill
 from dissensus.bench.sweep import STORES
+from test_answers_cli import run
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 WHERE = {"machine": "AMD", "date": "2026-11-30", "load_before": 0.1}
@@ -222,3 +224,73 @@ def test_a_part_of_a_full_store_is_joined_with_the_same_results_only():
     other = {**part, "times_s": {"greedy": {"warm": 0.5}}, "results": {"greedy": 4}}
     with pytest.raises(SystemExit, match="greedy: other results when asked again"):
         one.add_kept(other, old)
+
+
+def test_importing_real_predictions_runs_small(tmp_path, monkeypatch, capsys):
+    one = importlib.import_module("imports")
+    data = real_predictions(tmp_path / "data")
+
+    def notebook(command):
+        name = command[-1]
+        return json.dumps(one.PARTS[name][2](data / one.PARTS[name][0]))
+
+    monkeypatch.setattr(one, "output", notebook)
+    monkeypatch.setattr(one, "dissensus", lambda *words: run(*words).stdout)
+    options = ("--data", data, "--repeats", 1, "--out", tmp_path / "out", "--dir", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["imports.py", *map(str, options)])
+    one.main()
+    report = json.loads(next((tmp_path / "out").glob("*-imports.json")).read_text())
+    assert report["equal_results"]
+    assert all(seconds > 0 for ways in report["median_s"].values() for seconds in ways.values())
+    assert {name: len(ways) for name, ways in report["times_s"].items()} == {"ImageNet": 2, "CIFAR-10": 2}
+    block = importlib.import_module("readme_large").imports(report)
+    assert block.count("| ImageNet |") == block.count("| CIFAR-10 |") == 1
+    np.save(data / "cifar10-thirty-models" / "original-labels.npy", np.array([1, 1, 2, 0]))
+    shutil.rmtree(data / "imagenet-val-four-frameworks")
+    monkeypatch.setattr(one, "require_equal", lambda name, store, expected: found.update(expected))
+    found = {}
+    one.main()
+    assert found == {"a": 0.75, "b": 0.25}
+    assert "ImageNet: left out" in capsys.readouterr().out
+
+
+def real_predictions(data):
+    """Folders as those of the real data, of four examples and two models each."""
+    imagenet, cifar10 = data / "imagenet-val-four-frameworks", data / "cifar10-thirty-models"
+    (cifar10 / "original").mkdir(parents=True)
+    np.save(cifar10 / "original-labels.npy", np.array([0, 1, 2, 0]))
+    for name, predicted in (("a", [0, 1, 2, 0]), ("b", [0, 1, 0, 1])):
+        (cifar10 / "original" / f"{name}.json").write_text(json.dumps(predicted))
+    imagenet.mkdir()
+    names = [f"val_{i}.JPEG" for i in (3, 1, 0, 2)]
+    for file, column, classes in (
+        ("labels", "label", [0, 1, 2, 0]),
+        ("ViT", "predicted_class", [0, 1, 2, 1]),
+        ("DINO", "predicted_class", [2, 1, 1, 0]),
+    ):
+        rows = [f"{name},{one}" for name, one in zip(names, classes, strict=True)]
+        (imagenet / f"{file}.csv").write_text("\n".join([f"file_name,{column}", *rows, ""]))
+    (imagenet / "metaclasses.csv").write_text("class_id,name\n0,x\n1,y\n2,z\n")
+    (imagenet / "real-labels.jsonl").write_text(json.dumps([[2, 1], [], [0], [0, 1]]))
+    return data
+
+
+def test_accuracies_that_are_not_those_of_the_files_end_the_run(monkeypatch):
+    one = importlib.import_module("imports")
+    monkeypatch.setattr(one, "dissensus", lambda *words: '[{"model": "a", "accuracy": 0.5}]')
+    one.require_equal("CIFAR-10", "c.zoo", {"a": 0.5})
+    for other in ({"a": 0.25}, {"a": 0.5, "b": 0.5}, {"a": 0.5, "ReaL a": 0.75}):
+        with pytest.raises(SystemExit, match="CIFAR-10: accuracies"):
+            one.require_equal("CIFAR-10", "c.zoo", other)
+
+
+def test_the_benchmark_of_the_demo_keeps_what_was_printed(tmp_path, monkeypatch):
+    one = importlib.import_module("demo")
+    asked = []
+    monkeypatch.setattr(one, "ask", lambda *words, folder: asked.append(words) or '{"models": 3}')
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--data", "digits", "--out", str(tmp_path)])
+    one.main()
+    report = json.loads(next(tmp_path.glob("*-demo-digits.json")).read_text())
+    assert (report["models"], report["output"]) == (3, '{"models": 3}')
+    assert report["command"] == "dissensus demo --data digits"
+    assert asked[0] == ("demo", "--data", "digits")

@@ -207,12 +207,30 @@ def test_every_benchmark_has_its_question_in_the_table():
 
 
 def test_an_aim_missed_by_less_than_is_shown_says_so():
-    aims = imported("aims")
-    one = aims.Aim("w", "r", "c", lambda result: result["s"], 30.0)
+    aims = imported("aim")
+    one = aims.Aim("w", lambda result: result["s"], 30.0, result="study")
     assert "| over 30 s **missed** | at most 30 s |" in one.row({"s": 30.01, "date": "d"})
     assert "| 29.9 s | at most 30 s |" in one.row({"s": 29.9, "date": "d"})
     floor = replace(one, at_most=False)
     assert "| under 30 s **missed** | at least 30 s |" in floor.row({"s": 29.999, "date": "d"})
+
+
+def test_sizes_of_an_aim_are_those_of_the_result():
+    aim = imported("aim")
+    (one,) = aim.of("study", aim.at_least("{zoo[models]} of {n:,}", lambda result: result["x"], 1, "%"))
+    result = {"x": 0.955, "n": 5_000, "zoo": {"models": 3}, "date": "d"}
+    row = "| 3 of 5,000 | 95.5 % **missed** | at least 100 % | d | `python benchmarks/study.py` |"
+    assert one.row(result) == row
+    table = imported("aims").table
+    missing = dict.fromkeys(("date", "machine"), 1.0)
+    assert table(lambda name: missing).startswith("Of 0 figures")
+
+
+def test_every_step_of_the_one_command_has_its_small_run():
+    names = "test_benchmarks*.py", "test_comparisons.py", "test_ingest_stream.py", "test_kernels_counts.py"
+    text = "".join(path.read_text() for name in names for path in Path(__file__).parent.glob(name))
+    scripts = {step.command.split()[0].removesuffix(".py") for step in imported("all").STEPS}
+    assert [name for name in scripts if not re.search(rf'["/]{name}(\.py)?"', text)] == []
 
 
 def test_forecasts_beside_measurements(tmp_path, monkeypatch, capsys):
