@@ -57,13 +57,12 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
+    parser = options(__doc__, writes=True)
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="parts of names")
     parser.add_argument("--repeats", type=int, default=7, help="turns")
     parser.add_argument("--small", action="store_true", help="the sizes of the tests, which tell no speed")
     parser.add_argument("--scaled", action="store_true", help="at growing sizes, those that have some")
     parser.add_argument("--list", action="store_true", help="name functions and implementations, and end")
-    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     return parser.parse_args()
 
 

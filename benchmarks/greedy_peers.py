@@ -213,12 +213,7 @@ def targets(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", type=int, default=20)
-    parser.add_argument("--examples", type=int, default=5_000)
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=6)
-    return parser.parse_args()
+    return options(__doc__, models=20, examples=5_000, classes=1_000, steps=6).parse_args()
 
 
 if __name__ == "__main__":

@@ -58,10 +58,8 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
+    parser = options(__doc__, writes=True, repeats=3)
     parser.add_argument("--data", type=Path, default=SHARED / "data", help="folder of the predictions")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--dir", type=Path, help="where the stores are made; the temporary folder by default")
     parser.add_argument("--notebook", choices=["ImageNet", "CIFAR-10"], help=argparse.SUPPRESS)
     return parser.parse_args()
 

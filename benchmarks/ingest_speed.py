@@ -93,7 +93,7 @@ def announced(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
+    parser = options(__doc__, writes=True, classes=1_000)
     cores = len(os.sched_getaffinity(0))
     parts = [*PARTS, MEMORY]
     parser.add_argument(
@@ -106,7 +106,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=SMALL.images, help="JPEG files for the small models")
     parser.add_argument("--larger-images", type=int, default=LARGER.images, help="for the larger models")
     parser.add_argument("--models", type=int, default=16, help="of shared")
-    parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--batch-size", type=int, help="64 on the processor, 256 on CUDA")
     parser.add_argument("--threads", type=int, default=cores)
     parser.add_argument(
@@ -115,7 +114,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--timm-workers", type=int, nargs="+", default=sorted({0, 1, 2, cores}), help="those that are tried"
     )
-    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     return parser.parse_args()
 
 

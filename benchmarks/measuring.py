@@ -16,9 +16,15 @@ from machine import machine_name, versions
 RESULTS = Path(__file__).parent / "results"
 
 
-def options(doc: str | None) -> argparse.ArgumentParser:
-    """What every benchmark can be told."""
+def options(doc: str | None, *, writes: bool = False, **sizes: int) -> argparse.ArgumentParser:
+    """What every benchmark can be told: sizes by name, where the result goes, and where files are made."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    for name, size in sizes.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=size, help=f"{size:,} by default"
+        )
+    if writes:
+        parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
     return parser
 

@@ -75,10 +75,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", type=int, default=500)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
+    parser = options(__doc__, models=500, examples=50_000, classes=1_000)
     parser.add_argument("--compared", type=int, default=64, help="examples that all ways count")
     parser.add_argument("--budget-s", type=float, default=40.0, help="seconds after which no block begins")
     return parser.parse_args()

@@ -67,14 +67,8 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", type=int, default=500)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
+    parser = options(__doc__, writes=True, models=500, examples=50_000, classes=1_000, draws=1_000, repeats=5)
     parser.add_argument("--scored", type=int, default=100, help="models with logits")
-    parser.add_argument("--draws", type=int, default=1_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--dir", type=Path, help="where the stores are made; the system's temporary folder")
     parser.add_argument("--keep", action="store_true", help="leave the stores in --dir, take those there")
     return parser.parse_args()
 
