@@ -20,12 +20,21 @@ def options(doc: str | None, *, writes: bool = False, **sizes: int) -> argparse.
     """What every benchmark can be told: sizes by name, where the result goes, and where files are made."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     for name, size in sizes.items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=int, default=size, help=f"{size:,} by default"
-        )
+        told = f"{size:,} by default"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=size, help=told)
     if writes:
         parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
+    return parser
+
+
+def sweep_options(doc: str | None, folder: str, **lists: str) -> argparse.ArgumentParser:
+    """What a benchmark that sweeps can be told: sizes and jobs as `25,50,100`, and where it goes on."""
+    parser = options(doc)
+    for name, default in lists.items():
+        parser.add_argument(f"--{name}", default=default, metavar="A,B,…", help=f"{default} by default")
+    parser.add_argument("--folder", type=Path, default=Path(folder), help="keeps measurements")
+    parser.add_argument("--minutes", type=float, default=30, help="most that measuring may take")
     return parser
 
 

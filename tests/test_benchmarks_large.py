@@ -173,9 +173,15 @@ def test_ours_peers_and_roofs_are_on_one_picture(tmp_path, monkeypatch):
     scaled = {**WHERE, "rows": [*rows, {**rows[0], "function": "another"}]}
     (tmp_path / "amd-scaling.json").write_text(json.dumps(scaled))
     shutil.copy(next((BENCHMARKS / "results").glob("*-pair-workers.json")), tmp_path)
+    rows = [{**forecast(1.5, 3.0), "models": models} for models in (4, 9)]
+    (tmp_path / "amd-predictions.json").write_text(json.dumps({**WHERE, "rows": rows}))
     monkeypatch.setattr(pictures.readme, "RESULTS", tmp_path)
     found = dict(pictures.drawn())
-    assert list(found) == ["counts-of-all-pairs", "workers"]
+    assert list(found) == ["counts-of-all-pairs", "workers", "plan-pairs"]
+    plan = found["plan-pairs"].axes
+    assert [line.get_label() for line in plan[0].lines] == ["measured", "foretold"]
+    assert [list(line.get_ydata()) for line in plan[3].lines] == [[1, 1], [1.5, 1.5]]
+    assert len(plan) == 6
     time, ratio = found["counts-of-all-pairs"].axes
     assert [line.get_label() for line in time.lines] == ["ours", "theirs", "popcount roof"]
     assert time.lines[-1].get_linestyle() != "-"

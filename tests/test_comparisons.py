@@ -233,6 +233,11 @@ def test_every_step_of_the_one_command_has_its_small_run():
     assert [name for name in scripts if not re.search(rf'["/]{name}(\.py)?"', text)] == []
 
 
+def test_the_one_command_tells_where_to_write_to_those_that_ask():
+    for step in imported("all").STEPS:
+        assert step.writes == ("writes=True" in (BENCHMARKS / step.command.split()[0]).read_text()), step.name
+
+
 def test_forecasts_beside_measurements(tmp_path, monkeypatch, capsys):
     predictions = imported("predictions")
     jobs = importlib.import_module("dissensus.bench.jobs")
