@@ -93,7 +93,8 @@ def _where(result: Result) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    return "" if seconds is None else f"{1e3 * seconds:,.3f} ms"
+    """Nothing where nothing is done: less than a microsecond is the clock's."""
+    return "" if seconds is None or seconds < 1e-6 else f"{1e3 * seconds:,.3f} ms"
 
 
 BLOCKS = {"greedy": greedy, "greedy-peers": greedy_peers, "pair-ensembles": pair_ensembles}
