@@ -3,337 +3,232 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-Result = dict[str, Any]
-TIMM = "timm, a pass a model"
+from aim import ONE, Aim, Result, at_least, at_most, memory_of_more_examples, of, target, times
 
-
-@dataclass(frozen=True)
-class Aim:
-    """One figure aimed at: where it is kept, and whether it is a limit or a floor.
-
-    `found` takes the kept result; KeyError or IndexError: that result lacks the figure, which is left out.
-    """
-
-    what: str
-    result: str
-    command: str
-    found: Callable[[Result], float]
-    aim: float
-    unit: str = "s"
-    at_most: bool = True
-
-    def share(self, result: Result) -> float:
-        """How far the aim is met: 1 just so, 0.5 half of it."""
-        found = self.found(result)
-        return self.aim / found if self.at_most else found / self.aim
-
-    def row(self, result: Result) -> str:
-        limit = "at most" if self.at_most else "at least"
-        met = "" if self.share(result) >= 1 else " **missed**"
-        found, aim = told(self.found(result), self.unit), told(self.aim, self.unit)
-        if met and found == aim:  # missed by less than is shown
-            found = f"{'over' if self.at_most else 'under'} {aim}"
-        return f"| {self.what} | {found}{met} | {limit} {aim} | {result['date']} | `{self.command}` |"
-
-
-def told(value: float, unit: str) -> str:
-    if unit == "%":
-        return f"{100 * value:.2g} %"
-    if unit == "MiB":
-        return f"{value / 2**20:,.0f} MiB"
-    if unit == "times":
-        return f"{value:,.0f} times" if value >= 20 else f"{value:.2g} times"
-    return f"{value:.3g} {unit}".strip()
-
-
-def target(name: str, *parts: str) -> Callable[[Result], float]:
-    """A figure that the benchmark keeps among its targets, in a part of its result or at its top."""
-
-    def found(result: Result) -> float:
-        for part in parts:
-            result = result[part]
-        return float(result["targets"][name]["found"])
-
-    return found
-
-
-def times(theirs: str, ours: str = "dissensus counts") -> Callable[[Result], float]:
-    return lambda result: float(result["median_s"][theirs] / result["median_s"][ours])
-
-
-def written(theirs: str) -> Callable[[Result], float]:
-    def found(result: Result) -> float:
-        median = result["median_s"]["write"]
-        return float(median[theirs] / median["dissensus"])
-
-    return found
-
-
-COUNTS = "python benchmarks/pair_counts.py"
-QUERIES = "python benchmarks/pair_queries.py"
-SCALE = "python benchmarks/pair_scale.py"
-STORE = "python benchmarks/store_speed.py"
-INGEST = "python benchmarks/ingest_speed.py"
-GREEDY = "python benchmarks/greedy.py"
-PEERS = "python benchmarks/greedy_peers.py"
-PAIRS = "python benchmarks/pair_ensembles.py"
-STUDY = "python benchmarks/study.py"
-FULL = "python benchmarks/full_store.py"
+ALL_PAIRS = "counts of all pairs, {models} x {examples:,}"
+PARTNERS = "20 best partners of {models:,} models x {examples:,}"
+CAPA = "CAPA of {scored} x {examples:,} x {classes:,}"
+STEPS_OF_ZOO = "fifty greedy steps over {zoo[models]} x {zoo[examples]:,} x {classes:,}"
+ENSEMBLES = "all pair ensembles of {models} x {examples:,} x {classes:,}"
+STUDY = "a study of {models} x {examples:,} x {classes:,} in a new process"
+CHUNKS, SHARDED = "zarr-python, plain chunks", "zarr-python, same sharded array"
 
 AIMS = (
-    Aim(
-        "counts of all pairs, 512 x 50,000, beside a float32 matrix product",
+    *of(
         "pair-counts",
-        COUNTS,
-        times("float32 GEMM"),
-        25,
-        "times",
-        at_most=False,
+        at_least(
+            f"{ALL_PAIRS}, beside a float32 matrix product",
+            times("float32 GEMM", "dissensus counts"),
+            25,
+            "times",
+        ),
+        at_least(
+            f"{ALL_PAIRS}, beside scipy's `pdist` (hamming)",
+            times("scipy pdist hamming", "dissensus counts"),
+            500,
+            "times",
+        ),
+        at_most(
+            f"{ALL_PAIRS}, beside the machine's popcount roof",
+            times("dissensus counts", "popcount roof"),
+            1.5,
+            "times",
+        ),
     ),
-    Aim(
-        "counts of all pairs, 512 x 50,000, beside scipy's `pdist` (hamming)",
-        "pair-counts",
-        COUNTS,
-        times("scipy pdist hamming"),
-        500,
-        "times",
-        at_most=False,
-    ),
-    Aim(
-        "counts of all pairs, 512 x 50,000, beside the machine's popcount roof",
-        "pair-counts",
-        COUNTS,
-        times("dissensus counts", "popcount roof"),
-        1.5,
-        "times",
-    ),
-    Aim(
-        "`dissensus pairs --top 20`, 500 x 50,000, in a new process",
+    *of(
         "pair-queries",
-        QUERIES,
-        target("dissensus pairs --top 20"),
-        1,
+        at_most(
+            "`dissensus pairs --top 20`, {models} x {examples:,}, in a new process",
+            target("dissensus pairs --top 20"),
+            1,
+        ),
+        at_most(
+            "all measures of all pairs of {models} models, with delta intervals",
+            target("all, delta intervals"),
+            1,
+        ),
+        at_most(
+            "kappa of all pairs of {models} models, {draws:,} multinomial draws each",
+            target("kappa, resampled intervals"),
+            60,
+        ),
+        at_least(f"{CAPA} from disk, of the machine's float32 rate", target("capa, first time"), 0.6),
+        at_least(
+            f"{CAPA}, files in memory, of the machine's float32 rate", target("capa, files in memory"), 0.6
+        ),
     ),
-    Aim(
-        "all measures of 124,750 pairs with delta intervals",
-        "pair-queries",
-        QUERIES,
-        target("all, delta intervals"),
-        1,
-    ),
-    Aim(
-        "kappa of 124,750 pairs with 1,000 multinomial draws each",
-        "pair-queries",
-        QUERIES,
-        target("kappa, resampled intervals"),
-        60,
-    ),
-    Aim(
-        "CAPA of 100 x 50,000 x 1,000 from disk, of the machine's float32 rate",
-        "pair-queries",
-        QUERIES,
-        target("capa, first time"),
-        0.6,
-        "",
-        at_most=False,
-    ),
-    Aim(
-        "CAPA of 100 x 50,000 x 1,000, files in memory, of the same rate",
-        "pair-queries",
-        QUERIES,
-        target("capa, files in memory"),
-        0.6,
-        "",
-        at_most=False,
-    ),
-    Aim("20 best partners of 61,565 models x 10,000", "pair-scale", SCALE, target("seconds"), 60),
-    Aim(
-        "20 best partners of 61,565 models x 10,000: peak memory of the process",
+    *of(
         "pair-scale",
-        SCALE,
-        target("peak_bytes"),
-        2**30,
-        "MiB",
+        at_most(PARTNERS, target("seconds"), 60),
+        at_most(f"{PARTNERS}: peak memory of the process", target("peak_bytes"), 2**30, "MiB"),
+        at_least(
+            "the matrix of all pairs of {matrix[models]:,} models to Zarr, of the disk's speed",
+            lambda r: (
+                float(r["matrix"]["seconds"]["writing as many bytes"])
+                / r["matrix"]["seconds"]["matrix to .zarr"]
+            ),
+            0.9,
+        ),
     ),
-    Aim(
-        "a greedy step, 40 x 20,000 x 1,000, beside a parallel float32 brute force",
+    *of(
         "greedy",
-        GREEDY,
-        target("times_float32"),
-        30,
-        "times",
-        at_most=False,
+        at_least(
+            "a greedy step, {models} x {examples:,} x {classes:,}, beside a parallel float32 brute force",
+            target("times_float32"),
+            30,
+            "times",
+        ),
+        at_most(
+            "answers of a greedy step that are read from full rows, after the first step",
+            target("open_share"),
+            0.001,
+            "%",
+        ),
+        at_most(f"{STEPS_OF_ZOO}, from views", lambda r: float(r["zoo"]["seconds"]), 10),
+        at_most(
+            f"{STEPS_OF_ZOO}: peak memory of the process",
+            lambda r: float(r["zoo"]["peak_bytes"]),
+            4 * 2**30,
+            "MiB",
+        ),
     ),
-    Aim(
-        "fifty greedy steps over 500 x 50,000 x 1,000, from views",
-        "greedy",
-        GREEDY,
-        lambda result: float(result["zoo"]["seconds"]),
-        10,
-    ),
-    Aim(
-        "fifty greedy steps over 500 x 50,000 x 1,000: peak memory of the process",
-        "greedy",
-        GREEDY,
-        lambda result: float(result["zoo"]["peak_bytes"]),
-        4 * 2**30,
-        "MiB",
-    ),
-    Aim(
-        "fifty greedy steps over a store of 100 x 50,000 x 1,000 on disk: memory of the process's own",
+    *of(
         "full-store",
-        FULL,
-        lambda result: float(result["private_bytes"]["greedy"]),
-        4 * 2**30,
-        "MiB",
+        at_most(
+            "{steps} greedy steps over a store of {models} x {examples:,} x {classes:,} on disk: memory "
+            "of the process's own",
+            lambda r: float(r["private_bytes"]["greedy"]),
+            4 * 2**30,
+            "MiB",
+        ),
     ),
-    Aim(
-        "a whole greedy step by NLL, 16 x 5,000 x 1,000, beside TabArena's `fast_log_loss`",
+    *of(
         "greedy-peers",
-        PEERS,
-        target("times_fast_log_loss_step"),
-        3,
-        "times",
-        at_most=False,
+        at_least(
+            "a whole greedy step by NLL, {models} x {examples:,} x {classes:,}, beside TabArena's "
+            "`fast_log_loss`",
+            target("times_fast_log_loss_step"),
+            3,
+            "times",
+        ),
+        at_least(
+            "the choice within a greedy step by NLL, which is all that `fast_log_loss` does, beside it",
+            target("times_fast_log_loss_choice"),
+            3,
+            "times",
+        ),
     ),
-    Aim(
-        "the choice within a greedy step by NLL, which is all that `fast_log_loss` does, beside it",
-        "greedy-peers",
-        PEERS,
-        target("times_fast_log_loss_choice"),
-        3,
-        "times",
-        at_most=False,
-    ),
-    Aim(
-        "all 124,750 pair ensembles of 500 x 50,000 x 1,000, from views",
+    *of(
         "pair-ensembles",
-        PAIRS,
-        target("all pairs from views"),
-        30,
+        at_most(f"{ENSEMBLES}, from views", target("all pairs from views"), 30),
+        at_most(f"{ENSEMBLES}: answers that need full rows", target("share by full rows"), 0.0005, "%"),
     ),
-    Aim(
-        "all pair ensembles of 500 x 50,000 x 1,000: share that needs full rows",
-        "pair-ensembles",
-        PAIRS,
-        target("share by full rows"),
-        0.0005,
-        "%",
-    ),
-    Aim(
-        "write of a model, of the speed of a raw write and sync",
+    *of(
         "store-speed",
-        STORE,
-        target("write"),
-        0.8,
-        "",
-        at_most=False,
+        at_least("write of a model, of the speed of a raw write and sync", target("write"), 0.8),
+        at_least(
+            "write beside zarr-python, plain chunks, synced alike",
+            times(f"{CHUNKS}, synced", part="write"),
+            3,
+            "times",
+        ),
+        at_least(
+            "write beside zarr-python, plain chunks, without its sync",
+            times(CHUNKS, part="write"),
+            3,
+            "times",
+        ),
+        at_least(
+            "write beside `torch.save`, without its sync", times("torch.save", part="write"), 1, "times"
+        ),
+        at_least(
+            "write beside `torch.save`, synced alike", times("torch.save, synced", part="write"), 1, "times"
+        ),
+        at_least(
+            "write beside `np.savez_compressed`", times("np.savez_compressed", part="write"), 1, "times"
+        ),
+        at_least(
+            "write beside pandas' Parquet", times("pandas Parquet, list column", part="write"), 1, "times"
+        ),
+        at_least("reading blocks, cached, of the speed of raw `preadv`", target("read, cached"), 0.8),
+        at_least("reading blocks, cold, of the speed of raw `preadv`", target("read, cold"), 0.8),
+        at_least(
+            "reading blocks, cached, beside zarr-python", times(SHARDED, part="read, cached"), 3, "times"
+        ),
+        at_least("reading blocks, cold, beside zarr-python", times(SHARDED, part="read, cold"), 3, "times"),
+        at_least("full verify, cached, of the speed of reading the files", target("verify, cached"), 0.7),
+        at_least("full verify, cold, of the speed of reading the files", target("verify, cold"), 0.7),
+        at_most("opening a store of {listed:,} models", target("listing the models"), 100, "ms"),
+        at_most(
+            "top-1 and correctness of {predicted} x {examples:,} from the cache",
+            target("predictions, from the cache"),
+            50,
+            "ms",
+        ),
     ),
-    Aim(
-        "write beside zarr-python, plain chunks, synced alike",
-        "store-speed",
-        STORE,
-        written("zarr-python, plain chunks, synced"),
-        3,
-        "times",
-        at_most=False,
+    *of(
+        "imports",
+        at_most("four ImageNet models x 50,000 by file name, and ReaL, imported", target("ImageNet"), 20),
+        at_most("thirty CIFAR-10 models x 10,000 imported", target("CIFAR-10"), 20),
     ),
-    Aim(
-        "write beside zarr-python, plain chunks, without its sync",
-        "store-speed",
-        STORE,
-        written("zarr-python, plain chunks"),
-        3,
-        "times",
-        at_most=False,
-    ),
-    Aim(
-        "write beside `torch.save`, without its sync",
-        "store-speed",
-        STORE,
-        written("torch.save"),
-        1,
-        "times",
-        at_most=False,
-    ),
-    Aim(
-        "reading blocks, cached, of the speed of raw `preadv`",
-        "store-speed",
-        STORE,
-        target("read, cached"),
-        0.8,
-        "",
-        at_most=False,
-    ),
-    Aim(
-        "reading blocks, cold, of the speed of raw `preadv`",
-        "store-speed",
-        STORE,
-        target("read, cold"),
-        0.8,
-        "",
-        at_most=False,
-    ),
-    Aim(
-        "full verify, cached, of the speed of reading the files",
-        "store-speed",
-        STORE,
-        target("verify, cached"),
-        0.7,
-        "",
-        at_most=False,
-    ),
-    Aim(
-        "full verify, cold, of the speed of reading the files",
-        "store-speed",
-        STORE,
-        target("verify, cold"),
-        0.7,
-        "",
-        at_most=False,
-    ),
-    Aim("opening a store of 1,000 models", "store-speed", STORE, target("listing the models"), 100, "ms"),
-    Aim(
-        "predictions of 500 x 50,000 from the cache",
-        "store-speed",
-        STORE,
-        target("predictions, from the cache"),
-        50,
-        "ms",
-    ),
-    Aim(
-        "a study of 100 x 50,000 x 1,000 in a new process",
+    *of(
         "study",
-        STUDY,
-        target("seconds"),
-        180,
+        at_most(STUDY, target("seconds"), 180),
+        at_most(f"{STUDY}: memory without mapped files", target("peak_anonymous_bytes"), 4 * 2**30, "MiB"),
     ),
-    Aim(
-        "the same: memory without mapped files",
-        "study",
-        STUDY,
-        target("peak_anonymous_bytes"),
-        4 * 2**30,
-        "MiB",
-    ),
-    Aim(
-        "what streaming into the store adds to the bare loop, resnet10t at 112 px",
+    *of(
         "ingest-speed",
-        INGEST,
-        lambda result: float(result["loops"][0]["ratios"]["the store"]["median"]),
-        0.03,
-        "%",
+        at_most(
+            "what streaming into the store adds to the bare loop, {loops[0][architecture]} at "
+            "{loops[0][side]} px",
+            lambda r: float(r["loops"][0]["ratios"]["the store"]["median"]),
+            0.03,
+            "%",
+        ),
+        at_most(
+            "16 {peers[0][name]} over JPEG files, share of the time of timm's 16 passes",
+            lambda r: float(r["peers"][0]["ratios"][ONE]["median"]),
+            0.4,
+            "%",
+        ),
+        at_most(
+            "decodes of an image by one `infer` of 16 {peers[0][name]}",
+            lambda r: float(r["peers"][0]["decodes"][ONE] / r["peers"][0]["decodes"]["images"]),
+            1,
+            "",
+        ),
     ),
-    Aim(
-        "16 small models over JPEG files, share of the time of timm's 16 passes",
-        "ingest-speed",
-        INGEST,
-        lambda result: float(result["peers"][0]["ratios"]["one infer of all models"]["median"]),
-        0.4,
-        "%",
+    *of(
+        "ingest-memory",
+        *(
+            at_most(
+                f"what streaming adds to the process at {{runs[1][examples]:,}} examples, beside "
+                f"{{runs[0][examples]:,}}, {told}",
+                memory_of_more_examples(resident),
+                1.05,
+                "times",
+            )
+            for resident, told in ((1, "a model in memory"), (8, "8 models in memory"))
+        ),
+    ),
+    *of(
+        "predictions",
+        at_least("forecasts of `dissensus plan` within 30 % of the time", target("time within 30 %"), 1, "%"),
+        at_least(
+            "forecasts within 15 % of the memory, and not too low",
+            target("memory within 15 % and not too low"),
+            1,
+            "%",
+        ),
+        at_least(
+            "forecasts that tell enough memory", lambda r: 1 - r["targets"]["memory too low"]["found"], 1, "%"
+        ),
+    ),
+    *of("demo-digits", at_most("the demo on digits, from nothing", lambda r: 60 * r["minutes"], 180)),
+    *of(
+        "demo-fashion-mnist",
+        at_most("the demo on Fashion-MNIST, from nothing", lambda r: 60 * r["minutes"], 1_800),
     ),
 )
 
@@ -359,7 +254,7 @@ def machines(known: list[tuple[Aim, Result]]) -> str:
 def _holding(aim: Aim, newest: Callable[[str], Result]) -> Result | None:
     try:
         result = newest(aim.result)
-        aim.found(result)
+        aim.row(result)
     except (KeyError, IndexError, ValueError):
         return None
     return result

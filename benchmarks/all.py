@@ -1,7 +1,7 @@
 """Reproduces every figure of speed in the READMEs: measures what is missing or old, then renders them.
 
     python benchmarks/all.py --plan            # what would run, how long it takes, what is there already
-    python benchmarks/all.py                   # run it: 1.6 hours on two quiet cores, 15 GB below --dir
+    python benchmarks/all.py                   # run it: 1.5 hours on two quiet cores, 15 GB below --dir
     python benchmarks/all.py --only pair store # some of them
     python benchmarks/all.py --again           # all anew
 
@@ -73,12 +73,14 @@ STEPS = (
     Step("greedy-peers", "greedy_peers.py", 3, writes=False, peers=True),
     Step("explain", "explain.py", 2),
     Step("store-speed", "store_speed.py", 2),
-    Step("ingest-memory", "ingest_memory.py", 1),
+    Step("imports", "imports.py", 0.5),
+    Step("ingest-memory", "ingest_memory.py", 1, writes=False),
     Step("ingest-speed", "ingest_speed.py --only stream shared", 4),
     Step("predictions", "predictions.py", 6, writes=False),
     Step("full-store", "full_store.py", 8),  # these three make a store of 10 GB, one after the other
     Step("study", "study.py", 8),
     Step("sweep", "sweep.py --minutes 20", 15, writes=False),
+    Step("demo-digits", "demo.py --data digits", 2, writes=False),
     Step("demo-fashion-mnist", "demo.py --data fashion-mnist", 19, writes=False),
 )
 

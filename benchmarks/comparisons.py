@@ -11,13 +11,12 @@ Opponents that are not installed are left out by name; `peers.py` makes an envir
 
 The default takes some minutes and 3 GB below --dir. The result goes to results/<machine>-comparisons.json,
 with --scaled (the sizes of `Comparison.scaled`, for pictures) to results/<machine>-scaling.json; with --only,
-rows of other functions that an earlier run left there stay.
+rows of other functions that an earlier run with the same machine, versions and turns left there stay.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from explain_contests import EXPLANATIONS
 from greedy_contests import SELECTION
 from ingest_contests import INGESTION
 from machine import result_path, write_result
-from measuring import begin, finish, options
+from measuring import begin, finish, first_day, kept, options
 from pair_contests import PAIRS
 from store_contests import STORAGE
 
@@ -46,32 +45,25 @@ def main() -> None:
         return
     name = "scaling" if arguments.scaled else "comparisons"
     frame, path = begin(__doc__), result_path(arguments.out, name)
-    report = finish(frame, rows=earlier(path, frame, arguments.small))
+    sizes = {"repeats": arguments.repeats, "small": arguments.small}
+    rows = kept(path, frame, **sizes).get("rows", [])
     for one in chosen:
-        rows = [row for row in report["rows"] if row["function"] != one.name]
+        rows = [row for row in rows if row["function"] != one.name]
         rows += [{**row, "date": frame["date"]} for row in measured(one, arguments)]
-        report = finish(frame, repeats=arguments.repeats, small=arguments.small, rows=rows)
+        report = finish(frame, **sizes, rows=rows, date=first_day(row["date"] for row in rows))
         write_result(arguments.out, name, report)  # after each: nothing is lost where one fails
     print("\n".join(shown(report)))
     print(f"written to {path}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
+    parser = options(__doc__, writes=True)
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="parts of names")
     parser.add_argument("--repeats", type=int, default=7, help="turns")
     parser.add_argument("--small", action="store_true", help="the sizes of the tests, which tell no speed")
     parser.add_argument("--scaled", action="store_true", help="at growing sizes, those that have some")
     parser.add_argument("--list", action="store_true", help="name functions and implementations, and end")
-    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     return parser.parse_args()
-
-
-def earlier(path: Path, frame: dict[str, Any], small: bool) -> list[dict[str, Any]]:
-    """Rows of an earlier run with the same machine, versions and sizes: those of other functions are kept."""
-    report = json.loads(path.read_text()) if path.exists() else {}
-    same = all(report.get(name) == frame[name] for name in ("machine", "versions"))
-    return list(report["rows"]) if same and report["small"] == small else []
 
 
 def named(comparison: Comparison, parts: Sequence[str]) -> bool:

@@ -50,14 +50,8 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", type=int, default=500)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
-    parser.add_argument("--members", type=int, default=10)
+    parser = options(__doc__, writes=True, models=500, examples=50_000, classes=1_000, members=10, repeats=3)
     parser.add_argument("--scored-examples", type=int, default=20_000, help="half of them are explained")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--dir", type=Path, help="where the stores are made; the system's temporary folder")
     return parser.parse_args()
 
 

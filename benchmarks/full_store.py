@@ -15,16 +15,14 @@ which the system takes back when it wants them, are told apart from it.
 
 A store that is made takes 10 GB below --dir, and is deleted. The result goes to
 results/<machine>-full-store.json. With --only and --condition a part is measured: what the kept result has of
-the others stays, where it is of a store of the same size, and results have to be equal to its.
+the others stays, where it is of a store of the same size and of the same machine and versions; a job of which
+a condition is taken over has to have the same result.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,8 +31,8 @@ import dissensus as ds
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.cell import Peak
 from dissensus.bench.jobs import empty_store, fill
-from machine import machine_name, result_path, versions, write_result
-from measuring import forget, peak_bytes, timed
+from machine import result_path, write_result
+from measuring import begin, finish, first_day, forget, kept, options, peak_bytes, timed
 
 CONDITIONS = ("cold", "warm")
 SIZES = ("models", "examples", "classes", "steps")
@@ -42,38 +40,24 @@ MEASURES = ["pair_accuracy", "improvement", "conversion_rate"]
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    load = os.getloadavg()[0]
+    arguments, frame = parse_arguments(), begin(__doc__)
     if arguments.store is None:
         with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
-            report = measure(made(arguments, Path(folder) / "made.zoo"), arguments)
+            found = measure(made(arguments, Path(folder) / "made.zoo"), arguments)
     else:
-        report = measure(arguments.store, arguments)
-    report = {
-        "question": (__doc__ or "").splitlines()[0],
-        **report,
-        "threads": len(os.sched_getaffinity(0)),
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
-    }
-    add_kept(report, result_path(arguments.out, "full-store"))
+        found = measure(arguments.store, arguments)
+    report = finish(frame, **found)
+    sizes = {name: report[name] for name in SIZES}
+    add_kept(report, kept(result_path(arguments.out, "full-store"), frame, **sizes))
     show(report)
     print(f"written to {write_result(arguments.out, 'full-store', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__, writes=True, models=100, examples=50_000, classes=1_000, steps=50)
     parser.add_argument("--store", type=Path, help="one that is there; only read")
-    parser.add_argument("--models", type=int, default=100)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
-    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--only", choices=["greedy", "pairs", "duo"], action="append", help="jobs to time")
     parser.add_argument("--condition", choices=CONDITIONS, action="append", help="cold or warm alone")
-    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
 
@@ -112,7 +96,6 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "classes": store.n_classes,
         "store_bytes": sum(p.stat().st_size for p in path.rglob("*") if p.is_file()),
         "steps": arguments.steps,
-        "equal_results": True,  # measure() ends the run otherwise
         "times_s": times,
         "private_bytes": private,
         "results": results,
@@ -125,24 +108,20 @@ def require_equal(name: str, found: Any, again: Any) -> None:
         raise SystemExit(f"{name}: other results when asked again, {again}, not {found}")
 
 
-def add_kept(report: dict[str, Any], path: Path) -> None:
-    """Take over what a kept result of the same size has and this one lacks."""
-    if not path.exists():
-        return
-    kept = json.loads(path.read_text())
-    if any(kept[name] != report[name] for name in (*SIZES, "machine")):
-        return
-    for name, times in kept["times_s"].items():
-        if name in report["times_s"]:
-            require_equal(name, kept["results"][name], report["results"][name])
-            report["private_bytes"][name] = max(
-                report["private_bytes"][name], kept.get("private_bytes", {}).get(name, 0)
-            )
-        elif name in kept.get("private_bytes", {}):
-            report["private_bytes"][name] = kept["private_bytes"][name]
-        report["times_s"][name] = times | report["times_s"].get(name, {})
-        report["results"].setdefault(name, kept["results"][name])
-    report["peak_bytes"] = max(report["peak_bytes"], kept["peak_bytes"])
+def add_kept(report: dict[str, Any], old: dict[str, Any]) -> None:
+    """Take over what a kept result has and this one lacks; where a job is in both, it has the same result."""
+    for name, times in old.get("times_s", {}).items():
+        mine = report["times_s"].get(name, {})
+        if times.keys() <= mine.keys():
+            continue
+        if mine:
+            require_equal(name, old["results"][name], report["results"][name])
+        report["times_s"][name] = times | mine
+        report["results"][name] = old["results"][name]
+        private = report["private_bytes"]
+        private[name] = max(private.get(name, 0), old["private_bytes"][name])
+        report["peak_bytes"] = max(report["peak_bytes"], old["peak_bytes"])
+        report["date"] = first_day((report["date"], old["date"]))
 
 
 def compile_all(n_classes: int) -> None:

@@ -52,14 +52,16 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", type=int, default=40)
-    parser.add_argument("--examples", type=int, default=20_000)
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--zoo-models", type=int, default=500)
-    parser.add_argument("--zoo-examples", type=int, default=50_000)
-    parser.add_argument("--zoo-steps", type=int, default=50)
+    parser = options(
+        __doc__,
+        models=40,
+        examples=20_000,
+        classes=1_000,
+        steps=10,
+        zoo_models=500,
+        zoo_examples=50_000,
+        zoo_steps=50,
+    )
     parser.add_argument("--only", choices=["memory", "zoo"])
     return parser.parse_args()
 

@@ -19,11 +19,9 @@ The result goes to results/<machine>-greedy-peers.json.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +33,8 @@ from dissensus.ensemble.running import FullRunning, Running
 from dissensus.ensemble.selection import Selection
 from dissensus.kernels.probabilities import ONE
 from greedy_contests import InMemory, Seeded
-from machine import machine_name, versions, write_result
+from machine import write_result
+from measuring import begin, chosen, finish, options
 
 TIMES_NLL = 3  # aimed at, against fast_log_loss
 
@@ -111,8 +110,8 @@ def autogluon(p: NDArray[np.float64], labels: NDArray[Any], metric: str, steps: 
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    load, began = os.getloadavg()[0], time.perf_counter()
+    arguments, frame = parse_arguments(), begin(__doc__)
+    began = time.perf_counter()
     made = Scored(Seeded(arguments.models, arguments.examples, arguments.classes), CertifiedRunning)
     made_s = time.perf_counter() - began
     full = Scored.__new__(Scored)
@@ -130,7 +129,9 @@ def main() -> None:
         found |= peers(p, labels, metric, arguments.steps)
         require_equal(metric, found, arguments.examples)
         rows += table(metric, found, arguments.models)
-    report = described(arguments, rows) | {"load_before": round(load, 2), "made_s": made_s}
+    frame["versions"] |= versions_of_peers()
+    sizes = chosen(arguments, "models", "examples", "classes", "steps")
+    report = finish(frame, **sizes, made_s=made_s, rows=rows, targets=targets(rows))
     print("\n".join(told(row) for row in rows))
     print(f"written to {write_result(arguments.out, 'greedy-peers', report)}")
 
@@ -190,43 +191,29 @@ def told(row: dict[str, Any]) -> str:
     )
 
 
-def described(arguments: argparse.Namespace, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The report."""
+def versions_of_peers() -> dict[str, str]:
+    """Of those that are installed."""
     found: dict[str, str] = {}
     for package in ("autogluon.core", "tabarena"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    fast = [row for row in rows if row["way"].startswith("tabarena")]
+    return found
+
+
+def targets(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """What was aimed at and what was found, where TabArena is installed."""
     return {
-        "question": (__doc__ or "").splitlines()[0],
-        "machine": machine_name(),
-        "threads": len(os.sched_getaffinity(0)),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": versions() | found,
-        "models": arguments.models,
-        "examples": arguments.examples,
-        "classes": arguments.classes,
-        "steps": arguments.steps,
-        "equal_results": True,  # require_equal ends the run otherwise
-        "rows": rows,
-        "targets": {
-            f"times_fast_log_loss_{part}": {"aim": TIMES_NLL, "found": row[f"times_our_{part}"]}
-            for row in fast
-            for part in ("choice", "step")
-        },
+        f"times_fast_log_loss_{part}": {"aim": TIMES_NLL, "found": row[f"times_our_{part}"]}
+        for row in rows
+        for part in ("choice", "step")
+        if row["way"].startswith("tabarena")
     }
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", type=int, default=20)
-    parser.add_argument("--examples", type=int, default=5_000)
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    return parser.parse_args()
+    return options(__doc__, models=20, examples=5_000, classes=1_000, steps=6).parse_args()
 
 
 if __name__ == "__main__":

@@ -53,10 +53,9 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 def parse_arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    parser = options(__doc__)
+    parser = options(__doc__, batch_size=256)
     parser.add_argument("--examples", type=int, nargs="+", default=[20_000, 200_000])
     parser.add_argument("--resident", type=int, nargs="+", default=[1, 8], help="models in memory at once")
-    parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(given)

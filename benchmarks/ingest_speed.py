@@ -19,18 +19,16 @@ shared in float32, as timm does by default.
 
 It says beforehand what it takes: less than five minutes on two cores that are free. The result goes to
 results/<machine>-ingest-speed.json, on CUDA to results/<machine>-cuda-ingest-speed.json; with --only the
-other part of the same day, versions and settings stays in it.
+other part stays in it, where it is of the same machine, versions, sizes and settings.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,9 +41,12 @@ from dissensus.ingest.streaming.checks import choose_device
 from dissensus.ingest.zoo.torch_models import device_name
 from ingest_loops import ALONE, BARE, CASES, DROPPED, STORED, climb
 from ingest_peers import LARGER, OURS, OURS_ONE, OURS_SCANNING, SMALL, TIMM, compare
-from machine import machine_name, result_path, versions, write_result
+from machine import result_path, write_result
+from measuring import begin, chosen, finish, first_day, kept, options
 
 PARTS = {"stream": "loops", "shared": "peers"}  # by their place in the result
+SETTINGS = ("classes", "batch_size", "repeats", "peer_repeats", "workers", "timm_workers")
+SETTINGS += ("examples", "images", "larger_images", "models")
 MEMORY = "memory"
 MEMORY_S = 50
 BATCHES = {"cpu": 64, "cuda": 256}
@@ -65,26 +66,16 @@ def main() -> None:
 
 
 def _speed(arguments: argparse.Namespace, device: torch.device) -> None:
-    load = os.getloadavg()[0]
+    frame = begin(__doc__) | {"threads": arguments.threads, "device": device_name(device)}
     with tempfile.TemporaryDirectory(dir=arguments.dir) as root:
         found = measure(Path(root), arguments, device)
-    settings = ("classes", "batch_size", "repeats", "peer_repeats", "threads", "workers")
-    frame = {
-        "question": (__doc__ or "").splitlines()[0],
-        **{name: getattr(arguments, name) for name in settings},
-        "machine": machine_name(),
-        "device": device_name(device),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": versions(),
-        "equal_results": True,  # measure() ends the run otherwise
-    }
+    sizes = chosen(arguments, *SETTINGS)
     name = "ingest-speed" if device.type == "cpu" else f"{device.type}-ingest-speed"
-    report = {
-        **frame,
-        **kept(result_path(arguments.out, name), frame),
-        "load_before": round(load, 2),
-        **found,
-    }
+    old = kept(result_path(arguments.out, name), frame, device=frame["device"], **sizes)
+    other = {part: old[part] for part in PARTS.values() if part in old and part not in found}
+    if other:
+        frame["date"] = first_day((frame["date"], old["date"]))
+    report = finish(frame, **sizes, **other, **found)
     show(report)
     print(f"written to {write_result(arguments.out, name, report)}", flush=True)
 
@@ -101,15 +92,8 @@ def announced(arguments: argparse.Namespace) -> Iterator[str]:
     yield f"about {sum(chosen.values()) / 60:.1f} minutes on two cores that are free: {parts}"
 
 
-def kept(path: Path, frame: dict[str, Any]) -> dict[str, Any]:
-    """The parts of an earlier result that was measured today in the same way."""
-    report = json.loads(path.read_text()) if path.exists() else {}
-    same = all(report.get(name) == value for name, value in frame.items())
-    return {name: report[name] for name in PARTS.values() if same and name in report}
-
-
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__, writes=True, classes=1_000)
     cores = len(os.sched_getaffinity(0))
     parts = [*PARTS, MEMORY]
     parser.add_argument(
@@ -122,7 +106,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=SMALL.images, help="JPEG files for the small models")
     parser.add_argument("--larger-images", type=int, default=LARGER.images, help="for the larger models")
     parser.add_argument("--models", type=int, default=16, help="of shared")
-    parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--batch-size", type=int, help="64 on the processor, 256 on CUDA")
     parser.add_argument("--threads", type=int, default=cores)
     parser.add_argument(
@@ -131,8 +114,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--timm-workers", type=int, nargs="+", default=sorted({0, 1, 2, cores}), help="those that are tried"
     )
-    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,25 @@ from machine import machine_name, versions
 RESULTS = Path(__file__).parent / "results"
 
 
-def options(doc: str | None) -> argparse.ArgumentParser:
-    """What every benchmark can be told."""
+def options(doc: str | None, *, writes: bool = False, **sizes: int) -> argparse.ArgumentParser:
+    """What every benchmark can be told: sizes by name, where the result goes, and where files are made."""
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    for name, size in sizes.items():
+        told = f"{size:,} by default"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=size, help=told)
+    if writes:
+        parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
+    return parser
+
+
+def sweep_options(doc: str | None, folder: str, **lists: str) -> argparse.ArgumentParser:
+    """What a benchmark that sweeps can be told: sizes and jobs as `25,50,100`, and where it goes on."""
+    parser = options(doc)
+    for name, default in lists.items():
+        parser.add_argument(f"--{name}", default=default, metavar="A,B,…", help=f"{default} by default")
+    parser.add_argument("--folder", type=Path, default=Path(folder), help="keeps measurements")
+    parser.add_argument("--minutes", type=float, default=30, help="most that measuring may take")
     return parser
 
 
@@ -39,14 +55,30 @@ def finish(frame: dict[str, Any], **found: Any) -> dict[str, Any]:
     return {**frame, "equal_results": True, **found}
 
 
-def first_day(rows: Sequence[dict[str, Any]]) -> str:
-    """Day of the oldest measurement: those that a folder has kept are of earlier runs."""
-    return str(min(row["measured_at"] for row in rows))[:10]
+def kept(path: Path, frame: Mapping[str, Any], **sizes: Any) -> dict[str, Any]:
+    """The result of an earlier run whose parts may stand beside those of this one; else an empty one.
+
+    Parts are joined where machine, threads and versions are the same, and all sizes that the result tells.
+    A report that takes a part over bears the day of the oldest (`first_day`).
+    """
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    same = {name: frame[name] for name in ("machine", "threads", "versions")} | sizes
+    return report if all(name in report and report[name] == value for name, value in same.items()) else {}
+
+
+def first_day(days: Iterable[str]) -> str:
+    """The oldest of days or times: what was measured in earlier runs is told as of then."""
+    return min(days)[:10]
 
 
 def chosen(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Arguments that decide the size, for the report."""
     return {name: getattr(arguments, name) for name in names}
+
+
+def numbers(text: str) -> list[int]:
+    """Sizes that were given as `25,50,100`."""
+    return [int(part) for part in text.split(",")]
 
 
 def timed(job: Callable[[], Any]) -> float:

@@ -48,10 +48,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", type=int, default=512)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--repeats", type=int, default=21)
+    parser = options(__doc__, models=512, examples=50_000, repeats=21)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     return parser.parse_args()
 

@@ -11,9 +11,8 @@ Before anything is timed, our two ways give equal counts, and numpy's differ fro
 sums of float32 may tie.
 
 What is open depends on how sure models are: these are right more often than those of ImageNet and far less
-sure (of their first class 0.44 on average; a ResNet-50, a ViT, SimCLR and DINO 0.73 to 0.80), which is the
-harder case. The share of full rows is also told for one block of `bench.SyntheticZoo`, whose models are as
-sure as those (0.84).
+sure, which is the harder case. The share of full rows is also told for one block of `bench.SyntheticZoo`,
+whose models are as sure as real ones. The result has the probability that either give their first class.
 
     python benchmarks/pair_ensembles.py [--models 500] [--examples 50000] [--classes 1000] [--budget-s 40]
 
@@ -24,9 +23,7 @@ by examples. The result goes to results/<machine>-pair-ensembles.json.
 from __future__ import annotations
 
 import argparse
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,8 +34,8 @@ from dissensus.kernels.probabilities import ONE, Table, codes_of
 from dissensus.pairs.pair_hits import PairHits
 from dissensus.pairs.pair_views import Tables, view_of
 from dissensus.store.truth import Truth
-from machine import machine_name, versions, write_result
-from measuring import timed
+from machine import write_result
+from measuring import begin, chosen, finish, options, timed
 
 AIM_S, AIM_SHARE = 30.0, 0.0005
 ROWS = 512  # examples of a block: those of a file with 1,000 classes
@@ -46,8 +43,7 @@ VIEWS, PAIRS, BRUTE, NUMPY = "views", "all pairs from views", "all pairs by full
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    load = os.getloadavg()[0]
+    arguments, frame = parse_arguments(), begin(__doc__)
     zoo = Zoo(arguments.models, arguments.classes)
     compared = compare(zoo, arguments.compared)
     found = count(zoo, arguments.examples, arguments.budget_s)
@@ -60,40 +56,28 @@ def main() -> None:
         BRUTE: compared[BRUTE] * each,
         NUMPY: compared[NUMPY] * each,
     }
-    report = {
-        "question": (__doc__ or "").splitlines()[0],
-        "models": arguments.models,
-        "examples": arguments.examples,
-        "classes": arguments.classes,
-        "examples_counted": found["examples"],
-        "threads": len(os.sched_getaffinity(0)),
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
-        "equal_results": True,  # the comparison ends the run otherwise
-        "targets": {
+    report = finish(
+        frame,
+        **chosen(arguments, "models", "examples", "classes"),
+        examples_counted=found["examples"],
+        targets={
             PAIRS: {"aim": AIM_S, "found": round(seconds[PAIRS], 2)},
             "share by full rows": {"aim": AIM_SHARE, "found": found["share_of_rows"]},
         },
-        "work": found["work"],
-        "columns_an_example": found["columns"] / found["examples"],
-        "confidence": found["confidence"],
-        "surer_models": count(Surer(arguments.models, arguments.classes), min(ROWS, arguments.examples), 0.0),
-        "times_s": seconds,
-    }
+        work=found["work"],
+        columns_an_example=found["columns"] / found["examples"],
+        confidence=found["confidence"],
+        surer_models=count(Surer(arguments.models, arguments.classes), min(ROWS, arguments.examples), 0.0),
+        times_s=seconds,
+    )
     show(report)
     print(f"written to {write_result(arguments.out, 'pair-ensembles', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", type=int, default=500)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
+    parser = options(__doc__, models=500, examples=50_000, classes=1_000)
     parser.add_argument("--compared", type=int, default=64, help="examples that all ways count")
     parser.add_argument("--budget-s", type=float, default=40.0, help="seconds after which no block begins")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
 

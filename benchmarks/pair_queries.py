@@ -19,12 +19,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,8 +31,8 @@ import numpy as np
 
 import capa_parts
 import dissensus as ds
-from machine import machine_name, versions, write_result
-from measuring import forget, timed
+from machine import write_result
+from measuring import begin, chosen, finish, forget, options, timed
 from pair_contests import scored_store
 
 COMMAND, IMPORTS = "dissensus pairs --top 20", "of it, its imports"
@@ -52,40 +50,26 @@ SIDE = 4096  # of the square matrices whose product gives the machine's rate
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    load = os.getloadavg()[0]
+    arguments, frame = parse_arguments(), begin(__doc__)
     with kept(arguments) if arguments.keep else tempfile.TemporaryDirectory(dir=arguments.dir) as root:
         times = asked(Path(root) / "labels.zoo", arguments)
         times |= scored(Path(root) / "scored.zoo", arguments)
     seconds = {name: statistics.median(t) for name, t in times.items()}
-    report = {
-        "question": (__doc__ or "").splitlines()[0],
-        **{n: getattr(arguments, n) for n in ("models", "examples", "classes", "scored", "draws", "repeats")},
-        "threads": len(os.sched_getaffinity(0)),
-        "machine": machine_name(),
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": round(load, 2),
-        "versions": versions(),
-        "equal_results": True,  # the parts end the run otherwise
-        "targets": targets(seconds, arguments),
-        "median_s": seconds,
-        "times_s": times,
-    }
+    report = finish(
+        frame,
+        **chosen(arguments, "models", "examples", "classes", "scored", "draws", "repeats"),
+        targets=targets(seconds),
+        median_s=seconds,
+        times_s=times,
+    )
     show(report)
     print(f"written to {write_result(arguments.out, 'pair-queries', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", type=int, default=500)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
+    parser = options(__doc__, writes=True, models=500, examples=50_000, classes=1_000, draws=1_000, repeats=5)
     parser.add_argument("--scored", type=int, default=100, help="models with logits")
-    parser.add_argument("--draws", type=int, default=1_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--dir", type=Path, help="where the stores are made; the system's temporary folder")
     parser.add_argument("--keep", action="store_true", help="leave the stores in --dir, take those there")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
 
@@ -223,7 +207,7 @@ def repeated(job: Callable[[], Any], repeats: int) -> list[float]:
     return [timed(job) for _ in range(repeats + 1)][1:]
 
 
-def targets(seconds: dict[str, float], arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+def targets(seconds: dict[str, float]) -> dict[str, dict[str, float]]:
     """What was aimed at and what was found: seconds, or the share of the rate of matrix products."""
     found = {name: {"aim": aim, "found": round(seconds[name], 3)} for name, aim in SECONDS.items()}
     for name in (CAPA, CAPA_AGAIN):

@@ -72,11 +72,8 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", type=int, default=61_565)
-    parser.add_argument("--examples", type=int, default=10_000)
+    parser = options(__doc__, writes=True, models=61_565, examples=10_000)
     parser.add_argument("--matrix", type=int, default=20_000, help="models of the matrix on disk")
-    parser.add_argument("--dir", type=Path, help="where matrices are written; the system's temporary folder")
     parser.add_argument("--one", type=int, nargs=2, metavar=("MODELS", "EXAMPLES"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -65,13 +65,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", type=int, default=1_000)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--dir", type=Path, help="where the store is made; the system's temporary folder")
-    return parser.parse_args()
+    return options(__doc__, writes=True, models=1_000, examples=50_000, classes=1_000, repeats=3).parse_args()
 
 
 def store_of_predictions(path: Path, arguments: argparse.Namespace) -> ds.Store:

@@ -2,20 +2,21 @@
 
     python benchmarks/pictures.py [--results results] [--out figures]
 
-From results/<machine>-scaling.json (`comparisons.py --scaled`), -pair-workers.json and -sweep.json of the
-latest date; what is not there is not drawn. PNG and SVG, each readable by itself.
+From results/<machine>-scaling.json (`comparisons.py --scaled`), -pair-workers.json, -sweep.json and
+-predictions.json of the latest date; what is not there is not drawn. PNG and SVG, each readable by itself.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import readme
 from dissensus.bench import pictures as sweeps
+from dissensus.bench.jobs import JOBS
 from dissensus.plots import rendered
 from dissensus.plots.scaling import Line, Panel, scaling
 
@@ -23,13 +24,19 @@ FIGURES = Path(__file__).parent / "figures"
 MOST = 7  # lines that colours tell apart
 NOTE = (
     "Medians of turns in one run, results found equal first; set-up (packing, converting, reading files) is "
-    "apart. Dashed: what the machine can do at best, or what one would write by hand. Both axes are "
-    "logarithmic."
+    "apart.{dashed} Both axes are logarithmic."
 )
 WORKERS = (
     "Medians; workers are local processes of one thread. Dashed: n times as fast on n. Both axes are "
     "logarithmic."
 )
+FORECASTS = (
+    "Each measurement ran once in a process of its own, compiled and imported beforehand, on a synthetic "
+    "zoo; memory is private memory, of the whole process. Dashed: what dissensus plan foretold. Both axes "
+    "are logarithmic."
+)
+SIZES = ("models", "examples", "classes")
+FORETOLD = (("seconds", "time (s)", 1.0), ("memory_bytes", "peak memory (MiB)", 2.0**20))
 
 
 @dataclass(frozen=True)
@@ -42,21 +49,31 @@ class Contest:
         As the table has them.
     title : str
         What is shown.
-    bounds : tuple of str
-        Implementations that are drawn as roofs.
+    bounds : mapping of str to str
+        Implementations that are drawn dashed, and what each is.
     """
 
     function: str
     size: str
     title: str
-    bounds: tuple[str, ...]
+    bounds: Mapping[str, str] = field(default_factory=dict)
 
 
 CONTESTS = (
-    Contest("counts of all pairs", "models", "Counts of all pairs", ("popcount roof",)),
-    Contest("writing a model", "examples", "Writing a model", ("raw pwrite + fsync",)),
-    Contest("greedy selection by accuracy", "models", "Steps of greedy selection by accuracy", ()),
-    Contest("ensembles of all pairs", "models", "Ensembles of all pairs", ()),
+    Contest(
+        "counts of all pairs",
+        "models",
+        "Counts of all pairs",
+        {"popcount roof": "as many words counted as the machine can, and nothing else"},
+    ),
+    Contest(
+        "writing a model",
+        "examples",
+        "Writing a model",
+        {"raw pwrite + fsync": "the same bytes without checksums, derived columns or a commit"},
+    ),
+    Contest("greedy selection by accuracy", "models", "Steps of greedy selection by accuracy"),
+    Contest("ensembles of all pairs", "models", "Ensembles of all pairs"),
 )
 
 
@@ -85,6 +102,9 @@ def drawn() -> Iterator[tuple[str, Any]]:
     if (result := readme.newest_or_none("sweep")) and len({row["models"] for row in result["rows"]}) > 1:
         for job, figure in sweeps.pictures(result["rows"]).items():
             yield f"sweep-{job}", figure
+    if result := readme.newest_or_none("predictions"):
+        for job in dict.fromkeys(row["job"] for row in result["rows"]):
+            yield f"plan-{job}", of_forecasts(job, result)
 
 
 def of_contest(contest: Contest, rows: list[dict[str, Any]], result: dict[str, Any]) -> Any:
@@ -103,7 +123,8 @@ def of_contest(contest: Contest, rows: list[dict[str, Any]], result: dict[str, A
     ratios = [replace(one, y=[y / ours[x] for x, y in zip(one.x, one.y, strict=True)]) for one in lines]
     size = f"{contest.size} (number)"
     panels = [Panel(size, "time (ms)", lines, more), Panel(size, "times ours", ratios, "below 1 we lose")]
-    return scaling(contest.title, sample, NOTE, [panels])
+    dashed = "".join(f" Dashed: {what}." for what in contest.bounds.values())
+    return scaling(contest.title, sample, NOTE.format(dashed=dashed), [panels])
 
 
 def line(contest: Contest, name: str, rows: list[dict[str, Any]]) -> Line:
@@ -122,6 +143,28 @@ def of_workers(result: dict[str, Any]) -> Any:
     size = f"{result['models']:,} models x {result['examples']:,} examples x {result['classes']:,} classes"
     title = "Questions about predicted classes on more threads and workers"
     return scaling(title, f"{', '.join(result['measures'])}; {size}; {where(result)}", WORKERS, [panels])
+
+
+def of_forecasts(job: str, result: dict[str, Any]) -> Any:
+    """Measured and foretold time and memory against each size, the others being the largest."""
+    rows = [row for row in result["rows"] if row["job"] == job]
+    most = {name: max(row[name] for row in rows) for name in SIZES}
+    panels = []
+    for what, axis, unit in FORETOLD:
+        panels.append([])
+        for size in SIZES:
+            others = [name for name in SIZES if name != size]
+            found = sorted(
+                (row[size], row[what] / unit, row[f"predicted_{what}"] / unit)
+                for row in rows
+                if all(row[name] == most[name] for name in others)
+            )
+            x, measured, foretold = (list(column) for column in zip(*found, strict=True))
+            lines = [Line("measured", x, measured), Line("foretold", x, foretold, bound=True)]
+            fixed = ", ".join(f"{most[name]:,} {name}" for name in others)
+            panels[-1].append(Panel(f"{size} (number)", axis, lines, fixed if what == "seconds" else ""))
+    title = f"{job}: {JOBS[job].summary}" if job in JOBS else job
+    return scaling(title, f"Measured, and foretold by a calibration; {where(result)}", FORECASTS, panels)
 
 
 def where(result: dict[str, Any]) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from dissensus.bench import Budget, sweep
@@ -24,7 +23,7 @@ from dissensus.bench.jobs import JOBS
 from dissensus.bench.planner import calibrate, predict
 from dissensus.bench.results import DONE
 from machine import write_result
-from measuring import begin, first_day, options
+from measuring import begin, first_day, numbers, sweep_options
 
 TIME, MEMORY = 0.30, 0.15  # what is aimed at, as shares
 
@@ -41,26 +40,23 @@ def main() -> None:
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(str(row["reason"]) for row in table))
     left = [f"{row['job']}: {row['reason']}" for row in table if row["status"] != DONE]
-    frame["date"] = first_day(rows)
+    frame["date"] = first_day(row["measured_at"] for row in rows)
     report = {**frame, **sizes, "rows": rows, "left_out": left, "targets": targets(rows)}
     print("\n".join(shown(report)))
     print(f"written to {write_result(arguments.out, 'predictions', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", default="25,100")
-    parser.add_argument("--examples", default="2000,10000")
-    parser.add_argument("--classes", default="10,100")
-    parser.add_argument("--jobs", default=",".join(JOBS))
-    parser.add_argument("--folder", type=Path, default=Path("predictions-sweep"), help="keeps measurements")
-    parser.add_argument("--minutes", type=float, default=30, help="most that measuring may take")
+    parser = sweep_options(
+        __doc__,
+        "predictions-sweep",
+        models="25,100",
+        examples="2000,10000",
+        classes="10,100",
+        jobs=",".join(JOBS),
+    )
     parser.add_argument("--again", action="store_true", help="calibrate anew")
     return parser.parse_args()
-
-
-def numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def beside(row: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:

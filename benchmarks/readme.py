@@ -16,9 +16,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import readme_ensembles
 import readme_large
+import readme_pairs
 import readme_short
-from aims import TIMM
+from aim import COMMANDS, ONE, TIMM
 from aims import table as aims_table
 
 ROOT = Path(__file__).parent.parent
@@ -40,8 +42,7 @@ def newest_or_none(name: str) -> dict | None:
 def unless_missing(name: str, render: Callable[[dict], str]) -> str:
     """A block of a benchmark that may not have been run yet, which it then says."""
     result = newest_or_none(name)
-    script = f"`python benchmarks/{name.replace('-', '_')}.py`"
-    return render(result) if result else f"Not measured yet: {script}."
+    return render(result) if result else f"Not measured yet: `python benchmarks/{COMMANDS[name]}`."
 
 
 def comparisons() -> str:
@@ -71,127 +72,6 @@ def comparisons() -> str:
             "| our set-up ms | equal |",
             "|---|---|---|---|---|---|---|---|---|",
             *lines,
-        ]
-    )
-
-
-def pair_counts() -> str:
-    result = newest("pair-counts")
-    ours = result["median_s"]["dissensus counts"]
-    rows = [
-        f"| {name} | {seconds * 1e3:,.2f} ms | {seconds / ours:,.1f} |"
-        for name, seconds in sorted(result["median_s"].items(), key=lambda item: item[1])
-    ]
-    size = f"{result['models']:,} models x {result['examples']:,} examples"
-    return "\n".join(
-        [
-            f"Counts of all pairs, {size}, {result['threads']} threads ({result['machine']}, "
-            f"{result['date']}, `python benchmarks/pair_counts.py`; medians in one run, equal results "
-            "checked first):",
-            "",
-            "| | median | times ours |",
-            "|---|---|---|",
-            *rows,
-        ]
-    )
-
-
-def pair_queries() -> str:
-    """How long questions about all pairs take, beside what was aimed at."""
-    result = newest("pair-queries")
-    size = f"{result['models']:,} models x {result['examples']:,} examples"
-    scored = f"{result['scored']:,} models x {result['examples']:,} x {result['classes']:,} logits"
-    what = {
-        "dissensus pairs --top 20": f"`dissensus pairs STORE --top 20` in a new process, {size}",
-        "of it, its imports": "of it, its imports",
-        "all measures of answers": f"all measures of right and wrong answers, {size}",
-        "all, delta intervals": 'the same with intervals, `ci="delta"`',
-        "kappa, resampled intervals": f"kappa, intervals from {result['draws']:,} multinomial draws a pair",
-        "capa, first time": f"CAPA from files on disk, {scored}",
-        "capa, files in memory": "the same, files in memory",
-        "capa, its reading alone": "its parts alone, on all threads: reading and verifying",
-        "capa, its probabilities alone": "probabilities of float16 logits in the third cache",
-        "capa, its products alone": "products of probabilities in the second cache",
-        "the matrix products": "its float32 matrix products alone, at the machine's best rate",
-    }
-    rows = []
-    for name, told in what.items():
-        if name not in result["median_s"]:  # a result of before the parts were measured
-            continue
-        target = result["targets"].get(name)
-        share = target is not None and name.startswith("capa")
-        aim = "" if target is None else f"{target['aim']:g} of the rate" if share else f"{target['aim']:g} s"
-        found = f" ({target['found']:.2f} of the rate)" if share else ""
-        rows.append(f"| {told} | {result['median_s'][name]:,.2f} s{found} | {aim} |")
-    return "\n".join(
-        [
-            f"Questions about all pairs ({result['machine']}, {result['date']}, "
-            "`python benchmarks/pair_queries.py`; kappa was found equal to scikit-learn's to 1e-12 and "
-            "CAPA to its definition first):",
-            "",
-            "| | median | aimed at |",
-            "|---|---|---|",
-            *rows,
-        ]
-    )
-
-
-def pair_scale() -> str:
-    """Partners of tens of thousands of models: time, memory, growth; the matrix beside the disk."""
-    result = newest("pair-scale")
-    largest, written, grown = result["by_models"][-1], result["matrix"], result["exponents"]
-    size = f"{largest['models']:,} models x {largest['examples']:,} examples"
-    rows = [
-        f"| {run['models']:,} | {run['examples']:,} | {run['pairs']:,} | {run['seconds']:,.2f} s "
-        f"| {1e9 * run['seconds'] / run['pairs']:.1f} ns | {run['peak_bytes'] / 2**20:,.0f} MiB |"
-        for run in result["by_models"] + result["by_examples"]
-    ]
-    took = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in written["seconds"].items())
-    return "\n".join(
-        [
-            f"The {result['k']} best partners of every model by kappa, {size} and smaller, "
-            f"{result['threads']} threads ({result['machine']}, {result['date']}, `python "
-            "benchmarks/pair_scale.py`; answers packed in memory, one run each, equal results checked first; "
-            "peak memory of the whole process):",
-            "",
-            "| models | examples | pairs | time | a pair | peak |",
-            "|---|---|---|---|---|---|",
-            *rows,
-            "",
-            f"Time grows as models^{grown['models']:.2f} and examples^{grown['examples']:.2f}. The float32 "
-            f"matrix of {written['models']:,} models, {written['bytes'] / 1e9:.2f} GB, all synced: {took}.",
-        ]
-    )
-
-
-def pair_workers() -> str:
-    """Threads and Dask workers beside each other, and growth with models and examples."""
-    result = newest("pair-workers")
-    grown = result["exponents"]
-    rows = [
-        f"| {run[kind]} {name}{'s' if run[kind] != 1 else ''} | {run['seconds']:,.2f} s |"
-        for kind, name in (("threads", "thread"), ("workers", "Dask worker"))
-        for run in result[kind]
-    ]
-    rows += [
-        f"| {run['models']:,} models x {run['examples']:,} examples, counts alone | {run['seconds']:,.2f} s |"
-        for run in result["by_models"][:-1] + result["by_examples"]
-    ]
-    names = ", ".join(f"`{name}`" for name in result["measures"])
-    faster = {kind: -grown[kind] if grown[kind] is not None else 0 for kind in ("threads", "workers")}
-    return "\n".join(
-        [
-            f"{names} of all pairs, {result['models']:,} models x {result['examples']:,} examples x "
-            f"{result['classes']:,} classes ({result['machine']}, {result['date']}, `python "
-            "benchmarks/pair_workers.py`; workers are local processes of one thread; medians, equal results "
-            "checked first):",
-            "",
-            "| | median |",
-            "|---|---|",
-            *rows,
-            "",
-            f"Speed grows as threads^{faster['threads']:.2f} and workers^{faster['workers']:.2f}; the time "
-            f"of the counts as models^{grown['models']:.2f} and examples^{grown['examples']:.2f}.",
         ]
     )
 
@@ -267,8 +147,8 @@ def _loop_row(found: dict) -> str:
 
 
 def _peer_row(found: dict) -> str:
-    ours, theirs = (statistics.median(found["times_s"][n]) for n in ("one infer of all models", TIMM))
-    ratio = _of_turns(found["ratios"]["one infer of all models"])
+    ours, theirs = (statistics.median(found["times_s"][n]) for n in (ONE, TIMM))
+    ratio = _of_turns(found["ratios"][ONE])
     decoding = sorted(found["decoding"]["loader"] / found["decoding"][m] for m in ("first", "last"))
     what = f"{len(found['models'])} {found['name']} at {found['side']} px, {found['images']:,} files of"
     decoded = " to ".join(f"{share:.0%}" for share in decoding)
@@ -408,15 +288,15 @@ BLOCKS = {
     "storage-told": lambda: readme_short.storage(newest("storage")),
     "faults": faults,
     "comparisons": comparisons,
-    "pair-counts": pair_counts,
-    "pair-queries": pair_queries,
-    "pair-scale": pair_scale,
-    "pair-workers": pair_workers,
     "ingest-speed": ingest_speed,
     "ingest-memory": ingest_memory,
     "storage": storage,
     "store-speed": store_speed,
-    **{name: partial(unless_missing, name, render) for name, render in readme_large.BLOCKS.items()},
+    **{
+        name: partial(unless_missing, name, render)
+        for module in (readme_pairs, readme_ensembles, readme_large)
+        for name, render in module.BLOCKS.items()
+    },
     "pictures": lambda: readme_large.pictures(RESULTS.parent / "figures"),
 }
 

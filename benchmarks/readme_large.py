@@ -1,4 +1,4 @@
-"""Blocks of the READMEs about large stores: what was measured on them, beside what was foretold."""
+"""Blocks of the READMEs about real and large stores: what was measured on them, beside what was foretold."""
 
 from __future__ import annotations
 
@@ -96,6 +96,25 @@ def predictions(result: Result) -> str:
     )
 
 
+def imports(result: Result) -> str:
+    """Importing what others have predicted, beside reading the same files."""
+    rows = [
+        f"| {name} | {ways['dissensus']:.2f} s | {result['targets'][name]['aim']} s | {notebook:.2f} s |"
+        for name, ways in result["median_s"].items()
+        for notebook in [next(seconds for way, seconds in ways.items() if way != "dissensus")]
+    ]
+    return "\n".join(
+        [
+            f"Importing real predictions ({_where(result)}, `python benchmarks/imports.py`; each command in "
+            "a new process, equal accuracies checked first):",
+            "",
+            "| | `create`, `import`, `annotate` (ReaL) | aimed at | `csv`, `json` and NumPy, nothing kept |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
 def pictures(figures: Path) -> str:
     """What `pictures.py` has drawn."""
     paths = sorted(figures.glob("scaling-*.png"))
@@ -130,4 +149,10 @@ def _mib(n_bytes: float) -> str:
     return f"{n_bytes / 2**20:,.0f} MiB"
 
 
-BLOCKS = {"full-store": full_store, "study": study, "sweep": sweep, "predictions": predictions}
+BLOCKS = {
+    "imports": imports,
+    "full-store": full_store,
+    "study": study,
+    "sweep": sweep,
+    "predictions": predictions,
+}

@@ -43,11 +43,10 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
+    parser = options(__doc__, writes=True)
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--demo", type=Path, help="folder of the demo; demo-DATA by default")
     parser.add_argument("--models", type=int, help="only the first so many")
-    parser.add_argument("--dir", type=Path, help="where the stores are made for a moment")
     arguments = parser.parse_args()
     arguments.demo = arguments.demo or Path(f"demo-{arguments.data}")
     return arguments

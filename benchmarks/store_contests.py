@@ -1,4 +1,4 @@
-"""Comparisons of writing and reading models: the ways of `store_peers.py` and `store_readers.py`."""
+"""Comparisons of writing and reading models (`store_peers.py`, `store_readers.py`), and of predictions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from contests import FLOOR, OWN, PEER, Comparison, Way
+import dissensus as ds
+from contests import FLOOR, OWN, PEER, Comparison, Way, exactly
 from store_peers import OURS, WAYS, Data
 from store_peers import Way as Written
 from store_readers import READ_FLOOR, READERS, Zoo, consume, make_zoo
@@ -105,4 +108,69 @@ READING = Comparison(
     },
     equal=same_bytes,
 )
-STORAGE = (WRITING, READING)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predicted classes of all models as a store, as a .npy file and as an array of zarr-python."""
+
+    root: Path
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        return np.load(self.root / "labels.npy")
+
+
+def predictions(place: Path, models: int, examples: int, classes: int) -> Predicted:
+    """Write them, each format with the integers that the store has; the store's cache is made too."""
+    import zarr
+
+    labels, *top1 = np.random.default_rng(0).integers(0, classes, (models + 1, examples), np.int32)
+    store = ds.create(place / "s.zoo", labels, classes=[str(c) for c in range(classes)])
+    for number, row in enumerate(top1):
+        store.add(f"m{number:05d}", predictions=row)
+    kept = store.top1()
+    np.save(place / "top1.npy", kept)
+    np.save(place / "labels.npy", labels.astype(kept.dtype))
+    zarr.create_array(place / "z", shape=kept.shape, dtype=kept.dtype)[:] = kept
+    return Predicted(place)
+
+
+def from_store(data: Predicted) -> tuple[NDArray[Any], NDArray[Any]]:
+    store = ds.open(data.root / "s.zoo")
+    return store.top1(), store.correct()
+
+
+def from_npy(data: Predicted, mmap_mode: Literal["r"] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    top1 = np.load(data.root / "top1.npy", mmap_mode=mmap_mode)
+    return top1, top1 == data.labels
+
+
+def from_zarr(data: Predicted) -> tuple[NDArray[Any], NDArray[Any]]:
+    import zarr
+
+    top1 = np.asarray(zarr.open_array(data.root / "z", mode="r")[:])
+    return top1, top1 == data.labels
+
+
+def asked(way: Callable[[Predicted], Any]) -> Callable[[Predicted], Callable[[], Any]]:
+    """Nothing is set up: opening the store or the file is part of the question."""
+    return lambda data: partial(way, data)
+
+
+PREDICTIONS = Comparison(
+    "predictions of all models",
+    "How long do predicted classes and correctness of all models take from the store's cache, checked "
+    "against its models, beside files that nobody checks?",
+    predictions,
+    small={"models": 9, "examples": 90, "classes": 12},
+    large={"models": 500, "examples": 50_000, "classes": 1_000},
+    ways={
+        "dissensus, from the cache": Way(asked(from_store)),
+        "np.load, and labels": Way(asked(from_npy), kind=FLOOR),
+        "np.load(mmap_mode='r'), and labels": Way(asked(partial(from_npy, mmap_mode="r")), kind=FLOOR),
+        "zarr-python, and labels": Way(asked(from_zarr)),
+    },
+    equal=exactly,
+)
+STORAGE = (WRITING, READING, PREDICTIONS)

@@ -118,7 +118,7 @@ WARM_ONLY = {OURS_AGAIN}  # pages that a process has mapped stay in memory
 
 
 def consume(blocks: Blocks) -> int:
-    """Combine every bit of every block: what a reader only promises is read here, at 30 GB/s."""
+    """Combine every bit of every block: what a reader only promises is read here."""
     total = 0
     for arrays in blocks:
         for array in arrays:

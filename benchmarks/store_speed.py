@@ -69,14 +69,10 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
+    parser = options(__doc__, writes=True, examples=50_000, classes=1_000, repeats=5)
     parser.add_argument("--models", type=int, default=8, help="models that are read and verified")
     parser.add_argument("--listed", type=int, default=1_000, help="models of the store that is listed")
     parser.add_argument("--predicted", type=int, default=500, help="models whose predictions are read")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     return parser.parse_args()
 
 

@@ -67,12 +67,8 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
+    parser = options(__doc__, writes=True, models=100, examples=50_000, classes=1_000)
     parser.add_argument("--store", type=Path, help="one that is there; only read")
-    parser.add_argument("--models", type=int, default=100)
-    parser.add_argument("--examples", type=int, default=50_000)
-    parser.add_argument("--classes", type=int, default=1_000)
-    parser.add_argument("--dir", type=Path, help="where to write; the temporary folder by default")
     return parser.parse_args()
 
 

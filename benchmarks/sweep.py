@@ -20,7 +20,7 @@ import dissensus as ds
 from dissensus.bench import Budget, Sweep, sweep
 from dissensus.bench.results import DONE
 from machine import write_result
-from measuring import begin, first_day, options
+from measuring import begin, first_day, numbers, sweep_options
 
 KEPT = ("job", "models", "examples", "classes", "seconds", "peak_memory_bytes", "base_memory_bytes")
 KEPT += ("read_bytes", "write_bytes", "measured_at", "machine")
@@ -40,26 +40,23 @@ def main() -> None:
     left = [f"{row['job']} at {row['models']} models: {row['reason']}" for row in table if row["reason"]]
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(left))
-    frame["date"] = first_day(rows)
+    frame["date"] = first_day(row["measured_at"] for row in rows)
     report = {**frame, **sizes, "rows": rows, "growth": one.growth().to_pylist(), "left_out": left}
     print("\n".join([*(shown(row) for row in rows), *left]))
     print(f"written to {write_result(arguments.out, 'sweep', report)}")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = options(__doc__)
-    parser.add_argument("--models", default="25,50,100")
-    parser.add_argument("--examples", default="50000")
-    parser.add_argument("--classes", default="1000")
-    parser.add_argument("--jobs", default="pairs,greedy,pair-ensembles")
-    parser.add_argument("--folder", type=Path, default=Path("large-sweep"), help="keeps measurements")
+    parser = sweep_options(
+        __doc__,
+        "large-sweep",
+        models="25,50,100",
+        examples="50000",
+        classes="1000",
+        jobs="pairs,greedy,pair-ensembles",
+    )
     parser.add_argument("--store", type=Path, help="the largest zoo, where it is there already; only read")
-    parser.add_argument("--minutes", type=float, default=30, help="most that measuring may take")
     return parser.parse_args()
-
-
-def numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def forget_links(one: Sweep) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from dissensus.errors import ArgumentError
+from dissensus.ingest import ExampleSource
 
 
 class Picture(NamedTuple):
@@ -130,6 +131,17 @@ class TorchDataset:
 
 def arrays(images):
     return [np.asarray(image) for image in images]
+
+
+def require_same(examples, folder, made):
+    """What a source gives of pictures is what a folder of their files gives."""
+    assert isinstance(examples, ExampleSource)
+    assert examples.decoding
+    assert examples.ids == [p.stem for p in made]
+    assert examples.labels.tolist() == [p.label for p in made]
+    assert examples.classes == [str(c) for c in range(10)]
+    assert all_equal(examples.read(0, len(made)), folder.read(0, len(made)))
+    assert all_equal(examples.read(5, 11), folder.read(5, 11))
 
 
 def all_equal(left, right):

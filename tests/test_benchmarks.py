@@ -18,62 +18,48 @@ STREAMED = ["--examples", "20", "--images", "8", "--larger-images", "4", "--mode
 SMALL = ["--examples", "600", "--classes", "20", "--models", "2", "--listed", "5", "--predicted", "9"]
 
 
-def test_the_benchmark_of_the_store_runs_small(tmp_path):
-    command = [sys.executable, BENCHMARKS / "store_speed.py", *SMALL, "--repeats", "1", "--out", tmp_path]
-    done = subprocess.run([*command, "--dir", tmp_path], capture_output=True, text=True, check=False)
+def ran(script, out, *options):
+    """Report of a benchmark that runs small, and what it printed; it leaves nothing but its result."""
+    command = [sys.executable, BENCHMARKS / f"{script}.py", *map(str, options), "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-store-speed.json")).read_text())
+    (result,) = out.iterdir()
+    assert result.name.endswith(f"-{script.replace('_', '-')}.json")
+    report = json.loads(result.read_text())
     assert report["equal_results"]
+    return report, done.stdout
+
+
+def test_the_benchmark_of_the_store_runs_small(tmp_path):
+    report, _ = ran("store_speed", tmp_path, *SMALL, "--repeats", "1", "--dir", tmp_path)
     assert {"write", "read, cached", "read, cold", "verify, cold", "fresh process"} <= report[
         "median_s"
     ].keys()
     assert all(target["found"] > 0 for target in report["targets"].values())
     assert report["model_bytes"]["dissensus"] > 2 * 600 * 20
-    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
 
 
 def test_the_benchmark_of_questions_runs_small(tmp_path):
     sizes = ["--models", "9", "--examples", "400", "--classes", "20", "--scored", "4", "--draws", "20"]
-    command = [sys.executable, BENCHMARKS / "pair_queries.py", *sizes, "--repeats", "1", "--out", tmp_path]
-    done = subprocess.run([*command, "--dir", tmp_path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-pair-queries.json")).read_text())
-    assert report["equal_results"]
+    report, _ = ran("pair_queries", tmp_path, *sizes, "--repeats", "1", "--dir", tmp_path)
     assert all(seconds > 0 for seconds in report["median_s"].values())
     assert len(report["targets"]) == 5
-    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
 
 
 def test_the_benchmark_of_explanations_runs_small(tmp_path):
     sizes = ["--models", "9", "--examples", "300", "--classes", "12", "--members", "3"]
-    command = [
-        sys.executable,
-        BENCHMARKS / "explain.py",
-        *sizes,
-        "--scored-examples",
-        "200",
-        "--repeats",
-        "1",
-    ]
-    done = subprocess.run(
-        [*command, "--dir", tmp_path, "--out", tmp_path], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-explain.json")).read_text())
-    assert report["equal_results"]
+    options = ["--scored-examples", "200", "--repeats", "1", "--dir", tmp_path]
+    report, _ = ran("explain", tmp_path, *sizes, *options)
     assert len(report["median_s"]) == 6
     assert all(seconds > 0 for seconds in report["median_s"].values())
 
 
 def test_the_benchmark_of_streaming_runs_small(tmp_path):
     turns = ["--repeats", "1", "--peer-repeats", "1", "--threads", "1", "--timm-workers", "0"]
-    options = [*turns, "--batch-size", "10", "--device", "cpu", "--dir", tmp_path, "--out", tmp_path]
+    options = [*turns, "--batch-size", "10", "--device", "cpu", "--dir", tmp_path]
     parts = ["--only", "stream", "shared"]  # the third has a test of its own
-    command = [sys.executable, BENCHMARKS / "ingest_speed.py", *parts, *STREAMED, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert re.match(r"about \d+\.\d minutes on two cores that are free: stream \d\.\d, shared", done.stdout)
-    report = json.loads(next(tmp_path.glob("*-ingest-speed.json")).read_text())
+    report, printed = ran("ingest_speed", tmp_path, *parts, *STREAMED, *options)
+    assert re.match(r"about \d+\.\d minutes on two cores that are free: stream \d\.\d, shared", printed)
     for loop in report["loops"]:
         assert loop["examples"] == 20
         assert loop["predicted_classes"] > 1
@@ -83,8 +69,7 @@ def test_the_benchmark_of_streaming_runs_small(tmp_path):
         n, ours, theirs = peers["decodes"].values()
         assert (ours, theirs) == (n, len(peers["models"]) * n)
         assert all(ratio["median"] > 0 for ratio in peers["ratios"].values())
-    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
-    table = rendered(tmp_path, "ingest_speed")
+    table = rendered(tmp_path, "ingest-speed")
     assert [table.count(f"| {loop['architecture']}, {loop['side']} px |") for loop in report["loops"]] == [
         1,
         1,
@@ -97,7 +82,7 @@ def rendered(results, block):
     """A block of the README, made from these results."""
     code = (
         "import sys, pathlib, readme; readme.RESULTS = pathlib.Path(sys.argv[1]); "
-        "print(getattr(readme, sys.argv[2])())"
+        "print(readme.BLOCKS[sys.argv[2]]())"
     )
     command = [sys.executable, "-c", code, results, block]
     return subprocess.run(command, cwd=BENCHMARKS, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -130,42 +115,28 @@ def test_the_benchmark_of_streaming_refuses_other_predictions():
 
 def test_the_benchmark_of_workers_runs_small(tmp_path):
     sizes = ["--models", "12", "--examples", "400", "--classes", "20", "--repeats", "1"]
-    command = [sys.executable, BENCHMARKS / "pair_workers.py", *sizes, "--dir", tmp_path, "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-pair-workers.json")).read_text())
-    assert report["equal_results"]
+    report, _ = ran("pair_workers", tmp_path, *sizes, "--dir", tmp_path)
     assert [run["models"] for run in report["by_models"]] == [3, 6, 12]
     assert [run["examples"] for run in report["by_examples"]] == [100, 200, 400]
     assert report["threads"][0]["threads"] == report["workers"][0]["workers"] == 1
     assert all(run["seconds"] > 0 for run in report["threads"] + report["workers"])
-    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
-    assert "12 models x 400 examples x 20 classes" in rendered(tmp_path, "pair_workers")
+    assert "12 models x 400 examples x 20 classes" in rendered(tmp_path, "pair-workers")
 
 
 def test_the_benchmark_of_scale_runs_small(tmp_path):
     sizes = ["--models", "320", "--examples", "200", "--matrix", "90"]
-    command = [sys.executable, BENCHMARKS / "pair_scale.py", *sizes, "--dir", tmp_path, "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-pair-scale.json")).read_text())
-    assert report["equal_results"]
+    report, _ = ran("pair_scale", tmp_path, *sizes, "--dir", tmp_path)
     assert [run["models"] for run in report["by_models"]] == [40, 80, 160, 320]
     assert [run["examples"] for run in report["by_examples"]] == [100, 200, 400, 800]
     assert all(run["seconds"] > 0 and run["peak_bytes"] > 0 for run in report["by_models"])
     assert len(report["matrix"]["seconds"]) == 3
-    assert [path.name for path in tmp_path.iterdir()] == [next(tmp_path.glob("*.json")).name]
-    assert "320 models x 200 examples" in rendered(tmp_path, "pair_scale")
+    assert "320 models x 200 examples" in rendered(tmp_path, "pair-scale")
 
 
 def test_the_benchmark_of_greedy_selection_runs_small(tmp_path):
     sizes = ["--models", "5", "--examples", "200", "--classes", "30", "--steps", "4"]
     zoo = ["--zoo-models", "9", "--zoo-examples", "300", "--zoo-steps", "5"]
-    command = [sys.executable, BENCHMARKS / "greedy.py", *sizes, *zoo, "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-greedy.json")).read_text())
-    assert report["equal_results"]
+    report, _ = ran("greedy", tmp_path, *sizes, *zoo)
     assert [work["pairs"] for work in report["work"]] == [1000] * 4
     assert [work["pairs"] for work in report["zoo"]["work"]] == [2700] * 5
     assert all(seconds > 0 for seconds in [*report["median_s"].values(), *report["zoo"]["step_s"]])
@@ -175,19 +146,12 @@ def test_the_benchmark_of_greedy_selection_runs_small(tmp_path):
 
 def test_the_benchmark_of_a_full_store_runs_small(tmp_path):
     sizes = ["--models", "4", "--examples", "600", "--classes", "10", "--steps", "3"]
-    command = [sys.executable, BENCHMARKS / "full_store.py", *sizes, "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-full-store.json")).read_text())
-    assert report["equal_results"]
+    report, _ = ran("full_store", tmp_path, *sizes)
     assert list(report["times_s"]) == ["greedy", "pairs", "duo"]
     assert all(set(times) == {"cold", "warm"} for times in report["times_s"].values())
     assert report["results"]["pairs"]["pair_accuracy"] > 0.5
     assert all(2**20 < taken < report["peak_bytes"] for taken in report["private_bytes"].values())
-    part = [*command, "--only", "duo", "--condition", "warm"]
-    done = subprocess.run(part, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    again = json.loads(next(tmp_path.glob("*-full-store.json")).read_text())
+    again, _ = ran("full_store", tmp_path, *sizes, "--only", "duo", "--condition", "warm")
     assert again["times_s"]["greedy"] == report["times_s"]["greedy"]
     assert again["times_s"]["duo"]["cold"] == report["times_s"]["duo"]["cold"]
     assert again["results"] == report["results"]
@@ -196,25 +160,17 @@ def test_the_benchmark_of_a_full_store_runs_small(tmp_path):
 def test_the_benchmark_of_peers_of_greedy_selection_runs_small(tmp_path):
     """Peers that are not installed are left out by name."""
     sizes = ["--models", "5", "--examples", "300", "--classes", "20", "--steps", "4"]
-    command = [sys.executable, BENCHMARKS / "greedy_peers.py", *sizes, "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-greedy-peers.json")).read_text())
-    assert report["equal_results"]
+    report, printed = ran("greedy_peers", tmp_path, *sizes)
     ways = {(row["metric"], row["way"]) for row in report["rows"]}
     assert {(m, w) for m in ("accuracy", "nll") for w in ("dissensus", "dissensus, brute force")} <= ways
     assert all(row["step_s"] > 0 for row in report["rows"])
     for metric, peer in (("accuracy", "autogluon.core"), ("nll", "tabarena fast_log_loss")):
-        assert ((metric, peer) in ways) != (f"left out: {peer} (" in done.stdout)
+        assert ((metric, peer) in ways) != (f"left out: {peer} (" in printed)
 
 
 def test_the_benchmark_of_pair_ensembles_runs_small(tmp_path):
     sizes = ["--models", "30", "--examples", "600", "--classes", "40", "--compared", "30"]
-    command = [sys.executable, BENCHMARKS / "pair_ensembles.py", *sizes, "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(next(tmp_path.glob("*-pair-ensembles.json")).read_text())
-    assert report["equal_results"]
+    report, _ = ran("pair_ensembles", tmp_path, *sizes)
     assert report["examples_counted"] == 600
     assert sum(report["work"].values()) == 600 * 30 * 31 // 2
     assert report["work"]["margins"] > report["work"]["views"] > report["work"]["rows"]

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.cell import Taken
 from dissensus.bench.jobs import JOBS, empty_store, fill
 from dissensus.bench.sweep import STORES
+from test_answers_cli import run
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 WHERE = {"machine": "AMD", "date": "2026-11-30", "load_before": 0.1}
@@ -87,8 +89,8 @@ def test_a_link_that_a_killed_sweep_left_is_taken_away(tmp_path, zoo, monkeypatc
 
 
 def test_a_report_of_kept_measurements_bears_the_day_of_the_oldest():
-    rows = [{"measured_at": "2026-11-30T01:00:00Z"}, {"measured_at": "2026-10-02T23:00:00Z"}]
-    assert importlib.import_module("measuring").first_day(rows) == "2026-10-02"
+    days = ("2026-11-30T01:00:00Z", "2026-10-02T23:00:00Z")
+    assert importlib.import_module("measuring").first_day(days) == "2026-10-02"
 
 
 def test_the_benchmark_of_a_study_runs_small(tmp_path, zoo):
@@ -171,9 +173,15 @@ def test_ours_peers_and_roofs_are_on_one_picture(tmp_path, monkeypatch):
     scaled = {**WHERE, "rows": [*rows, {**rows[0], "function": "another"}]}
     (tmp_path / "amd-scaling.json").write_text(json.dumps(scaled))
     shutil.copy(next((BENCHMARKS / "results").glob("*-pair-workers.json")), tmp_path)
+    rows = [{**forecast(1.5, 3.0), "models": models} for models in (4, 9)]
+    (tmp_path / "amd-predictions.json").write_text(json.dumps({**WHERE, "rows": rows}))
     monkeypatch.setattr(pictures.readme, "RESULTS", tmp_path)
     found = dict(pictures.drawn())
-    assert list(found) == ["counts-of-all-pairs", "workers"]
+    assert list(found) == ["counts-of-all-pairs", "workers", "plan-pairs"]
+    plan = found["plan-pairs"].axes
+    assert [line.get_label() for line in plan[0].lines] == ["measured", "foretold"]
+    assert [list(line.get_ydata()) for line in plan[3].lines] == [[1, 1], [1.5, 1.5]]
+    assert len(plan) == 6
     time, ratio = found["counts-of-all-pairs"].axes
     assert [line.get_label() for line in time.lines] == ["ours", "theirs", "popcount roof"]
     assert time.lines[-1].get_linestyle() != "-"
@@ -181,3 +189,114 @@ def test_ours_peers_and_roofs_are_on_one_picture(tmp_path, monkeypatch):
     threads, workers = found["workers"].axes
     assert threads.lines[1].get_ydata()[1] == pytest.approx(threads.lines[0].get_ydata()[0] / 2)
     assert workers.get_xlabel() == "Dask workers (number)"
+
+
+def test_the_other_part_of_streaming_stays_only_at_the_same_sizes(tmp_path, monkeypatch):
+    speed = importlib.import_module("ingest_speed")
+    monkeypatch.setattr(
+        speed, "measure", lambda root, arguments, device: {speed.PARTS[arguments.only[0]]: ["new"]}
+    )
+    monkeypatch.setattr(speed, "show", lambda report: None)
+
+    def run(part, images):
+        options = ("--only", part, "--images", images, "--device", "cpu", "--out", tmp_path)
+        monkeypatch.setattr(sys, "argv", ["ingest_speed.py", *map(str, options)])
+        speed.main()
+        path = next(tmp_path.glob("*-ingest-speed.json"))
+        return path, json.loads(path.read_text())
+
+    path, report = run("stream", 8)
+    path.write_text(json.dumps({**report, "loops": ["old"], "date": "2020-01-01"}))
+    report = run("shared", 8)[1]
+    assert (report["loops"], report["peers"], report["date"]) == (["old"], ["new"], "2020-01-01")
+    report = run("shared", 9)[1]
+    assert "loops" not in report
+    assert report["date"] > "2020-01-01"
+
+
+def test_a_part_of_a_full_store_is_joined_with_the_same_results_only():
+    one = importlib.import_module("full_store")
+    times, private = {"greedy": {"cold": 2.0, "warm": 1.0}}, {"greedy": 7}
+    old = {"times_s": times, "private_bytes": private, "results": {"greedy": 3}, "peak_bytes": 9}
+    old |= {"date": "2020-01-01"}
+    part = {"times_s": {"greedy": {"warm": 0.5}}, "private_bytes": {"greedy": 6}, "results": {"greedy": 3}}
+    part |= {"peak_bytes": 8, "date": "2026-11-30"}
+    one.add_kept(part, old)
+    assert part["times_s"] == {"greedy": {"cold": 2.0, "warm": 0.5}}
+    assert (part["private_bytes"], part["peak_bytes"], part["date"]) == ({"greedy": 7}, 9, "2020-01-01")
+    whole = {**old, "private_bytes": {"greedy": 5}, "results": {"greedy": 4}, "date": "2026-11-30"}
+    one.add_kept(whole, old)  # all of it was measured anew: nothing is taken over
+    assert (whole["private_bytes"], whole["date"]) == ({"greedy": 5}, "2026-11-30")
+    other = {**part, "times_s": {"greedy": {"warm": 0.5}}, "results": {"greedy": 4}}
+    with pytest.raises(SystemExit, match="greedy: other results when asked again"):
+        one.add_kept(other, old)
+
+
+def test_importing_real_predictions_runs_small(tmp_path, monkeypatch, capsys):
+    one = importlib.import_module("imports")
+    data = real_predictions(tmp_path / "data")
+
+    def notebook(command):
+        name = command[-1]
+        return json.dumps(one.PARTS[name][2](data / one.PARTS[name][0]))
+
+    monkeypatch.setattr(one, "output", notebook)
+    monkeypatch.setattr(one, "dissensus", lambda *words: run(*words).stdout)
+    options = ("--data", data, "--repeats", 1, "--out", tmp_path / "out", "--dir", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["imports.py", *map(str, options)])
+    one.main()
+    report = json.loads(next((tmp_path / "out").glob("*-imports.json")).read_text())
+    assert report["equal_results"]
+    assert all(seconds > 0 for ways in report["median_s"].values() for seconds in ways.values())
+    assert {name: len(ways) for name, ways in report["times_s"].items()} == {"ImageNet": 2, "CIFAR-10": 2}
+    block = importlib.import_module("readme_large").imports(report)
+    assert block.count("| ImageNet |") == block.count("| CIFAR-10 |") == 1
+    np.save(data / "cifar10-thirty-models" / "original-labels.npy", np.array([1, 1, 2, 0]))
+    shutil.rmtree(data / "imagenet-val-four-frameworks")
+    monkeypatch.setattr(one, "require_equal", lambda name, store, expected: found.update(expected))
+    found = {}
+    one.main()
+    assert found == {"a": 0.75, "b": 0.25}
+    assert "ImageNet: left out" in capsys.readouterr().out
+
+
+def real_predictions(data):
+    """Folders as those of the real data, of four examples and two models each."""
+    imagenet, cifar10 = data / "imagenet-val-four-frameworks", data / "cifar10-thirty-models"
+    (cifar10 / "original").mkdir(parents=True)
+    np.save(cifar10 / "original-labels.npy", np.array([0, 1, 2, 0]))
+    for name, predicted in (("a", [0, 1, 2, 0]), ("b", [0, 1, 0, 1])):
+        (cifar10 / "original" / f"{name}.json").write_text(json.dumps(predicted))
+    imagenet.mkdir()
+    names = [f"val_{i}.JPEG" for i in (3, 1, 0, 2)]
+    for file, column, classes in (
+        ("labels", "label", [0, 1, 2, 0]),
+        ("ViT", "predicted_class", [0, 1, 2, 1]),
+        ("DINO", "predicted_class", [2, 1, 1, 0]),
+    ):
+        rows = [f"{name},{one}" for name, one in zip(names, classes, strict=True)]
+        (imagenet / f"{file}.csv").write_text("\n".join([f"file_name,{column}", *rows, ""]))
+    (imagenet / "metaclasses.csv").write_text("class_id,name\n0,x\n1,y\n2,z\n")
+    (imagenet / "real-labels.jsonl").write_text(json.dumps([[2, 1], [], [0], [0, 1]]))
+    return data
+
+
+def test_accuracies_that_are_not_those_of_the_files_end_the_run(monkeypatch):
+    one = importlib.import_module("imports")
+    monkeypatch.setattr(one, "dissensus", lambda *words: '[{"model": "a", "accuracy": 0.5}]')
+    one.require_equal("CIFAR-10", "c.zoo", {"a": 0.5})
+    for other in ({"a": 0.25}, {"a": 0.5, "b": 0.5}, {"a": 0.5, "ReaL a": 0.75}):
+        with pytest.raises(SystemExit, match="CIFAR-10: accuracies"):
+            one.require_equal("CIFAR-10", "c.zoo", other)
+
+
+def test_the_benchmark_of_the_demo_keeps_what_was_printed(tmp_path, monkeypatch):
+    one = importlib.import_module("demo")
+    asked = []
+    monkeypatch.setattr(one, "ask", lambda *words, folder: asked.append(words) or '{"models": 3}')
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--data", "digits", "--out", str(tmp_path)])
+    one.main()
+    report = json.loads(next(tmp_path.glob("*-demo-digits.json")).read_text())
+    assert (report["models"], report["output"]) == (3, '{"models": 3}')
+    assert report["command"] == "dissensus demo --data digits"
+    assert asked[0] == ("demo", "--data", "digits")

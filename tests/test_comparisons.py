@@ -116,14 +116,35 @@ def test_an_unknown_comparison_is_refused(monkeypatch):
         comparisons.main()
 
 
-def test_rows_of_other_functions_stay(tmp_path):
-    frame = {"machine": "m", "versions": {"numpy": "2"}}
-    path = tmp_path / "r.json"
-    assert comparisons.earlier(path, frame, small=False) == []
-    path.write_text(json.dumps({**frame, "small": False, "rows": [{"function": "f"}]}))
-    assert comparisons.earlier(path, frame, small=False) == [{"function": "f"}]
-    assert comparisons.earlier(path, frame, small=True) == []
-    assert comparisons.earlier(path, {**frame, "machine": "other"}, small=False) == []
+def test_parts_are_joined_only_where_everything_is_the_same(tmp_path):
+    kept, path = imported("measuring").kept, tmp_path / "r.json"
+    frame = {"machine": "m", "threads": 2, "versions": {"numpy": "2"}, "date": "2026-11-30"}
+    assert kept(path, frame, models=9) == {}
+    path.write_text(json.dumps({**frame, "date": "2026-11-29", "models": 9, "workers": None}))
+    assert kept(path, frame, models=9, workers=None)["date"] == "2026-11-29"
+    assert kept(path, frame, models=8) == {}
+    assert kept(path, frame, models=9, images=None) == {}  # a size that the older result does not tell
+    for name, other in (("machine", "n"), ("threads", 1), ("versions", {"numpy": "3"})):
+        assert kept(path, {**frame, name: other}, models=9) == {}
+
+
+def test_rows_of_other_functions_stay_and_the_oldest_day_is_told(tmp_path, monkeypatch):
+    measuring = imported("measuring")
+    path, sizes = comparisons.result_path(tmp_path, "comparisons"), {"repeats": 1, "small": True}
+    rows = [{"function": name, "kind": "ours", "date": "2020-01-01"} for name in ("f", "kappa of all pairs")]
+    monkeypatch.setattr(comparisons, "shown", lambda report: [])
+    command = ["comparisons.py", "--small", "--only", "kappa", "--out", str(tmp_path), "--repeats"]
+    found = {}
+    for repeats in ("1", "2"):
+        path.write_text(json.dumps({**measuring.begin("?"), **sizes, "rows": rows}))
+        monkeypatch.setattr(sys, "argv", [*command, repeats])
+        comparisons.main()
+        found[repeats] = json.loads(path.read_text())
+    assert {row["function"] for row in found["1"]["rows"]} == {"f", "kappa of all pairs"}
+    assert [row["date"] for row in found["1"]["rows"]].count("2020-01-01") == 1
+    assert found["1"]["date"] == "2020-01-01"
+    assert {row["function"] for row in found["2"]["rows"]} == {"kappa of all pairs"}
+    assert found["2"]["date"] > "2020-01-01"
 
 
 def test_the_table_is_rendered_worst_first(tmp_path, monkeypatch):
@@ -186,12 +207,35 @@ def test_every_benchmark_has_its_question_in_the_table():
 
 
 def test_an_aim_missed_by_less_than_is_shown_says_so():
-    aims = imported("aims")
-    one = aims.Aim("w", "r", "c", lambda result: result["s"], 30.0)
+    aims = imported("aim")
+    one = aims.Aim("w", lambda result: result["s"], 30.0, result="study")
     assert "| over 30 s **missed** | at most 30 s |" in one.row({"s": 30.01, "date": "d"})
     assert "| 29.9 s | at most 30 s |" in one.row({"s": 29.9, "date": "d"})
     floor = replace(one, at_most=False)
     assert "| under 30 s **missed** | at least 30 s |" in floor.row({"s": 29.999, "date": "d"})
+
+
+def test_sizes_of_an_aim_are_those_of_the_result():
+    aim = imported("aim")
+    (one,) = aim.of("study", aim.at_least("{zoo[models]} of {n:,}", lambda result: result["x"], 1, "%"))
+    result = {"x": 0.955, "n": 5_000, "zoo": {"models": 3}, "date": "d"}
+    row = "| 3 of 5,000 | 95.5 % **missed** | at least 100 % | d | `python benchmarks/study.py` |"
+    assert one.row(result) == row
+    table = imported("aims").table
+    missing = dict.fromkeys(("date", "machine"), 1.0)
+    assert table(lambda name: missing).startswith("Of 0 figures")
+
+
+def test_every_step_of_the_one_command_has_its_small_run():
+    names = "test_benchmarks*.py", "test_comparisons.py", "test_ingest_stream.py", "test_kernels_counts.py"
+    text = "".join(path.read_text() for name in names for path in Path(__file__).parent.glob(name))
+    scripts = {step.command.split()[0].removesuffix(".py") for step in imported("all").STEPS}
+    assert [name for name in scripts if not re.search(rf'["/]{name}(\.py)?"', text)] == []
+
+
+def test_the_one_command_tells_where_to_write_to_those_that_ask():
+    for step in imported("all").STEPS:
+        assert step.writes == ("writes=True" in (BENCHMARKS / step.command.split()[0]).read_text()), step.name
 
 
 def test_forecasts_beside_measurements(tmp_path, monkeypatch, capsys):

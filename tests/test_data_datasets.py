@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from dissensus import errors
-from dissensus.ingest import ArrayExamples, DatasetExamples, ExampleSource, ImageFolder, open_examples
-from image_sets import TorchDataset, all_equal, cut, pictures, write_folder
+from dissensus.ingest import ArrayExamples, DatasetExamples, ImageFolder, open_examples
+from image_sets import TorchDataset, all_equal, cut, pictures, require_same, write_folder
 
 GREY = np.arange(4 * 12, dtype=np.uint8).reshape(4, 4, 3)
 
@@ -49,13 +49,7 @@ class Items:
 def test_a_dataset_gives_what_the_folder_gives(tmp_path, made):
     examples = quiet(TorchDataset(made), ids=[p.stem for p in made])
     folder = ImageFolder(write_folder(tmp_path, made), progress=False)
-    assert isinstance(examples, ExampleSource)
-    assert examples.decoding
-    assert examples.ids == [p.stem for p in made]
-    assert examples.labels.tolist() == [p.label for p in made]
-    assert examples.classes == [str(c) for c in range(10)]
-    assert all_equal(examples.read(0, len(made)), folder.read(0, len(made)))
-    assert all_equal(examples.read(5, 11), folder.read(5, 11))
+    require_same(examples, folder, made)
 
 
 def test_torchvisions_own_folder_gives_the_same(tmp_path, made):

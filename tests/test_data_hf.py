@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from dissensus import errors
-from dissensus.ingest import ExampleSource, HfExamples, ImageFolder, open_examples
-from image_sets import all_equal, cut, encoded, hf_dataset, pictures, write_folder
+from dissensus.ingest import HfExamples, ImageFolder, open_examples
+from image_sets import all_equal, cut, encoded, hf_dataset, pictures, require_same, write_folder
 
 datasets = pytest.importorskip("datasets")
 
@@ -70,13 +70,7 @@ def save(form, made, folder):
 def test_every_form_gives_what_the_folder_gives(tmp_path, made, form):
     examples = open_examples(save(form, made, tmp_path), id_column="name")
     folder = ImageFolder(write_folder(tmp_path / "val", made), progress=False)
-    assert isinstance(examples, ExampleSource)
-    assert examples.decoding
-    assert examples.ids == [p.stem for p in made]
-    assert examples.labels.tolist() == [p.label for p in made]
-    assert examples.classes == [str(c) for c in range(10)]
-    assert all_equal(examples.read(0, len(made)), folder.read(0, len(made)))
-    assert all_equal(examples.read(5, 11), folder.read(5, 11))
+    require_same(examples, folder, made)
     assert examples.contents.tolist() == folder.contents.tolist()
 
 

@@ -6,24 +6,14 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dissensus as ds
+from test_cli import run
 
-DISSENSUS = Path(sys.executable).parent / "dissensus"
 KAPPA = "error_consistency"
-
-
-def run(*args, status=0):
-    done = subprocess.run([DISSENSUS, *map(str, args)], capture_output=True, text=True, check=False)
-    assert done.returncode == status, f"{done.returncode}: {done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,7 @@ def scaling(title: str, sample: str, note: str, rows: Sequence[Sequence[Panel]])
     with rc_context(STYLE):
         frame = Frame(title, sample, note, height, legend=0)
         columns = len(rows[0])
-        width = min((WIDTH - 0.3 - columns * LEFT) / columns - 0.1, 5.5)
+        width = (WIDTH - 0.3 - columns * LEFT) / columns - 0.1
         for i, row in enumerate(rows):
             for j, panel in enumerate(row):
                 bottom = below + (len(rows) - 1 - i) * (PANEL + ABOVE)
