@@ -109,7 +109,7 @@ def test_classes_that_fall_out_of_the_lists_and_come_back(seed, listed, back):
     for model, sign in [*((k, 1) for k in range(m)), *((k, -1) for k in range(2 * back)), (0, 1), (3, 1)]:
         running._change(model, sign)
         total += sign * q[model]
-        bounds.settle(source.views.seen, running._known, running._log, everything, 0)
+        bounds.settle(source.views.seen, running._known, running._log, everything, 0, c)
         known = running._known
         for k, row in enumerate(total.tolist()):
             inside = known.classes[k].tolist()
