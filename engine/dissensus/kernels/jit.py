@@ -33,7 +33,7 @@ def borrowing_kernel(function: Function) -> Function:
     Otherwise each call counts references to all arrays of a tuple up and down again, 200 ns of atomic
     additions that threads wait for: as much as a verdict on one pair takes.
     """
-    return _compiled(function, nogil=True, **_BORROWING)
+    return _compiled(function, nogil=True, forceinline=True, **_BORROWING)
 
 
 def fusing_kernel(function: Function) -> Function:
