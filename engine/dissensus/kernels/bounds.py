@@ -121,10 +121,10 @@ def _settle_some(seen: Any, known: Any, log: Any, rows: Any, floor: int, places:
 
 
 @borrowing_kernel
-def mark(n: Any, known: Any, places: Any, sign: int) -> None:
-    """Write down where in an example's list each class is, from 1 on (1), or wipe that out again (0)."""
+def mark(n: Any, known: Any, places: Any, listed: int) -> None:
+    """Write into (C,) zeros where in an example's list each class is, from 1 on (1); or wipe it out (0)."""
     for j in range(known.classes.shape[1]):
-        places[known.classes[n, j]] = sign * (j + 1)
+        places[known.classes[n, j]] = listed * (j + 1)
 
 
 @borrowing_kernel
@@ -153,12 +153,15 @@ def _follow(n: Any, m: Any, sign: Any, lowest: Any, seen: Any, known: Any, floor
         known.high[n, j] += most
     before, missing = known.rest[n], 0
     for rank in range(seen.classes.shape[1]):
-        j, value = np.int64(places[seen.classes[n, rank, m]]) - 1, sign * np.int64(seen.values[n, rank, m])
-        if j < 0:
+        place, value = (
+            np.int64(places[seen.classes[n, rank, m]]) - 1,
+            sign * np.int64(seen.values[n, rank, m]),
+        )
+        if place < 0:
             missing |= 1 << rank
         else:
-            known.low[n, j] += value - least
-            known.high[n, j] += value - most
+            known.low[n, place] += value - least
+            known.high[n, place] += value - most
     if before != NOTHING:  # otherwise no class is missing
         known.rest[n] += most
         for rank in range(seen.classes.shape[1] if missing else 0):  # all that were listed are moved

@@ -28,7 +28,7 @@ def decide(
     floor: int,
     n_classes: int,
 ) -> tuple[Integers, NDArray[np.bool_], int]:
-    """Whether S is right with each candidate, on all examples; lists are brought up to date where it may change.
+    """Whether S is right with each candidate; lists are brought up to date of examples where that may change.
 
     Parameters
     ----------
@@ -135,16 +135,14 @@ def right_place(n: Any, seen: Any, known: Any) -> int:
 
 
 @borrowing_kernel
-def who_could_change(
-    n: Any, place: int, seen: Any, known: Any, allowed: Any, floor: int, models: Any
-) -> int:
+def who_could_change(n: Any, place: int, seen: Any, known: Any, allowed: Any, floor: int, models: Any) -> int:
     """List the candidates that could change whether S is right; returns how many."""
     n_met = 0
     if place >= 0:
         for m in range(len(allowed)):
             ahead = np.int64(seen.values[n, 0, m]) - np.int64(seen.right[place, m])
             models[n_met] = m  # overwritten where it could not: no branch
-            n_met += np.int64((ahead >= known.gap[n]) & allowed[m])
+            n_met += 1 if (ahead >= known.gap[n]) & allowed[m] else 0
         return n_met
     for m in range(len(allowed)):
         if allowed[m] and _could_mend(n, m, seen, known, floor):
@@ -192,11 +190,9 @@ def _rival(n: Any, seen: Any, known: Any) -> Any:
 
 
 @borrowing_kernel
-def _verdict(
-    n: int, m: int, rival: Any, lowest: int, seen: Any, known: Any, floor: int, places: Any
-) -> int:
+def _verdict(n: int, m: int, rival: Any, lowest: int, seen: Any, known: Any, floor: int, places: Any) -> int:
     """RIGHT, WRONG or OPEN: can some class be above the best right one, the lowest of equal ones first?"""
-    begin, end, unseen, doubt = seen.offsets[n], seen.offsets[n + 1], np.int64(seen.tail[n, m]), False
+    begin, end, doubt = seen.offsets[n], seen.offsets[n + 1], False
     y, best = np.int64(seen.right_classes[begin]), known.right[begin] + np.int64(seen.right[begin, m])
     for k in range(begin + 1, end):
         value = known.right[k] + np.int64(seen.right[k, m])
@@ -209,11 +205,13 @@ def _verdict(
         c = np.int64(seen.classes[n, rank, m])
         if among(c, seen.right_classes, begin, end):
             continue
-        j = np.int64(places[c]) - 1
-        low, high = (known.low[n, j], known.high[n, j]) if j >= 0 else (np.int64(lowest), known.rest[n])
+        place, low, high = np.int64(places[c]) - 1, np.int64(lowest), known.rest[n]
+        if place >= 0:
+            low, high = known.low[n, place], known.high[n, place]
         if above(low + value, c, best, y):
             return WRONG
         doubt |= above(high + value, c, best, y)
+    unseen = np.int64(seen.tail[n, m])  # few get here: not loaded sooner
     for j in range(known.classes.shape[1] if rival + unseen >= best else 0):
         c = known.classes[n, j]
         if known.high[n, j] + unseen >= best and not (
