@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.errors import NumbaError
 
 import naive
 from dissensus.ensemble.certified import CertifiedRunning
 from dissensus.ensemble.running import Block, FullRunning
 from dissensus.ensemble.views import Views
-from dissensus.kernels import bounds
+from dissensus.kernels import bounds, jit
 from dissensus.kernels import certified as kernel
 from dissensus.kernels import known as known_module
 from dissensus.store.truth import Truth
@@ -109,7 +112,7 @@ def test_classes_that_fall_out_of_the_lists_and_come_back(seed, listed, back):
     for model, sign in [*((k, 1) for k in range(m)), *((k, -1) for k in range(2 * back)), (0, 1), (3, 1)]:
         running._change(model, sign)
         total += sign * q[model]
-        bounds.settle(source.views.seen, running._known, running._log, everything, 0)
+        bounds.settle(source.views.seen, running._known, running._log, everything, 0, c)
         known = running._known
         for k, row in enumerate(total.tolist()):
             inside = known.classes[k].tolist()
@@ -218,3 +221,28 @@ def test_order_is_that_of_a_stable_sort(rng, n_classes):
         assert known.rest[n] == (known.high[n, -1] if others else known_module.NOTHING)
         assert max(others, default=known_module.NOTHING) <= known.rest[n]
     assert (known.done == 7).all()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT or not jit._BORROWING, reason="references are always counted")
+def test_kernels_that_borrow_their_arrays_allocate_none():
+    """What is not counted must not be made: numba refuses to compile it."""
+    with pytest.raises(NumbaError, match="NRT required"):
+        jit.borrowing_kernel(_copied)(np.zeros((2, 3)), np.ones(3))
+
+
+def _copied(rows, row):
+    rows[0] = row  # might overlap: numba makes a copy first
+
+
+def test_references_are_neither_lost_nor_kept(rng):
+    source = Given(rng.integers(0, 9, (4, 30, 12)).astype(np.uint32), Truth.of("t", np.zeros(30, int), 12))
+    running, everybody, weights = CertifiedRunning(source), np.arange(4), np.ones(30, np.int64)
+
+    def references():
+        return [sys.getrefcount(array) for array in (*running._seen, *running._known, weights)]
+
+    before = references()
+    for model in range(4):
+        running.leaders(everybody, weights)
+        running._change(model, 1)
+    assert references() == before

@@ -131,7 +131,9 @@ class CertifiedRunning:
 
     def _settle(self, rows: Indices) -> None:
         """Make sure of the first class on some rows, from views where they are enough."""
-        unsure = bounds.settle(self._seen, self._known, self._log, rows, self._viewed.floor)
+        unsure = bounds.settle(
+            self._seen, self._known, self._log, rows, self._viewed.floor, self._views.n_classes
+        )
         self._bring_up_to_date(rows[unsure])
 
     def copy(self) -> CertifiedRunning:
@@ -184,18 +186,17 @@ class _Step:
         self._running, self._weights = running, weights
         allowed = np.zeros(seen.classes.shape[2], np.bool_)
         allowed[candidates] = True
-        most = running._most, running._most_right
-        live = np.flatnonzero(verdicts.live_rows(seen, known, *most, allowed, floor))
-        running._settle(live)
-        lowest = int(running._log.lowest[-1])
-        by_bounds, unsure, decided = verdicts.decide(live, seen, known, lowest, allowed, weights, floor)
-        self._rows = live[unsure]
+        n_classes, most = running._views.n_classes, (running._most, running._most_right)
+        by_bounds, unsure, decided = verdicts.decide(
+            seen, known, running._log, most, allowed, weights, floor, n_classes
+        )
+        self._rows = np.flatnonzero(unsure)
         running._bring_up_to_date(self._rows)
-        gained, self.open_weight, self._is_open, counts = kernel.decide(
+        hits, self.open_weight, self._is_open, (by_sums, n_open) = kernel.decide(
             self._rows, running._total, seen, known, allowed, weights, floor
         )
-        self.hits = by_bounds + gained + int(weights[running.right].sum())
-        pairs, decided, n_open = int(allowed.sum()) * len(weights), decided + int(counts[0]), int(counts[1])
+        self.hits = by_bounds + hits
+        pairs, decided, n_open = int(allowed.sum()) * len(weights), decided + int(by_sums), int(n_open)
         self.work = {
             "pairs": pairs,
             "pruned": pairs - decided - n_open,

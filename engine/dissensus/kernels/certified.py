@@ -13,9 +13,9 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .jit import PARALLEL, kernel, parallel_kernel
-from .known import NOTHING, Known, Seen, above, among, rank_of
-from .verdicts import OPEN, RIGHT, STRIPES, WRONG, could_change, right_place
+from .jit import PARALLEL, borrowing_kernel, parallel_kernel
+from .known import NOTHING, STRIPES, Known, Seen, above, among, rank_of
+from .verdicts import OPEN, RIGHT, WRONG, count, right_place, who_could_change
 
 _AT_ONCE = 16  # classes compared before any is looked at
 
@@ -50,22 +50,22 @@ def decide(
 
     Returns
     -------
-    gained : (M,) int64
-        Weight of the examples that are right with the candidate, less that of those right without it; those
-        that are open count as wrong.
+    hits : (M,) int64
+        Weight of the examples that are right with the candidate; those that are open count as wrong.
     open_weight : (M,) int64
         Weight of those that are open.
     is_open : (r, ceil(M / 8)) uint8
         Which are, a bit each, the first model lowest.
     counts : (2,) int64
-        Pairs decided, and open ones.
+        Pairs decided in which the candidate could have changed whether S is right, and open ones.
     """
     n_models = len(allowed)
     gained, open_weight = np.zeros((2, STRIPES, n_models), np.int64)
-    is_open, counts = np.zeros((len(rows), (n_models + 7) // 8), np.uint8), np.zeros((STRIPES, 2), np.int64)
+    is_open, counts = np.zeros((len(rows), (n_models + 7) // 8), np.uint8), np.zeros((STRIPES, 3), np.int64)
     with PARALLEL:
         _decide(rows, total, seen, known, allowed, weights, floor, gained, open_weight, is_open, counts)
-    return gained.sum(axis=0), open_weight.sum(axis=0), is_open, counts.sum(axis=0)
+    right, met, n_open = counts.sum(axis=0)
+    return gained.sum(axis=0) + right, open_weight.sum(axis=0), is_open, np.array([met - n_open, n_open])
 
 
 @parallel_kernel
@@ -74,24 +74,23 @@ def _decide(
     open_weight: Any, is_open: Any, counts: Any,
 ) -> None:  # fmt: skip
     for stripe in prange(STRIPES):
+        models, verdicts = np.empty(len(allowed), np.int64), np.empty(len(allowed), np.int64)
         for i in range(stripe * len(rows) // STRIPES, (stripe + 1) * len(rows) // STRIPES):
             n = rows[i]
             place = right_place(n, seen, known)
-            for m in range(len(allowed)):
-                if not allowed[m] or not could_change(n, m, place, seen, known, floor):
-                    continue
-                verdict = _verdict(n, m, total, seen, known.classes, known.high, floor)
-                if verdict == OPEN:
+            n_met = who_could_change(n, place, seen, known, allowed, floor, models)
+            for j in range(n_met):
+                m = models[j]
+                verdicts[j] = _verdict(n, m, total, seen, known.classes, known.high, floor)
+                if verdicts[j] == OPEN:
                     is_open[i, m >> 3] |= np.uint8(1 << (m & 7))
                     open_weight[stripe, m] += weights[n]
-                    counts[stripe, 1] += 1
-                    verdict = WRONG
-                else:
-                    counts[stripe, 0] += 1
-                gained[stripe, m] += weights[n] * (verdict - np.int64(place >= 0))
+                    counts[stripe, 2] += 1
+                    verdicts[j] = WRONG
+            count(weights[n], place, models[:n_met], verdicts, gained[stripe], counts[stripe])
 
 
-@kernel
+@borrowing_kernel
 def _verdict(n: int, m: int, total: Any, seen: Any, order_classes: Any, order_values: Any, floor: int) -> int:
     """RIGHT, WRONG or OPEN: is no class above the best right one, the lowest of equal ones first?"""
     begin, end, right_classes = seen.offsets[n], seen.offsets[n + 1], seen.right_classes
@@ -157,7 +156,7 @@ def _order_rows(total: Any, rows: Any, known: Any, n_changes: int) -> None:
         _told(n, known, total.shape[1], n_changes)
 
 
-@kernel
+@borrowing_kernel
 def _order(row: Any, listed: Any, values: Any) -> None:
     """Put the largest entries of a row into (L,) listed classes and their values."""
     last, n_classes = len(listed) - 1, len(row)
@@ -175,18 +174,19 @@ def _order(row: Any, listed: Any, values: Any) -> None:
                 _insert(part[k], c, last, listed, values)
 
 
-@kernel
+@borrowing_kernel
 def _told(n: Any, known: Any, n_classes: int, n_changes: int) -> None:
     """Take from an example's list, in order and exact, what is known besides."""
     values, last = known.high[n], known.high.shape[1] - 1
-    known.low[n] = values
+    for k in range(last + 1):
+        known.low[n, k] = values[k]
     known.first[n], known.first_low[n] = known.classes[n, 0], values[0]
     known.gap[n] = values[0] - values[1] if last else 0
     known.rest[n] = values[last] if n_classes > last + 1 else NOTHING
     known.done[n] = n_changes
 
 
-@kernel
+@borrowing_kernel
 def _holds(classes: Any, c: Any) -> bool:
     for other in classes:  # noqa: SIM110
         if other == c:
@@ -194,7 +194,7 @@ def _holds(classes: Any, c: Any) -> bool:
     return False
 
 
-@kernel
+@borrowing_kernel
 def _insert(value: Any, c: Any, k: int, classes: Any, values: Any) -> None:
     while k > 0 and above(value, c, values[k - 1], classes[k - 1]):
         values[k], classes[k] = values[k - 1], classes[k - 1]

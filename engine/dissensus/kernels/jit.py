@@ -11,8 +11,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core.options import DefaultOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+# No references are counted, and nothing can be allocated. Without the option kernels are right, but slower.
+_BORROWING = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
 
 # Numba's fallback threading layer (workqueue) aborts the process when two threads run parallel kernels.
 PARALLEL = threading.Lock()
@@ -21,6 +25,15 @@ PARALLEL = threading.Lock()
 def kernel(function: Function) -> Function:
     """Compile a serial kernel that releases the GIL: for tiles run by threads or workers."""
     return _compiled(function, nogil=True)
+
+
+def borrowing_kernel(function: Function) -> Function:
+    """Compile a serial kernel that allocates nothing, to be part of the kernels that call it.
+
+    It borrows its arrays. Otherwise each call counts references to all arrays of a tuple up and down again,
+    by atomic additions that threads wait for, and copies the tuples: that took half of a greedy step's time.
+    """
+    return _compiled(function, nogil=True, forceinline=True, **_BORROWING)
 
 
 def fusing_kernel(function: Function) -> Function:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import kernel
+from .jit import borrowing_kernel
 
 LISTED = 16  # classes of S that are known within bounds
 NOTHING = -(2**62)  # of a bound on no class at all
+STRIPES = 64  # parts that examples are cut into, each gone through by one thread
 
 Integers = NDArray[np.int64]
 
@@ -110,7 +111,7 @@ class Log(NamedTuple):
     lowest: Integers
 
 
-@kernel
+@borrowing_kernel
 def rank_of(c: Any, n: Any, m: Any, classes: Any) -> int:
     """Rank of a class in a view; -1 if it is not there."""
     for k in range(classes.shape[1]):
@@ -119,13 +120,13 @@ def rank_of(c: Any, n: Any, m: Any, classes: Any) -> int:
     return -1
 
 
-@kernel
+@borrowing_kernel
 def above(value: Any, c: Any, best: Any, y: Any) -> Any:
     """Whether a class comes before another: more, or as much and lower."""
     return value > best or (value == best and c < y)
 
 
-@kernel
+@borrowing_kernel
 def among(c: Any, right_classes: Any, begin: Any, end: Any) -> bool:
     """Whether a class is a right one."""
     for k in range(begin, end):  # noqa: SIM110 (numba takes no generators)
