@@ -112,6 +112,11 @@ class SyntheticZoo:
         drawn = np.random.default_rng([self.seed, 3]).normal(size=self.n_models)
         return np.clip(self.statistics.accuracy + self.statistics.accuracy_sd * drawn, LEAST, MOST)
 
+    def settle(self) -> None:
+        """Set every model's signal and scale now, which takes longer than its logits, and not when asked."""
+        for model in range(self.n_models):
+            self._setting(model)
+
     @property
     def model_ids(self) -> list[str]:
         """Names, in order."""
