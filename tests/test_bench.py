@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import dissensus as ds
 from dissensus.bench import Budget, Statistics, SyntheticZoo, costs, sweep
 from dissensus.bench.cell import Cell, Taken, run
-from dissensus.bench.costs import ANSWERS, COUNTS, HALVES, LOGITS, ONCE, PIECES, ROWS, CostModel
+from dissensus.bench.costs import ANSWERS, COUNTS, HALVES, LOGITS, ONCE, ROWS, CostModel
 from dissensus.bench.growth import exponents
 from dissensus.bench.jobs import JOBS, empty_store, fill, store_bytes
 from dissensus.bench.pictures import pictures, sweep_rows
@@ -102,9 +102,9 @@ def test_the_parts_of_a_cost_are_all_of_it():
     sizes = [(m, n, c) for m in (2, 40) for n in (10, 300) for c in (5, 50)]
     rows = measured(sizes, lambda m, n, c: 0.5 + 1e-6 * m * m * n)
     model = CostModel.fit(rows, "s", (ONCE, ANSWERS, COUNTS, LOGITS))
-    assert list(model.parts(500, 50_000, 10)) == [COUNTS.name, ONCE.name]
+    assert list(model.parts(500, 50_000, 10))[:2] == [COUNTS.name, ONCE.name]
     assert sum(model.parts(500, 50_000, 10).values()) == pytest.approx(model.at(500, 50_000, 10))
-    assert list(model.parts(2, 10, 10)) == [ONCE.name, COUNTS.name]
+    assert next(iter(model.parts(2, 10, 10))) == ONCE.name
     assert model.spread == pytest.approx(0, abs=1e-6)
 
 
@@ -119,10 +119,8 @@ def test_kinds_of_work_are_positive_and_never_fall(job):
             assert least >= 0
             assert term.work(m + 1, n, c) >= least
             assert term.work(m, 2 * n, c) >= least
-            if (
-                term is not PIECES
-            ):  # more classes may make blocks of fewer examples, not other numbers of them
-                assert term.work(m, n, 40 * c) >= least or term in (ROWS, HALVES)
+            if term not in (ROWS, HALVES):  # with more classes, blocks are of fewer examples
+                assert term.work(m, n, 40 * c) >= least
 
 
 @pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
