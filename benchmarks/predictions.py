@@ -6,7 +6,7 @@ fresh process; the forecasts from the calibration alone are set beside what was 
 are kept in --folder, and a second run goes on with what is missing; the calibration is kept where `plan` has
 it, and made anew with --again.
 
-A job of less than a second runs again until one has passed, three times at least, and counts by the median;
+A job of less than three seconds runs three times at least, until a second has passed, and the fastest counts;
 calibrations are taken in the same way. What was broken off goes on where it was.
 
     python benchmarks/predictions.py [--models 25,100] [--examples 2000,10000] [--classes 10,100] [--again]
