@@ -62,8 +62,8 @@ class Taken:
     Attributes
     ----------
     seconds : float
-        Wall clock of the job, compiled and imported beforehand: of the fastest run, as whatever else the machine does
-        only adds to it.
+        Wall clock of the job, compiled and imported beforehand: of the fastest run, as whatever else the
+        machine does only adds to it.
     peak_memory_bytes, base_memory_bytes : int
         Most private memory (without mapped files) during the first run, and what the process held before.
     read_bytes, write_bytes : int

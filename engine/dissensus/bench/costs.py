@@ -20,6 +20,7 @@ CELLS, ROWS_OF_VIEWS = 1 << 19, 1024  # of a block of the store, and of what is 
 TRIED, VIEWED = 64, 8  # models whose pairs are tried, and classes of a view: without more, nothing is
 TOGETHER = 16  # models that are run at a time
 READ_AHEAD, MOST_READ = 3, 1 << 26  # blocks of every model, and cells of all of them together
+LEAST = 1e-9  # a fit to a measurement, as a share of it, whose kinds of work it does not do at all
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
 
 
@@ -134,7 +135,7 @@ class CostModel:
                     fitted = scaled @ rates + shares
                     error = round(float(((fitted - 1) ** 2).sum()) / EQUAL)
                     grown = float(np.dot(rates, [t.work(*LARGE) for t in some]))
-                    off = float(max(1.0, (1 / fitted).max())), float(np.abs(fitted - 1).max())
+                    off = float(max(1.0, (1 / np.maximum(fitted, LEAST)).max())), float(np.abs(fitted - 1).max())
                     found.append((error, -grown, some, rates, *off))
         if not found:
             return None
