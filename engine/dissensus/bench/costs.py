@@ -135,8 +135,8 @@ class CostModel:
                     fitted = scaled @ rates + shares
                     error = round(float(((fitted - 1) ** 2).sum()) / EQUAL)
                     grown = float(np.dot(rates, [t.work(*LARGE) for t in some]))
-                    off = float(max(1.0, (1 / np.maximum(fitted, LEAST)).max())), float(np.abs(fitted - 1).max())
-                    found.append((error, -grown, some, rates, *off))
+                    worst = max(1.0, float((1 / np.maximum(fitted, LEAST)).max()))
+                    found.append((error, -grown, some, rates, worst, float(np.abs(fitted - 1).max())))
         if not found:
             return None
         m, n, c = (max(column) for column in zip(*sizes, strict=True))
