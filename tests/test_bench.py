@@ -149,9 +149,9 @@ def test_sizes_of_work_are_those_of_the_engine():
     from dissensus.ingest.streaming.job import MOST_RESIDENT
     from dissensus.kernels.views import RANKS
     from dissensus.pairs.pair_hits import MOST_ROWS
-    from dissensus.pairs.pair_views import TRIED
+    from dissensus.pairs.pair_views import COLUMNS
 
-    assert (costs.TOGETHER, costs.VIEWED, costs.TRIED) == (MOST_RESIDENT, RANKS, TRIED)
+    assert (costs.TOGETHER, costs.VIEWED, costs.COLUMNS_MOST) == (MOST_RESIDENT, RANKS, COLUMNS)
     assert costs.ROWS_OF_VIEWS == MOST_ROWS
 
 

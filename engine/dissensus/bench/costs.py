@@ -17,16 +17,11 @@ LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one
 CAUTION = 1.08  # on growth: what is beyond the measurements may grow faster than it seems from within
 NOISE = 1.06  # what a run may take above another of the same
 CELLS, ROWS_OF_VIEWS = 1 << 19, 1024  # of a block of the store, and of what is viewed at a time
-TRIED, VIEWED = 64, 8  # models whose pairs are tried, and classes of a view: without more, nothing is
+VIEWED, COLUMNS_MOST = 8, 32  # classes of a view, and those of an example that are filled in beside it
 TOGETHER = 16  # models that are run at a time
 READ_AHEAD, MOST_READ = 3, 1 << 26  # blocks of every model, and cells of all of them together
 LEAST = 1e-9  # a fit to a measurement, as a share of it, whose kinds of work it does not do at all
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
-
-
-def rows_of_block(classes: int) -> int:
-    """Examples that are viewed at a time."""
-    return min(ROWS_OF_VIEWS, max(CELLS // classes, 1))
 
 
 @dataclass(frozen=True)
@@ -56,10 +51,9 @@ COUNTS = Term("models^2 x examples", lambda m, n, c: m * m * n)
 RANKED_ROWS = Term("models x examples, ranked", lambda m, n, c: m * n * (c >= TOP_FROM))
 RANKED = Term("models x examples x classes, ranked", lambda m, n, c: m * n * c * (c >= TOP_FROM))
 ROUNDS = Term("rounds of models after the first", lambda m, n, c: (m - 1) // TOGETHER)
-PIECES = Term("models x blocks of examples", lambda m, n, c: m * -(-n // rows_of_block(c)))
-TRIES = Term("models^2 x examples, tried", lambda m, n, c: min(m, TRIED) * m * n * (c > VIEWED))
+COLUMNS = Term("models x examples x columns", lambda m, n, c: m * n * min(max(c - VIEWED, 0), COLUMNS_MOST))
 BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 2 * CELLS))
-ROWS = Term("models x rows of a block", lambda m, n, c: m * min(n, rows_of_block(c)))
+ROWS = Term("models x rows of a block", lambda m, n, c: m * min(n, ROWS_OF_VIEWS, max(CELLS // c, 1)))
 HALVES = Term(  # as READ, where every second row is asked for: those of a view lie in several blocks
     "rows read ahead",
     lambda m, n, c: min(

@@ -19,6 +19,7 @@ from dissensus.store.format import DTYPES, Geometry, record_dtype
 from .costs import (
     ANSWERS,
     BLOCK,
+    COLUMNS,
     COUNTS,
     EXAMPLES,
     HALVES,
@@ -26,14 +27,12 @@ from .costs import (
     MODELS,
     ONCE,
     PAIRS,
-    PIECES,
     RANKED,
     RANKED_ROWS,
     READ,
     ROUNDS,
     ROWS,
     TOTALS,
-    TRIES,
     Term,
 )
 from .synthetic import SyntheticZoo
@@ -182,7 +181,7 @@ JOBS = {
             "greedy",
             "an ensemble of ten by accuracy, calibrated",
             _greedy,
-            seconds=(ONCE, MODELS, PIECES, EXAMPLES, ANSWERS, LOGITS),
+            seconds=(ONCE, MODELS, ANSWERS, LOGITS),
             memory=(ONCE, MODELS, ANSWERS, TOTALS, HALVES),
             calibration=(
                 (8, 1000, 10),
@@ -198,7 +197,7 @@ JOBS = {
             "pair-ensembles",
             "accuracy of all pairs as ensembles",
             _pair_ensembles,
-            seconds=(ONCE, MODELS, PIECES, ANSWERS, LOGITS, COUNTS, TRIES),
+            seconds=(ONCE, MODELS, ANSWERS, LOGITS, COLUMNS, COUNTS),
             memory=(ONCE, ROWS, ANSWERS, READ, PAIRS),
             calibration=(
                 (8, 1000, 10),
