@@ -102,9 +102,10 @@ def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int], end: float = fl
         The monotonic clock passed `end`; whole models stay, and so does what was written of the last.
     """
     step = max(1, (8 << 20) // (4 * zoo.n_classes))
+    names, there = zoo.model_ids, {*store.model_ids}  # asked once: of M models, they take M
     for m in models:
-        model_id = zoo.model_ids[m]
-        if model_id in store.model_ids:
+        model_id = names[m]
+        if model_id in there:
             continue
         metadata = {"category": f"family-{zoo.family(m)}"}
         fingerprint = {"weights": f"synthetic, seed {zoo.seed}, model {m}"}
@@ -181,13 +182,13 @@ JOBS = {
             "greedy",
             "an ensemble of ten by accuracy, calibrated",
             _greedy,
-            seconds=(ONCE, MODELS, ANSWERS, LOGITS),
+            seconds=(ONCE, MODELS, ANSWERS, LOGITS, TOTALS),
             memory=(ONCE, MODELS, ANSWERS, TOTALS, HALVES),
             calibration=(
                 (8, 1000, 10),
-                (60, 1000, 10),
+                (120, 1000, 10),
                 (60, 12_000, 10),
-                (12, 40_000, 4),
+                (12, 40_000, 10),
                 (8, 10_000, 400),
                 (25, 2000, 1000),
                 (8, 10_000, 1000),
