@@ -54,11 +54,8 @@ ROUNDS = Term("rounds of models after the first", lambda m, n, c: (m - 1) // TOG
 COLUMNS = Term("models x examples x columns", lambda m, n, c: m * n * min(max(c - VIEWED, 0), COLUMNS_MOST))
 BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 2 * CELLS))
 ROWS = Term("models x rows of a block", lambda m, n, c: m * min(n, ROWS_OF_VIEWS, max(CELLS // c, 1)))
-HALVES = Term(  # as READ, where every second row is asked for: those of a view lie in several blocks
-    "rows read ahead",
-    lambda m, n, c: min(
-        m * max(min(n * c, READ_AHEAD * CELLS), min(n / 2, READ_AHEAD * ROWS_OF_VIEWS) * c), MOST_READ
-    ),
+HALVES = Term(  # where every second row is asked for: what is read ahead is copied, whatever buffers hold
+    "rows read ahead", lambda m, n, c: m * min(n / 2, READ_AHEAD * ROWS_OF_VIEWS) * c
 )
 READ = Term("blocks read ahead", lambda m, n, c: min(m * min(n * c, READ_AHEAD * CELLS), MOST_READ))
 

@@ -82,7 +82,7 @@ def calibrate(job: str, *, again: bool = False, progress: bool = False) -> list[
         measuring.results.unlink(missing_ok=True)
     if measuring.left():
         measuring.run(progress=progress)
-    return [row for row in measuring.rows() if row["status"] == DONE]
+    return [row for row in measuring.table().to_pylist() if row["status"] == DONE]
 
 
 def predict(job: str, models: int, examples: int, classes: int, rows: list[Row]) -> Prediction:
