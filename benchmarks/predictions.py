@@ -11,7 +11,7 @@ calibrations are taken in the same way. What was broken off goes on where it was
 
     python benchmarks/predictions.py [--models 25,100] [--examples 2000,10000] [--classes 10,100] [--again]
 
-The default takes about six minutes on a quiet machine, and 1 GB. The result goes to
+The default takes about seven minutes on a quiet machine, and 1 GB. The result goes to
 results/<machine>-predictions.json.
 """
 
