@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 import dissensus as ds
-from dissensus.bench import Budget, Statistics, SyntheticZoo, sweep
-from dissensus.bench.cell import Cell, Taken
-from dissensus.bench.costs import ANSWERS, COUNTS, LOGITS, ONCE, CostModel
+from dissensus.bench import Budget, Statistics, SyntheticZoo, costs, sweep
+from dissensus.bench.cell import Cell, Taken, run
+from dissensus.bench.costs import ANSWERS, COUNTS, LOGITS, ONCE, ROWS, CostModel
 from dissensus.bench.growth import exponents
 from dissensus.bench.jobs import JOBS, empty_store, fill, store_bytes
 from dissensus.bench.pictures import pictures, sweep_rows
@@ -96,6 +96,70 @@ def test_a_cost_model_finds_the_work_that_matters():
     assert model.at(500, 50_000, 1000) == pytest.approx(0.5 + 1e-6 * 500**2 * 50_000, rel=1e-6)
     assert model.worst == pytest.approx(1)
     assert model.largest == (40, 300, 50)
+
+
+def test_the_parts_of_a_cost_are_all_of_it():
+    sizes = [(m, n, c) for m in (2, 40) for n in (10, 300) for c in (5, 50)]
+    rows = measured(sizes, lambda m, n, c: 0.5 + 1e-6 * m * m * n)
+    model = CostModel.fit(rows, "s", (ONCE, ANSWERS, COUNTS, LOGITS))
+    assert list(model.parts(500, 50_000, 10))[:2] == [COUNTS.name, ONCE.name]
+    assert sum(model.parts(500, 50_000, 10).values()) == pytest.approx(model.at(500, 50_000, 10))
+    assert next(iter(model.parts(2, 10, 10))) == ONCE.name
+    assert model.spread == pytest.approx(0, abs=1e-6)
+
+
+SIZES = [(m, n, c) for m in (2, 16, 17, 70) for n in (2, 5000) for c in (2, 31, 32, 1000)]
+
+
+@pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
+def test_kinds_of_work_are_positive_and_never_fall(job):
+    for term in {*job.seconds, *job.memory}:
+        for m, n, c in SIZES:
+            least = term.work(m, n, c)
+            assert least >= 0
+            assert term.work(m + 1, n, c) >= least
+            assert term.work(m, 2 * n, c) >= least
+            if term is not ROWS:  # with more classes, blocks are of fewer examples
+                assert term.work(m, n, 40 * c) >= least
+
+
+@pytest.mark.parametrize("job", JOBS.values(), ids=JOBS)
+def test_a_calibration_tells_all_kinds_of_work_apart(job):
+    assert len({*job.calibration}) == len(job.calibration) >= len(job.seconds)
+    work = np.array([[term.work(*size) for term in job.seconds] for size in job.calibration])
+    assert np.linalg.matrix_rank(work / work.max(axis=0)) == len(job.seconds)
+    rng = np.random.default_rng(0)
+    rates = rng.uniform(0.5, 1, len(job.seconds)) / work.max(axis=0)
+    rows = [
+        {"models": m, "examples": n, "classes": c, "s": seconds}
+        for (m, n, c), seconds in zip(job.calibration, work @ rates, strict=True)
+    ]
+    model = CostModel.fit(rows, "s", job.seconds)
+    for size in ((25, 2000, 10), (100, 10_000, 100), (500, 50_000, 1000)):
+        truth = float(np.dot(rates, [term.work(*size) for term in job.seconds]))
+        assert model.at(*size) == pytest.approx(truth, rel=0.05)
+
+
+def test_what_is_calibrated_is_not_what_is_foretold():
+    tried = {(m, n, c) for m in (25, 100) for n in (2000, 10_000) for c in (10, 100)}  # by predictions.py
+    assert all(tried.isdisjoint(job.calibration) for job in JOBS.values())
+
+
+def test_sizes_of_work_are_those_of_the_engine():
+    from dissensus.ingest.streaming.job import MOST_RESIDENT
+    from dissensus.kernels.views import RANKS
+    from dissensus.pairs.pair_hits import MOST_ROWS
+    from dissensus.pairs.pair_views import COLUMNS
+
+    assert (costs.TOGETHER, costs.VIEWED, costs.COLUMNS_MOST) == (MOST_RESIDENT, RANKS, COLUMNS)
+    assert costs.ROWS_OF_VIEWS == MOST_ROWS
+
+
+def test_short_jobs_are_measured_more_than_once(tmp_path):
+    taken = run(Cell("store", 2, 64, 4), tmp_path / "z")
+    assert taken.runs >= 3
+    assert taken.seconds > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cost_model_of_one_measurement_errs_upwards():
@@ -231,6 +295,8 @@ def test_plan_measures_once_and_foretells(tmp_path, monkeypatch):
     assert found == json.loads(first.stdout)
     assert found["store_bytes"] == store_bytes(6, 64, 2)
     assert found["beyond"] == 2
+    assert found["seconds_low"] < found["seconds"] < found["seconds_high"]
+    assert sum(found["parts"].values()) == pytest.approx(found["seconds"])
     assert found["seconds"] > 0
     shown = CliRunner().invoke(cli, ["plan", "6,64,2", "pairs"]).stdout
     assert shown.splitlines()[-1].split()[:4] == ["pairs", "6", "64", "2"]

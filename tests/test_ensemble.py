@@ -126,6 +126,13 @@ def test_probabilities_are_the_naive_ones_and_sum_to_one(rng):
         assert np.abs(q.sum(axis=1) / 2**31 - 1).max() < 6 * 2**-31
 
 
+@pytest.mark.parametrize("t", [1e-3, 0.37, 1.0, 1e3])
+def test_tables_of_exponentials_are_those_of_a_loop(t):
+    bits = np.minimum(np.arange(1 << 15), 0x7BFF).astype(np.uint16)
+    values = (-bits.view(np.float16).astype(np.float64)).tolist()
+    assert kernel.exponentials(np.dtype(np.uint16), t).tolist() == [math.exp(z / t) for z in values]
+
+
 def test_temperature_is_the_minimum(small_zoo):
     """NLL is no lower a little colder or hotter, and the fit undoes a known scaling."""
     rows = small_zoo.rows("fit")

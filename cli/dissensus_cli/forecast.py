@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 CAPTION = (
     "Expected on this machine, from measurements at small sizes. The last column says how many times more\n"
-    "logits this size has than the largest of them: up to 1 lies within, far above it is a guess."
+    "logits this size has than the largest of them: up to 1 lies within, far above it is a guess.\n"
+    "The time goes into: "
 )
+LEAST_SHARE = 0.01  # kinds of work that take less are not named
 
 
 @click.command()
@@ -30,10 +32,12 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
 
     The first time a job is asked for, it is measured on this machine at a few small sizes, in about half a
     minute; the measurements are kept in the user's cache folder. Predicted is the time of a warm process
-    whose files are in memory. Memory is the most private memory of the process, rather too much than too
-    little. Ingest is the loop around the models, without what they compute. The store is counted as if every
-    model had its logits. "times largest measured" compares the number of logits with that of the largest
-    size that was measured here: a forecast far above 1 is a guess.
+    whose files are in memory, on a machine that does nothing else; "between" are the times of which the
+    forecast is within 30 %, or farther where it was so of the measurements. Memory is the most private
+    memory of the process, rather too much than too little. Ingest is the loop around the models, without
+    what they compute. The store is counted as if every model had its logits. "times largest measured"
+    compares the number of logits with that of the largest size that was measured here: a forecast far above
+    1 is a guess.
 
     \b
     Examples:
@@ -55,25 +59,41 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
             err=True,
         )
     if sink.fmt == "table":
-        sink.table(pa.Table.from_pylist([_readable(found)]), CAPTION)
+        sink.table(pa.Table.from_pylist([_readable(found)]), CAPTION + _shares(found))
     else:
         sink.table(pa.Table.from_pylist([vars(found)]), record=vars(found))
 
 
 def _readable(found: Prediction) -> dict[str, Any]:
     """The forecast in units for people."""
-    from dissensus.ingest.streaming.plan_text import duration, told
+    from dissensus.ingest.streaming.plan_text import told
 
     return {
         "job": found.job,
         "models": found.models,
         "examples": found.examples,
         "classes": found.classes,
-        "time": f"{found.seconds:.2f} s" if found.seconds < 10 else duration(found.seconds),
+        "time": _time(found.seconds),
+        "between": f"{_time(found.seconds_low)} and {_time(found.seconds_high)}",
         "memory": told(found.memory_bytes),
         "store_on_disk": told(found.store_bytes),
         "times_largest_measured": f"{found.beyond:.2f}" if found.beyond < 10 else f"{found.beyond:,.0f}",
     }
+
+
+def _time(seconds: float) -> str:
+    from dissensus.ingest.streaming.plan_text import duration
+
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms" if seconds < 0.1 else f"{seconds:.2f} s"
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
+
+
+def _shares(found: Prediction) -> str:
+    """What the time is made of, in percent."""
+    shares = {name: seconds / found.seconds for name, seconds in found.parts.items()}
+    told = (f"{name} {share:.0%}" for name, share in shares.items() if share >= LEAST_SHARE)
+    return "; ".join(told)
 
 
 def _size(text: str) -> tuple[int, int, int]:

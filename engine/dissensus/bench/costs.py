@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dissensus.store.format import TOP_FROM
+
 Work = Callable[[int, int, int], float]
 LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one that grows fastest is taken
 CAUTION = 1.08  # on growth: what is beyond the measurements may grow faster than it seems from within
 NOISE = 1.06  # what a run may take above another of the same
 CELLS, ROWS_OF_VIEWS = 1 << 19, 1024  # of a block of the store, and of what is viewed at a time
+VIEWED, COLUMNS_MOST = 8, 32  # classes of a view, and those of an example that are filled in beside it
+TOGETHER = 16  # models that are run at a time
 READ_AHEAD, MOST_READ = 3, 1 << 26  # blocks of every model, and cells of all of them together
+LEAST = 1e-9  # a fit to a measurement, as a share of it, whose kinds of work it does not do at all
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
 
 
@@ -43,13 +48,14 @@ ANSWERS = Term("models x examples", lambda m, n, c: m * n)
 LOGITS = Term("models x examples x classes", lambda m, n, c: m * n * c)
 PAIRS = Term("models^2", lambda m, n, c: m * m)
 COUNTS = Term("models^2 x examples", lambda m, n, c: m * m * n)
+RANKED_ROWS = Term("models x examples, ranked", lambda m, n, c: m * n * (c >= TOP_FROM))
+RANKED = Term("models x examples x classes, ranked", lambda m, n, c: m * n * c * (c >= TOP_FROM))
+ROUNDS = Term("rounds of models after the first", lambda m, n, c: (m - 1) // TOGETHER)
+COLUMNS = Term("models x examples x columns", lambda m, n, c: m * n * min(max(c - VIEWED, 0), COLUMNS_MOST))
 BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 2 * CELLS))
 ROWS = Term("models x rows of a block", lambda m, n, c: m * min(n, ROWS_OF_VIEWS, max(CELLS // c, 1)))
-HALVES = Term(  # as READ, where every second row is asked for: those of a view lie in several blocks
-    "rows read ahead",
-    lambda m, n, c: min(
-        m * max(min(n * c, READ_AHEAD * CELLS), min(n / 2, READ_AHEAD * ROWS_OF_VIEWS) * c), MOST_READ
-    ),
+HALVES = Term(  # where every second row is asked for: what is read ahead is copied, whatever buffers hold
+    "rows read ahead", lambda m, n, c: m * min(n / 2, READ_AHEAD * ROWS_OF_VIEWS) * c
 )
 READ = Term("blocks read ahead", lambda m, n, c: min(m * min(n * c, READ_AHEAD * CELLS), MOST_READ))
 
@@ -66,6 +72,8 @@ class CostModel:
         Cost of a unit, never negative.
     worst : float
         Largest ratio of measured to fitted, at least 1.
+    spread : float
+        Farthest that a fit is from what was measured, as a share of it.
     largest : tuple of int
         Largest models, examples and classes that were measured.
     base : float
@@ -75,6 +83,7 @@ class CostModel:
     terms: tuple[Term, ...]
     rates: NDArray[np.float64]
     worst: float
+    spread: float
     largest: tuple[int, int, int]
     base: float = 0.0
 
@@ -117,7 +126,8 @@ class CostModel:
                     fitted = scaled @ rates + shares
                     error = round(float(((fitted - 1) ** 2).sum()) / EQUAL)
                     grown = float(np.dot(rates, [t.work(*LARGE) for t in some]))
-                    found.append((error, -grown, some, rates, float(max(1.0, (1 / fitted).max()))))
+                    worst = max(1.0, float((1 / np.maximum(fitted, LEAST)).max()))
+                    found.append((error, -grown, some, rates, worst, float(np.abs(fitted - 1).max())))
         if not found:
             return None
         m, n, c = (max(column) for column in zip(*sizes, strict=True))
@@ -126,6 +136,12 @@ class CostModel:
     def at(self, models: int, examples: int, classes: int) -> float:
         """What a size takes."""
         return self.base + self._grown(models, examples, classes)
+
+    def parts(self, models: int, examples: int, classes: int) -> dict[str, float]:
+        """What each kind of work takes of it, the most first; what is there before any is none of them."""
+        amounts = [term.work(models, examples, classes) for term in self.terms]
+        parts = {t.name: float(rate * a) for t, rate, a in zip(self.terms, self.rates, amounts, strict=True)}
+        return {name: parts[name] for name in sorted(parts, key=lambda name: -parts[name]) if parts[name]}
 
     def _grown(self, models: int, examples: int, classes: int) -> float:
         return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])

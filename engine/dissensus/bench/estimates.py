@@ -15,12 +15,14 @@ from .costs import CostModel
 from .jobs import JOBS, job_of
 from .results import DONE, RESULTS, Row, of_here, read_rows
 
+METHOD = "2"  # how jobs are measured: older calibrations say something else, and are not read
+
 
 def calibration_folder(job: str) -> Path:
     """Where calibrations of a job on this machine are kept: the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     machine = re.sub(r"[^a-z0-9]+", "-", machine_name().lower()).strip("-")
-    return Path(home) / "dissensus" / "calibration" / machine / job
+    return Path(home) / "dissensus" / "calibration" / f"{machine}-{METHOD}" / job
 
 
 def calibrations() -> list[Row]:

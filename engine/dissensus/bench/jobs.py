@@ -19,6 +19,7 @@ from dissensus.store.format import DTYPES, Geometry, record_dtype
 from .costs import (
     ANSWERS,
     BLOCK,
+    COLUMNS,
     COUNTS,
     EXAMPLES,
     HALVES,
@@ -26,7 +27,10 @@ from .costs import (
     MODELS,
     ONCE,
     PAIRS,
+    RANKED,
+    RANKED_ROWS,
     READ,
+    ROUNDS,
     ROWS,
     TOTALS,
     Term,
@@ -36,7 +40,15 @@ from .synthetic import SyntheticZoo
 Run = Callable[[SyntheticZoo, Path], None]
 DESCRIPTION_BYTES = 10_000  # of a model: commit and metadata, headers of its tables
 EXAMPLE_BYTES = 32  # id, label and split
-SMALL = ((8, 2000, 10), (24, 2000, 10), (8, 10_000, 10), (8, 2000, 200), (16, 10_000, 100))
+SMALL = (  # for: once; models; rounds of them; examples; logits; ranked ones of few and of many classes
+    (4, 500, 4),
+    (16, 500, 4),
+    (48, 500, 4),
+    (8, 40_000, 4),
+    (8, 12_000, 30),
+    (12, 16_000, 60),
+    (8, 6000, 400),
+)
 
 
 @dataclass(frozen=True)
@@ -54,14 +66,15 @@ class Job:
     seconds, memory : tuple of Term
         Kinds of work that its time and its memory may grow with.
     calibration : tuple of (int, int, int)
-        Sizes whose measurement tells these apart in about a quarter of a minute.
+        Sizes whose measurement tells these apart in about half a minute: each kind of work has one of which
+        it is a large part.
     """
 
     name: str
     summary: str
     run: Run
     makes_store: bool = False
-    seconds: tuple[Term, ...] = (ONCE, MODELS, ANSWERS, LOGITS)
+    seconds: tuple[Term, ...] = (ONCE, MODELS, ANSWERS, LOGITS, RANKED_ROWS, RANKED)
     memory: tuple[Term, ...] = (ONCE, MODELS, EXAMPLES, BLOCK)
     calibration: tuple[tuple[int, int, int], ...] = SMALL
 
@@ -89,9 +102,10 @@ def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int], end: float = fl
         The monotonic clock passed `end`; whole models stay, and so does what was written of the last.
     """
     step = max(1, (8 << 20) // (4 * zoo.n_classes))
+    names, there = zoo.model_ids, {*store.model_ids}  # asked once: of M models, they take M
     for m in models:
-        model_id = zoo.model_ids[m]
-        if model_id in store.model_ids:
+        model_id = names[m]
+        if model_id in there:
             continue
         metadata = {"category": f"family-{zoo.family(m)}"}
         fingerprint = {"weights": f"synthetic, seed {zoo.seed}, model {m}"}
@@ -111,7 +125,10 @@ def _ingest(zoo: SyntheticZoo, path: Path) -> None:
 
     numbers = np.arange(zoo.n_examples, dtype=np.uint32).view(np.uint8).reshape(-1, 2, 2)
     examples = ArrayExamples(numbers, zoo.labels, classes=[f"class-{c:04d}" for c in range(zoo.n_classes)])
-    sources = [CallableModel(model_id, partial(_rows_of, zoo, m)) for m, model_id in enumerate(zoo.model_ids)]
+    sources = [
+        CallableModel(model_id, partial(_rows_of, zoo, m), fingerprint=f"seed {zoo.seed}, model {m}")
+        for m, model_id in enumerate(zoo.model_ids)
+    ]
     report = infer(create_from(path, examples), sources, examples, progress=False)
     if report.failed:
         raise RuntimeError(f"{report.failed[0].model_id}: {report.failed[0].error}")
@@ -146,25 +163,32 @@ JOBS = {
     job.name: job
     for job in (
         Job("store", "write all logits into a new store, generated on the way", _store, makes_store=True),
-        Job("ingest", "the streaming loop over synthetic models", _ingest, makes_store=True),
+        Job(
+            "ingest",
+            "the streaming loop over synthetic models",
+            _ingest,
+            makes_store=True,
+            seconds=(ONCE, MODELS, ROUNDS, ANSWERS, LOGITS, RANKED_ROWS, RANKED),
+        ),
         Job(
             "pairs",
             "kappa and error inconsistency of all pairs, with intervals",
             _pairs,
-            seconds=(ONCE, ANSWERS, PAIRS, COUNTS),
+            seconds=(ONCE, MODELS, ANSWERS, PAIRS, COUNTS),
             memory=(ONCE, ANSWERS, PAIRS),
-            calibration=((50, 2000, 2), (400, 2000, 2), (50, 50_000, 2), (300, 20_000, 2)),
+            calibration=((10, 1000, 2), (60, 1000, 2), (400, 1000, 2), (50, 50_000, 2), (300, 20_000, 2)),
         ),
         Job(
             "greedy",
             "an ensemble of ten by accuracy, calibrated",
             _greedy,
-            seconds=(ONCE, ANSWERS, LOGITS, TOTALS),
+            seconds=(ONCE, MODELS, ANSWERS, LOGITS, TOTALS),
             memory=(ONCE, MODELS, ANSWERS, TOTALS, HALVES),
             calibration=(
-                (8, 2000, 10),
-                (60, 2000, 10),
-                (60, 10_000, 10),
+                (8, 1000, 10),
+                (120, 1000, 10),
+                (60, 12_000, 10),
+                (12, 40_000, 4),
                 (8, 10_000, 400),
                 (25, 2000, 1000),
                 (8, 10_000, 1000),
@@ -174,13 +198,15 @@ JOBS = {
             "pair-ensembles",
             "accuracy of all pairs as ensembles",
             _pair_ensembles,
-            seconds=(ONCE, LOGITS, COUNTS, PAIRS),
+            seconds=(ONCE, MODELS, ANSWERS, LOGITS, COLUMNS, COUNTS),
             memory=(ONCE, ROWS, ANSWERS, READ, PAIRS),
             calibration=(
-                (8, 4000, 10),
-                (100, 2000, 10),
-                (100, 10_000, 10),
-                (60, 2000, 100),
+                (8, 1000, 10),
+                (8, 20_000, 4),
+                (120, 1000, 4),
+                (120, 8000, 10),
+                (60, 3000, 100),
+                (40, 8000, 60),
                 (25, 2000, 1000),
             ),
         ),

@@ -14,6 +14,9 @@ from .jobs import Job, job_of, store_bytes
 from .results import DONE, Row
 from .sweep import Sweep
 
+NEAR = 0.30  # how near to the time taken a forecast is to be, as a share of it
+FARTHEST = 0.9  # of the calibrations themselves: a forecast always has two ends
+
 
 class MeasuringFailed(DissensusError, RuntimeError):
     """Nothing could be measured, so that nothing can be foretold."""
@@ -31,6 +34,10 @@ class Prediction:
         Size.
     seconds : float
         Wall clock.
+    seconds_low, seconds_high : float
+        Times of which the forecast is within 30 %, or farther where it is so of the calibrations.
+    parts : dict of str to float
+        Seconds of each kind of work, the most first.
     memory_bytes : int
         Peak private memory, rather too much: see `CostModel.at_most`.
     store_bytes : int
@@ -44,6 +51,9 @@ class Prediction:
     examples: int
     classes: int
     seconds: float
+    seconds_low: float
+    seconds_high: float
+    parts: dict[str, float]
     memory_bytes: int
     store_bytes: int
     beyond: float
@@ -72,7 +82,7 @@ def calibrate(job: str, *, again: bool = False, progress: bool = False) -> list[
         measuring.results.unlink(missing_ok=True)
     if measuring.left():
         measuring.run(progress=progress)
-    return [row for row in measuring.rows() if row["status"] == DONE]
+    return [row for row in measuring.table().to_pylist() if row["status"] == DONE]
 
 
 def predict(job: str, models: int, examples: int, classes: int, rows: list[Row]) -> Prediction:
@@ -92,9 +102,13 @@ def predict(job: str, models: int, examples: int, classes: int, rows: list[Row])
     size = (models, examples, classes)
     most = max(row["models"] * row["examples"] * row["classes"] for row in like)
     there: dict[str, Any] = {"job": job, "models": models, "examples": examples, "classes": classes}
+    seconds, share = time.at(*size), min(max(NEAR, time.spread), FARTHEST)
     return Prediction(
         **there,
-        seconds=time.at(*size),
+        seconds=seconds,
+        seconds_low=seconds / (1 + share),
+        seconds_high=seconds / (1 - share),
+        parts=time.parts(*size),
         memory_bytes=round(memory.at_most(*size)),
         store_bytes=store_bytes(*size),
         beyond=models * examples * classes / most,

@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         ("base_memory_bytes", pa.int64()),
         ("read_bytes", pa.int64()),
         ("write_bytes", pa.int64()),
+        ("runs", pa.int64()),
         ("measured_at", pa.string()),
         ("machine", pa.string()),
         ("versions", pa.string()),

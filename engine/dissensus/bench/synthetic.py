@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 from dissensus.kernels import synthetic as kernel
-from dissensus.kernels.temperatures import nll_slopes
+from dissensus.kernels.temperatures import best_temperature
 
 SAMPLE_ROWS = 2000  # on which a model's signal and scale are set
 SAMPLE_CELLS = 2_000_000
@@ -112,6 +112,11 @@ class SyntheticZoo:
         drawn = np.random.default_rng([self.seed, 3]).normal(size=self.n_models)
         return np.clip(self.statistics.accuracy + self.statistics.accuracy_sd * drawn, LEAST, MOST)
 
+    def settle(self) -> None:
+        """Set every model's signal and scale now, which takes longer than its logits, and not when asked."""
+        for model in range(self.n_models):
+            self._setting(model)
+
     @property
     def model_ids(self) -> list[str]:
         """Names, in order."""
@@ -182,13 +187,7 @@ class SyntheticZoo:
         return signals, np.array(scales)
 
 
-def _best_scale(rows: NDArray[np.float32], labels: NDArray[np.int32], steps: int = 40) -> float:
-    """What the logits must be multiplied by to be calibrated, by bisection in log scale."""
+def _best_scale(rows: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
+    """What the logits must be multiplied by to be calibrated; 1 where nothing would do."""
     centred = rows - rows.max(axis=1, keepdims=True)
-    offsets = np.arange(len(rows) + 1, dtype=np.int64)
-    low, high = 1e-2, 1e2
-    for _ in range(steps):
-        middle = (low * high) ** 0.5
-        slope, _ = nll_slopes(centred, 1 / middle, offsets, labels)
-        low, high = (middle, high) if slope.sum() < 0 else (low, middle)
-    return float((low * high) ** 0.5)
+    return 1 / (best_temperature(centred, np.arange(len(rows) + 1, dtype=np.int64), labels) or 1.0)

@@ -7,7 +7,8 @@ Where neither can be written, a kernel is compiled anew in each process instead 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numba
@@ -20,6 +21,7 @@ _BORROWING = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
 
 # Numba's fallback threading layer (workqueue) aborts the process when two threads run parallel kernels.
 PARALLEL = threading.Lock()
+GRAIN = 1 << 15  # logits, about 0.1 ms of work, below which a thread more costs time
 
 
 def kernel(function: Function) -> Function:
@@ -58,6 +60,22 @@ def parallel_kernel(function: Function) -> Function:
 def ieee_kernel(function: Function) -> Function:
     """Compile a serial kernel that divides as IEEE 754 says, not cached: for functions made at run time."""
     return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
+
+
+@contextmanager
+def parallel_over(work: int) -> Iterator[None]:
+    """Hold `PARALLEL`, with no more threads than `GRAIN`s of work.
+
+    Threads wait for the last of them at the end of a loop. Where something else runs on the machine that is
+    a time slice, 10 to 100 ms: small loops, a few hundred to a search, then took all of its time.
+    """
+    with PARALLEL:
+        threads = numba.get_num_threads()
+        numba.set_num_threads(max(1, min(threads, work // GRAIN)))
+        try:
+            yield
+        finally:
+            numba.set_num_threads(threads)
 
 
 def use_threads(n_threads: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .jit import PARALLEL, parallel_kernel
+from .jit import parallel_kernel, parallel_over
 from .probabilities import Classes, Codes, Offsets, exp_of, exponentials, logit_of
 
 COLDEST, HOTTEST = 1e-3, 1e3  # temperatures beyond are no optimum but a divergence
@@ -63,7 +63,7 @@ def nll_slopes(
     """
     table = exponentials(codes.dtype, temperature)
     first, second = np.empty(len(codes)), np.empty(len(codes))
-    with PARALLEL:
+    with parallel_over(codes.size):
         _nll_slopes(codes, table, temperature, offsets, classes, first, second)
     return first, second
 

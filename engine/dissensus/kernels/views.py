@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from .jit import PARALLEL, kernel, parallel_kernel
+from .jit import kernel, parallel_kernel, parallel_over
 from .probabilities import ONE, Classes, Codes, Offsets, Table, exp_of, scaled_of
 
 RANKS = 8  # classes of a view: all of them where there are no more
@@ -67,7 +67,7 @@ def fill_view(
     totals : (n, M) float64, output
         Sums of exp(z / T); (0, M) where they are not asked for.
     """
-    with PARALLEL:
+    with parallel_over(codes.size):
         _fill_view(codes, table, offsets, classes, model, top_classes, top_q, tail, right_q, p_truth, totals)
 
 
@@ -149,7 +149,7 @@ def fill_logit_view(
 
     The tail is `floor`, which is at most any logit, if there are no other classes.
     """
-    with PARALLEL:
+    with parallel_over(codes.size):
         _fill_logit_view(codes, table, offsets, classes, model, floor, top_classes, top, tail, right)
 
 
