@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError
 
-from .columns import is_text
+from .arrow_types import is_text
 from .files import FORMATS, format_of
 from .json_files import read_json
 from .names import CLASS_NAMES, CLASS_NUMBERS, VALUE

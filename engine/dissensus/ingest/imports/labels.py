@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError, UnknownName
 
-from .columns import are_other_numbers, is_list, is_text
+from .arrow_types import is_list, is_text
+from .columns import are_other_numbers
 from .keyed import read_keyed
 from .names import TRUTH, VALUE
 from .stated_classes import classes_of_column

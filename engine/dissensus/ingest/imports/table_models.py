@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 
-from .columns import Picked, find_ids, find_predictions, ids_of, is_list, is_text, some_names
+from .arrow_types import is_list, is_text
+from .columns import Picked, find_predictions, some_names
 from .files import reading, stem_of
+from .id_columns import find_ids, ids_of
 from .names import IDS, MODEL, STRONG_IDS
 from .source import ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
 from .stated_classes import classes_of_scores
