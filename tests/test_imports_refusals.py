@@ -324,7 +324,7 @@ def test_a_store_that_cannot_be_written(store, tmp_path, monkeypatch):
 
 def test_a_full_disk_stops_the_rest(store, tmp_path, monkeypatch):
     from dissensus.errors import StoreFull
-    from dissensus.ingest.imports import run
+    from dissensus.ingest.imports import job
 
     for name in "ab":
         np.save(tmp_path / f"{name}.npy", np.zeros(N, int))
@@ -332,7 +332,7 @@ def test_a_full_disk_stops_the_rest(store, tmp_path, monkeypatch):
     def full(self, *_):
         raise StoreFull("no room")
 
-    monkeypatch.setattr(run._Job, "_write", full)
+    monkeypatch.setattr(job.Job, "_write", full)
     report = ds.import_predictions(store, sorted(tmp_path.glob("*.npy")), progress=False)
     assert [row.error for row in report.rows] == ["no room", "not started: no room"]
 

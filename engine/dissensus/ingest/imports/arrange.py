@@ -40,9 +40,21 @@ class Arrangement:
 
     def of(self, source: Source, file: Path, notes: list[str]) -> Aligned:
         """Put a file's rows and classes into the store's order; what was done is added to the notes."""
-        order = self._order(source, file, notes)
+        order, places = self._order(source, file, notes), self._places(source, file, notes)
+        numbers = self._numbers(source, notes)
         rows, ids = self.store.block_rows, self.store.example_ids
-        return Aligned(source, order, self._places(source, file, notes), self.store.classes, rows, ids)
+        return Aligned(source, order, places, self.store.classes, rows, ids, numbers)
+
+    def _numbers(self, source: Source, notes: list[str]) -> list[int] | None:
+        """Class numbers of the file where they are not 0, 1, …, unless the user says how classes lie."""
+        numbers = source.facts.numbers
+        if numbers is None or self.places is not None or source.dtype.kind in "OU":
+            return None
+        notes.append(
+            f"the file numbers its classes {numbers[0]} to {numbers[-1]}"
+            f"{' with gaps' if numbers[-1] - numbers[0] >= len(numbers) else ''}: taken in this order, by name"
+        )
+        return numbers
 
     def _places(self, source: Source, file: Path, notes: list[str]) -> NDArray[np.intp] | None:
         """Place in the store of each class: as the user says, else as the file does; None for the store's."""

@@ -33,6 +33,8 @@ CLASS_ORDERS = ("classes", "class_names", "classes_", "label_names", "categories
 CLASS_NAMES = ("name", "class_name", "class", "label", "wnid", "synset")
 CLASS_NUMBERS = ("class_id", "class", "index", "id", "label", "number")
 
+UNNAMED = r"(arr_)?\d+"  # what numpy.savez calls arrays without names; places of a tuple
+
 VALUE = "value"  # the column of a file that has just one
 
 

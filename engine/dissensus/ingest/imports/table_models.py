@@ -38,7 +38,8 @@ def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     guessed = id_name if is_guessed else None
     facts = Facts(table.format, None, picked.hint, notes, picked.in_order, picked.is_weak, guessed)
     if not picked.in_order:
-        facts.classes = classes_of_scores(table.schema, picked.names[0], wanted.classes)
+        stated = classes_of_scores(table.schema, picked.names[0], wanted.classes)
+        facts.classes, facts.numbers = (stated.names, stated.numbers) if stated else (None, None)
     if model is not None:
         return _long_entries(table, model, id_name, picked, facts)
 
