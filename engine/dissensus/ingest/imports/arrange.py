@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 
-from .align import Aligned, Order, class_places, order_of, order_without_ids
+from .align import Aligned, Order, class_places, is_order, order_of, order_without_ids
+from .id_values import without_folders
 from .source import Source
 
 if TYPE_CHECKING:
@@ -76,6 +77,17 @@ class Arrangement:
         notes.append(f"classes put from the order of the file, {given[0]!r} first, into the store's")
         return places
 
+    def _named(self, given: list[str], notes: list[str]) -> list[str]:
+        """Ids of a file as the store has them, where they differ in the folders before them only."""
+        ids = self.store.example_ids
+        if is_order(given, ids):
+            return given
+        found = without_folders(given, ids)
+        if found is None:
+            return given
+        notes.append(f"ids differ from the store's in their folders only: {given[0]!r} is {found[0]!r}")
+        return found
+
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:
         given, ids = source.facts.ids, self.store.example_ids
         guessed = source.facts.guessed
@@ -89,7 +101,7 @@ class Arrangement:
                 raise ArgumentError(
                     f"{file.name} has {len(given)} ids for {source.shape[0]} rows of predictions"
                 )
-            return order_of(given, ids, file.name, guessed)
+            return order_of(self._named(given, notes), ids, file.name, guessed)
         order = order_without_ids(source.shape[0], ids, self.row_ids, file.name)
         if self.rows is None:
             notes.append("no ids in the file: its rows are taken in the store's order")

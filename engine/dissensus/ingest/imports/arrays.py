@@ -147,5 +147,3 @@ def member_entries(format_name: str, path: Path, wanted: Wanted) -> list[Entry]:
     if is_by_example(members, wanted):
         members = stacked(path, members)
     return entries_of(path, format_name, members, wanted)
-
-

@@ -63,7 +63,7 @@ def read_classes(path: str | os.PathLike[str]) -> ClassFile:
         It cannot be read.
     """
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() == ".txt" or path.suffix.lower() not in FORMATS:
         return ClassFile(_lines(path))
     table = _in_order(_table(path))
     heads = [name.lower() for name in table.column_names]

@@ -13,7 +13,8 @@ from dissensus.errors import ArgumentError, UnknownName, WrongClassCount
 from .arrow_types import is_list
 from .names import IDS, LOGITS, PREDICTIONS, PROBABILITIES, TRUTH, hint_of
 from .source import Wanted
-from .tables import TableFile
+from .table_file import TableFile
+from .top_classes import find_top
 
 
 def are_other_numbers(classes: Sequence[str]) -> bool:
@@ -37,12 +38,15 @@ class Picked:
         Whether their names or the user say which class each column is.
     is_weak
         Whether their name may as well be that of the right answers.
+    n_top
+        How many of the first classes of each example the table has, where it has no more; else 0.
     """
 
     names: list[str]
     hint: str | None = None
     in_order: bool = False
     is_weak: bool = False
+    n_top: int = 0
 
 
 def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | None]) -> Picked:
@@ -58,6 +62,9 @@ def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | Non
     names = [name for name in table.schema.names if name not in taken]
     if wanted.columns is not None:
         return _given(table, wanted.columns, names, wanted.classes)
+    top = find_top(table, names, wanted.classes)
+    if top is not None and not any(n.lower() in PREDICTIONS for n in names):
+        return Picked([top[0]], n_top=top[1])
     lists = [n for n in names if is_list(table.schema.field(n).type)]
     scores = {**{n: Picked([n], hint_of(n)) for n in lists}, **_score_sets(names, wanted.classes)}
     if scores:

@@ -28,11 +28,17 @@ FORMATS = {
     ".csv.gz": "csv",
     ".tsv": "tsv",
     ".tsv.gz": "tsv",
+    ".txt": "tsv",
     ".json": "json",
     ".jsonl": "json",
     ".ndjson": "json",
+    ".json.gz": "json",
+    ".jsonl.gz": "json",
 }
-TABLES = ("parquet", "arrow", "csv", "tsv")
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
+SAVED = "a saved dataset"  # a folder that `datasets` has written, and the file that tells of its parts
+SAVED_STATE = "state.json"
+TABLES = ("parquet", "arrow", "csv", "tsv", SAVED)
 
 
 def format_of(path: Path) -> str:
@@ -44,12 +50,17 @@ def format_of(path: Path) -> str:
         No such file, a folder, an empty file, or an ending that stands for no format.
     """
     if path.is_dir():
-        raise ArgumentError(f"{path} is a folder; name the files in it, such as {path}/*.npy")
+        return _format_of_folder(path)
     try:
         size = path.stat().st_size
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
     ending = _ending(path)
+    if path.suffix.lower() in PACKED and ending not in FORMATS:
+        raise ArgumentError(
+            f"{path} is packed; unpack it, or pack it with gzip as "
+            f"{', '.join(name for name in FORMATS if name.endswith('.gz'))}"
+        )
     if ending not in FORMATS:
         raise ArgumentError(
             f"{path} has the ending {path.suffix!r}, which is no known format; known are {', '.join(FORMATS)}"
@@ -57,6 +68,17 @@ def format_of(path: Path) -> str:
     if size == 0:
         raise ArgumentError(f"{path} is empty (0 bytes)")
     return FORMATS[ending]
+
+
+def _format_of_folder(path: Path) -> str:
+    if (path / SAVED_STATE).exists():
+        return SAVED
+    there = [
+        name for name in sorted(path.iterdir()) if _ending(name) in FORMATS or (name / SAVED_STATE).exists()
+    ]
+    some = f"{path}/*{_ending(there[0])}" if there and there[0].is_file() else there[0] if there else None
+    remedy = f"name the files in it, such as {some}" if some else "it holds no file of a known format"
+    raise ArgumentError(f"{path} is a folder; {remedy}")
 
 
 def stem_of(path: Path) -> str:

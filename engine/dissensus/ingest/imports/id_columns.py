@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError, UnknownName
 
-from .arrow_types import is_text
+from .arrow_types import as_text, is_text
 from .id_values import SAMPLE, KnownIds
 from .names import IDS, MODEL, PREDICTIONS, STRONG_IDS, TRUTH
-from .tables import TableFile
+from .table_file import TableFile
 
 
 def find_ids(
@@ -153,6 +153,8 @@ def as_ids(column: pa.Array, what: str) -> list[str]:
         They are anything else.
     """
     try:
+        if pa.types.is_dictionary(column.type) and is_text(column.type):
+            column = as_text(column)
         column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
         if pa.types.is_floating(column.type):
             column = column.cast(pa.int64())

@@ -13,7 +13,7 @@ from dissensus.errors import ArgumentError
 
 from .id_columns import find_ids, ids_of
 from .names import STRONG_IDS, WEAK_IDS
-from .tables import TableFile
+from .table_file import TableFile
 from .whole import open_whole, read_columns
 
 

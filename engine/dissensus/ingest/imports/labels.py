@@ -87,7 +87,7 @@ def read_labels(
     name = _label_column(keyed.table, path, label_column)
     rest = keyed.table.select([n for n in keyed.table.column_names if n != name])
     is_lone = keyed.ids is None and not rest.column_names
-    if is_lone and path.suffix == ".csv" and name in keyed.table[name].to_pylist():
+    if is_lone and path.suffix in (".csv", ".tsv", ".txt") and name in keyed.table[name].to_pylist():
         raise ArgumentError(
             f"{path} has no line of column names: its first is {name!r}, as others are; begin it with 'label'"
         )

@@ -60,7 +60,9 @@ def _load(path: Path) -> Any:
 def _joined(content: Sequence[Any]) -> Any:
     """What a list of batches holds, by name or by place; one list of values as it is."""
     first = content[0] if content else None
-    if isinstance(first, dict) and all(isinstance(one, dict) and one.keys() == first.keys() for one in content):
+    if isinstance(first, dict) and all(
+        isinstance(one, dict) and one.keys() == first.keys() for one in content
+    ):
         return {name: [one[name] for one in content] for name in first}
     if isinstance(first, list | tuple) and _are_batches(content):
         return {str(i): [one[i] for one in content] for i in range(len(first))}
