@@ -69,6 +69,16 @@ def pickled(path):
         np.save(file, np.array([{}] * N, object), allow_pickle=True)
 
 
+class _Runs:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+def running(path):
+    with open(path, "wb") as file:
+        np.save(file, np.array([_Runs()] * N, object), allow_pickle=True)
+
+
 def evil_pt(path):
     import torch
 
@@ -113,7 +123,8 @@ BAD = {
     "what.xlsx": (text("x"), r"ending '\.xlsx', which is no known format; known are \.npy"),
     "noise.npy": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.npy .*it does not begin as a NumPy array"),
     "short.npy": (lambda p: (np.save(p, z), p.write_bytes(p.read_bytes()[:-8])), r"cannot be read as npy"),
-    "objects.npy": (pickled, r"objects\.npy cannot be read as npy: .*Python objects"),
+    "objects.npy": (pickled, r"objects\.npy: an array of objects must hold numbers or class names"),
+    "code.npy": (running, r"code\.npy .* Python objects of posix\.system, which are not loaded"),
     "cut.npz": (lambda p: truncated(p, logits=z), r"cut\.npz cannot be read as npz: File is not a zip file"),
     "inner.npz": (inner_truncation, r"array 'logits\.npy' ends after 10 of 12 rows"),
     "nothing.npz": (lambda p: np.savez(p), r"holds no arrays of predictions"),

@@ -51,9 +51,9 @@ class Arrangement:
         numbers = source.facts.numbers
         if numbers is None or self.places is not None or source.dtype.kind in "OU":
             return None
+        gaps = " with gaps" if numbers[-1] - numbers[0] >= len(numbers) else ""
         notes.append(
-            f"the file numbers its classes {numbers[0]} to {numbers[-1]}"
-            f"{' with gaps' if numbers[-1] - numbers[0] >= len(numbers) else ''}: taken in this order, by name"
+            f"the file numbers its classes {numbers[0]} to {numbers[-1]}{gaps}: taken in this order, by name"
         )
         return numbers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,21 @@ def format_of(path: Path) -> str:
 def _format_of_folder(path: Path) -> str:
     if (path / SAVED_STATE).exists():
         return SAVED
-    there = [
-        name for name in sorted(path.iterdir()) if _ending(name) in FORMATS or (name / SAVED_STATE).exists()
-    ]
-    some = f"{path}/*{_ending(there[0])}" if there and there[0].is_file() else there[0] if there else None
-    remedy = f"name the files in it, such as {some}" if some else "it holds no file of a known format"
-    raise ArgumentError(f"{path} is a folder; {remedy}")
+    with suppress(OSError):
+        for one in sorted(path.iterdir()):
+            if (one / SAVED_STATE).exists():
+                raise ArgumentError(f"{path} is a folder of saved datasets; name one, such as {one}")
+            if _ending(one) in FORMATS and one.is_file():
+                raise ArgumentError(
+                    f"{path} is a folder; name the files in it, such as {path}/*{_ending(one)}"
+                )
+    raise ArgumentError(f"{path} is a folder; name the files in it, such as {path}/*.npy")
 
 
 def stem_of(path: Path) -> str:
-    """File name without the ending that stands for its format."""
+    """File name without the ending that stands for its format; of a folder, all of its name."""
+    if path.is_dir():
+        return path.name or str(path)
     return path.name.removesuffix(path.name[len(path.name) - len(_ending(path)) :]) or str(path)
 
 

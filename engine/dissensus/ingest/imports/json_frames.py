@@ -1,4 +1,4 @@
-"""Frames in JSON: as `DataFrame.to_json` writes them in each of its orients, and tables of experiment trackers."""
+"""Frames in JSON, as `DataFrame.to_json` writes them in its orients and experiment trackers their tables."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def table_of_frame(path: Path, content: Mapping[str, Any]) -> pa.Table | None:
     odd = next((i for i, row in enumerate(data) if len(row) != len(names)), None)
     if odd is not None:
         raise ArgumentError(
-            f"{path} has {len(names)} columns, and {len(data[odd])} values in row {odd} of its data; they must "
-            "be as many"
+            f"{path} must have as many values in each row of its data as columns, {len(names)}; row "
+            f"{odd} has {len(data[odd])}"
         )
     columns = dict(zip(map(str, names), map(list, zip(*data, strict=True)), strict=True))
     return _table(path, columns, content.get("index"))
@@ -55,6 +55,8 @@ def table_of_frame(path: Path, content: Mapping[str, Any]) -> pa.Table | None:
 def table_of_columns(path: Path, content: Mapping[str, Any]) -> pa.Table | None:
     """Table of an object that has of each column an object of its values by row; None of another one."""
     parts = list(content.values())
+    if not parts or not isinstance(parts[0], dict) or len(parts[0]) < 2:
+        return None
     if not all(isinstance(part, dict) and part.keys() == parts[0].keys() for part in parts):
         return None
     if not any(name.lower() in _KNOWN for name in content):

@@ -1,4 +1,4 @@
-"""Lists that a table holds as their text, as pandas writes them to CSV: "[0.1, 0.9]", "tensor([0.1, 0.9])"."""
+"""Lists that a table holds as text, as pandas writes them to CSV: "[0.1, 0.9]", "tensor([0.1, 0.9])"."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def _is_list(table: TableFile, name: str, n_classes: int) -> bool:
     is_known = name.lower() in _KNOWN
     if is_known and "..." in match[1]:
         raise ArgumentError(
-            f"column {name!r} of {table.path} holds lists that were cut short when they were printed, with '...' "
-            "in them; save the numbers, with numpy.save or as Parquet"
+            f"column {name!r} of {table.path} holds lists that were cut short when they were printed, with "
+            "'...' in them; save the numbers, with numpy.save or as Parquet"
         )
     numbers = _numbers(match[1])
     return numbers is not None and (len(numbers) == n_classes or (is_known and len(numbers) > 1))

@@ -121,8 +121,8 @@ class Survey:
     def _find_broken(self, block: NDArray[Any]) -> None:
         if self.broken is not None or block.dtype.kind != "f":
             return
-        with np.errstate(over="ignore"):  # float32 decides what is stored
-            sound = np.isfinite(block.astype(np.float32, copy=False))
+        with np.errstate(over="ignore"):  # float32 decides what is stored of scores
+            sound = np.isfinite(block.astype(block.dtype if self.is_single else np.float32, copy=False))
         if not sound.all():
             row, *column = (int(i) for i in np.argwhere(~sound)[0])
             self.broken = self.n + row, column[0] if column else -1, float(block[(row, *column)])

@@ -38,8 +38,8 @@ def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     is_said = id_name is not None and (is_guessed or has_rival)
     notes = [*table.notes, *([f"ids are column {id_name!r}"] if is_said else [])]
     notes += _unused(table, [id_name, model, *picked.names])
-    if picked.n_top:
-        notes.append(NOTE.format(f"{picked.n_top} classes" if picked.n_top > 1 else "class"))
+    if picked.n_top > 1:
+        notes.append(NOTE.format(picked.n_top))
     guessed = id_name if is_guessed else None
     facts = Facts(table.format, None, picked.hint, notes, picked.in_order, picked.is_weak, guessed)
     if not picked.in_order:

@@ -13,7 +13,7 @@ from .arrow_types import is_list, is_text
 from .names import TOP_CLASSES, TOP_SCORES
 from .table_file import TableFile
 
-NOTE = "the file has the first {} of each example with their scores: the first one is taken as its label"
+NOTE = "the file has the first {} classes of each example with their scores: only the first is kept, as label"
 
 
 def find_top(table: TableFile, names: Sequence[str], classes: Sequence[str]) -> tuple[str, int] | None:

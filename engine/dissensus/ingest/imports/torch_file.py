@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,27 @@ def _by_text(content: Mapping[Any, Any]) -> dict[str, Any]:
 def _load(path: Path) -> Any:
     import torch
 
-    allowed: list[Any] = [(value, name) for name, value in builders().items()]
-    allowed += [getattr(np.dtypes, name) for name in np.dtypes.__all__]
     with reading(path, "torch"):
         is_zip = zipfile.is_zipfile(path)  # the format before 1.6 cannot be mapped
         try:
-            with torch.serialization.safe_globals(allowed):
+            with _arrays_too():
                 return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
         except pickle.UnpicklingError as error:  # torch's own advice is to run what the file holds
             raise ValueError(
                 "it is damaged or holds more than tensors and arrays, which is not loaded; save a tensor, or "
                 "a dict of tensors"
             ) from error
+
+
+def _arrays_too() -> AbstractContextManager[Any]:
+    """Have torch read NumPy arrays among its tensors, which it can from 2.6 on."""
+    import torch
+
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        return nullcontext()
+    allowed: list[Any] = [(value, name) for name, value in builders().items()]
+    allowed += [getattr(np.dtypes, name) for name in np.dtypes.__all__]
+    return torch.serialization.safe_globals(allowed)
 
 
 def _joined(content: Sequence[Any]) -> Any:
