@@ -42,10 +42,12 @@ def import_predictions(
 ) -> ImportReport:
     """Store predictions that exist in files: hard labels, probabilities or logits, without running a model.
 
-    Files are .npy, .npz, .safetensors, .pt, Parquet, Arrow, CSV, TSV, JSON or JSON lines. A model is called
-    by its file, or by its name in a file that holds several. Rows are matched by ids where the file has
-    them. All rows are looked at before any is written, and a model is stored whole or not at all. The same
-    call again stores nothing twice.
+    Files are .npy, .npz, .safetensors, .pt, Parquet, Arrow, CSV, TSV, .txt, JSON or JSON lines, or folders of
+    `Dataset.save_to_disk`. Nothing that they hold is run: of pickled objects only numbers, texts and arrays
+    are read. A model is called by its file, or by its name in a file that holds several. Rows are matched by
+    ids where the file has them; ids may have more or fewer folders than the store's. Classes that a file
+    names beside its numbers, also where it counts from 1, are taken by name. All rows are looked at before
+    any is written, and a model is stored whole or not at all. The same call again stores nothing twice.
 
     Parameters
     ----------
