@@ -69,6 +69,16 @@ def pickled(path):
         np.save(file, np.array([{}] * N, object), allow_pickle=True)
 
 
+class _Runs:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+def running(path):
+    with open(path, "wb") as file:
+        np.save(file, np.array([_Runs()] * N, object), allow_pickle=True)
+
+
 def evil_pt(path):
     import torch
 
@@ -113,7 +123,8 @@ BAD = {
     "what.xlsx": (text("x"), r"ending '\.xlsx', which is no known format; known are \.npy"),
     "noise.npy": (lambda p: p.write_bytes(b"noise" * 9), r"noise\.npy .*it does not begin as a NumPy array"),
     "short.npy": (lambda p: (np.save(p, z), p.write_bytes(p.read_bytes()[:-8])), r"cannot be read as npy"),
-    "objects.npy": (pickled, r"objects\.npy cannot be read as npy: .*Python objects"),
+    "objects.npy": (pickled, r"objects\.npy: an array of objects must hold numbers or class names"),
+    "code.npy": (running, r"code\.npy .* Python objects of posix\.system, which are not loaded"),
     "cut.npz": (lambda p: truncated(p, logits=z), r"cut\.npz cannot be read as npz: File is not a zip file"),
     "inner.npz": (inner_truncation, r"array 'logits\.npy' ends after 10 of 12 rows"),
     "nothing.npz": (lambda p: np.savez(p), r"holds no arrays of predictions"),
@@ -324,7 +335,7 @@ def test_a_store_that_cannot_be_written(store, tmp_path, monkeypatch):
 
 def test_a_full_disk_stops_the_rest(store, tmp_path, monkeypatch):
     from dissensus.errors import StoreFull
-    from dissensus.ingest.imports import run
+    from dissensus.ingest.imports import job
 
     for name in "ab":
         np.save(tmp_path / f"{name}.npy", np.zeros(N, int))
@@ -332,7 +343,7 @@ def test_a_full_disk_stops_the_rest(store, tmp_path, monkeypatch):
     def full(self, *_):
         raise StoreFull("no room")
 
-    monkeypatch.setattr(run._Job, "_write", full)
+    monkeypatch.setattr(job.Job, "_write", full)
     report = ds.import_predictions(store, sorted(tmp_path.glob("*.npy")), progress=False)
     assert [row.error for row in report.rows] == ["no room", "not started: no room"]
 

@@ -34,7 +34,7 @@ from dissensus.ingest import (
     infer,
     timm_models,
 )
-from dissensus.ingest.streaming.encode import encode_tensor
+from dissensus.ingest.streaming.encode import encode_there, to_rows
 from dissensus.ingest.streaming.overlap import Backlog, look_ahead
 from dissensus.run import progress as progress_module
 from dissensus.store.encoding import encode
@@ -204,9 +204,16 @@ def test_batch_size_does_not_matter(store, rows):
 # the twin of encode
 
 
+def encoded_there(logits, dtype, *, model_id, example_ids, class_names):
+    """What `encode_there` gives, on the host."""
+    rows = encode_there(logits, dtype)
+    results = [result.cpu().numpy() for result in rows.results]
+    return to_rows(results, rows.logits, model_id, example_ids, class_names)
+
+
 def assert_same(logits, dtype):
     names = {"model_id": "m", "example_ids": range(len(logits)), "class_names": range(logits.shape[1])}
-    expected, got = encode(logits, dtype, **names), encode_tensor(torch.from_numpy(logits), dtype, **names)
+    expected, got = encode(logits, dtype, **names), encoded_there(torch.from_numpy(logits), dtype, **names)
     for column in ("centred", "top1", "rowmax", "top_classes", "top_values"):
         a, b = getattr(expected, column), getattr(got, column)
         if a is None:
@@ -228,7 +235,7 @@ def assert_same(logits, dtype):
     st.sampled_from(["float16", "float32"]),
     st.booleans(),
 )
-def test_encode_tensor_equals_encode(seed, n, c, scale, dtype, ties):
+def test_encode_there_equals_encode(seed, n, c, scale, dtype, ties):
     logits = np.random.default_rng(seed).normal(size=(n, c)) * scale
     logits = np.round(logits / scale) * scale if ties else logits
     assert_same((logits + 0.0).astype("f4"), dtype)
@@ -250,7 +257,7 @@ def test_first_classes_are_those_of_the_store(seed, c, decimals, near):
     assert_same(logits.astype("f4"), "float16")
 
 
-def test_encode_tensor_at_the_edges():
+def test_encode_there_at_the_edges():
     edge = np.array(
         [
             [3e38, -3e38, 0],
@@ -269,9 +276,9 @@ def test_encode_tensor_at_the_edges():
         z = torch.zeros(2, 3)
         z[1, 2] = bad
         with pytest.raises(errors.NonFiniteLogits, match=r"model 'm' gave .* for example 'b', class 'z'"):
-            encode_tensor(z, "float16", **names)
+            encoded_there(z, "float16", **names)
     half = torch.randn(2, 3, generator=torch.manual_seed(0)).to(torch.bfloat16)
-    assert np.array_equal(encode_tensor(half, "float32", **names).rowmax, half.float().amax(1).numpy())
+    assert np.array_equal(encoded_there(half, "float32", **names).rowmax, half.float().amax(1).numpy())
 
 
 # resuming

@@ -66,12 +66,14 @@ def test_ranks_are_those_of_the_loop(logits, data):
 @given(hnp.arrays("f4", st.tuples(st.integers(1, 4), st.integers(32, 80)), elements=values))
 def test_devices_make_the_same_view(logits):
     torch = pytest.importorskip("torch")
-    from dissensus.ingest.streaming.encode import encode_tensor
+    from dissensus.ingest.streaming.encode import encode_there, to_rows
 
     ids, classes = ([str(i) for i in range(n)] for n in logits.shape)
     facts = {"model_id": "m", "example_ids": ids, "class_names": classes}
     for dtype in fmt.DTYPES:
-        here, there = encode(logits, dtype, **facts), encode_tensor(torch.tensor(logits), dtype, **facts)
+        rows = encode_there(torch.tensor(logits), dtype)
+        results = [result.numpy() for result in rows.results]
+        here, there = encode(logits, dtype, **facts), to_rows(results, rows.logits, "m", ids, classes)
         assert np.array_equal(here.top_classes, oracle(logits, 8))
         assert here.top_classes.tobytes() == there.top_classes.tobytes()
         assert here.top_values.tobytes() == there.top_values.tobytes()

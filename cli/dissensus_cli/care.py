@@ -44,9 +44,10 @@ def verify(store: Path, quick: bool, fmt: str | None, out: Path | None, force: b
         report = opened.verify(quick=quick, advance=bar.advance)
     rows = {name: [getattr(f, name) for f in report.findings] for name in ("model", "problem")}
     rate = report.checked_bytes / max(report.seconds, 1e-9)
+    models = "model" if report.n_models == 1 else "models"
     summary = (
-        f"{report.n_models:,} models, {report.checked_bytes / 1e6:,.1f} MB checked in {report.seconds:.2f} s "
-        f"({rate / 1e9:.2f} GB/s): {_verdict(store, report)}"
+        f"{report.n_models:,} {models}, {report.checked_bytes / 1e6:,.1f} MB checked in "
+        f"{report.seconds:.2f} s ({rate / 1e9:.2f} GB/s): {_verdict(store, report)}"
     )
     record = {
         "ok": report.ok,
@@ -178,7 +179,8 @@ def copy(store: Path, target: Path, models: tuple[str, ...], codec: str | None, 
         )
     if codec == "archive" and set(done.info()["kinds"]) == {"labels"}:
         click.echo("Note: --codec archive packs logits; these models have hard labels only", err=True)
-    click.echo(f"{target}: {done.n_models:,} models, {done.size_bytes() / 1e6:,.1f} MB")
+    noun = "model" if done.n_models == 1 else "models"
+    click.echo(f"{target}: {done.n_models:,} {noun}, {done.size_bytes() / 1e6:,.1f} MB")
 
 
 @click.command()

@@ -67,8 +67,10 @@ def import_(
 ) -> None:
     """Put predictions that exist in FILES into STORE: hard labels, probabilities or logits.
 
-    FILES are .npy, .npz, .safetensors, .pt, Parquet, Arrow, CSV, TSV, JSON or JSON lines; the model is called
-    by the file, or by its name in a file that holds several. Rows are matched by ids where the file has them.
+    FILES are .npy, .npz, .safetensors, .pt, Parquet, Arrow, CSV, TSV, .txt, JSON or JSON lines, or folders of
+    `Dataset.save_to_disk`; the model is called by the file, or by its name in a file that holds several. Rows
+    are matched by ids where the file has them; ids may have more or fewer folders than the store's. Of a
+    file with the first classes only, as timm's inference.py writes, the first is kept as label.
     A file that cannot be stored does not stop the others; it is named on stderr and gives exit status 1. What
     looks wrong but can be stored is a warning. The same command again stores nothing twice.
 

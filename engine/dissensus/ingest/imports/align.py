@@ -189,6 +189,8 @@ class Aligned:
         Rows to give at a time.
     ids : sequence of str
         Ids of the store's examples, for messages.
+    numbers : (C,) sequence of int, optional
+        Class numbers of the file, ascending, where they are not 0, 1, …
     """
 
     def __init__(
@@ -199,7 +201,9 @@ class Aligned:
         classes: Sequence[str],
         block_rows: int,
         ids: Sequence[str] = (),
+        numbers: Sequence[int] | None = None,
     ) -> None:
+        self._given = None if numbers is None else np.asarray(numbers)
         self._source, self._order = _readable(source, order), order
         self._places, self._columns = places, None if places is None else np.argsort(places)
         self._numbers = {name: i for i, name in enumerate(classes)}
@@ -236,6 +240,8 @@ class Aligned:
             block = block[:, 0]
         if block.dtype.kind in "OU":
             return self._named(block, start)
+        if self._given is not None and block.ndim == 1:
+            block = self._ranked(block, self._given, start)
         if self._columns is None or self._places is None:
             return block
         if block.ndim == 2:
@@ -245,13 +251,27 @@ class Aligned:
         inside = (block >= 0) & (block < len(self._places))
         return np.where(inside, self._places[np.where(inside, block, 0)], block)
 
+    def _ranked(self, block: NDArray[Any], given: NDArray[Any], start: int) -> NDArray[np.intp]:
+        """Class numbers of the file as 0, 1, …"""
+        ranks = np.minimum(np.searchsorted(given, block), len(given) - 1)
+        odd = np.flatnonzero(given[ranks] != block)
+        if len(odd):
+            raise ArgumentError(
+                f"class number {block[odd[0]]} of {self._example(start + int(odd[0]))} is none of those that "
+                f"the file names, {given[0]} to {given[-1]}; if its numbers are others give the names in "
+                "their order with classes= (--classes FILE)"
+            )
+        return ranks
+
+    def _example(self, row: int) -> str:
+        return f"example {self._ids[row]!r}" if len(self._ids) else f"row {row}"
+
     def _named(self, block: NDArray[Any], start: int) -> NDArray[np.int64]:
         try:
             return np.array([self._numbers[name] for name in block.tolist()], np.int64)
         except KeyError:
             off = [row for row, name in enumerate(block.tolist()) if name not in self._numbers]
-            row = start + off[0]
-            place = f"example {self._ids[row]!r}" if len(self._ids) else f"row {row}"
+            place = self._example(start + off[0])
             what = f"class of {place} ({len(off)} of the rows {start} to {start + len(block) - 1} are off):"
             raise UnknownName.of(what, str(block[off[0]]), self._numbers) from None
 

@@ -1,9 +1,8 @@
-"""Arrays in files: .npy and .safetensors mapped, .npz streamed, .pt through torch's safe loader."""
+"""Arrays in files: .npy and .safetensors mapped, .npz streamed; what is told of named ones by `members`."""
 
 from __future__ import annotations
 
 import json
-import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,36 +11,19 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dissensus.errors import ArgumentError
-
+from .bits import Bfloat16
 from .files import reading, stem_of
-from .members import Member, entries_of
-from .names import CLASS_ORDERS, VALUE
+from .members import Member, entries_of, is_by_example, stacked, with_classes
+from .names import VALUE
+from .plain_objects import read_objects
 from .source import BLOCK_ROWS, ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
-from .stated_classes import classes_in_texts
+from .torch_file import torch_members
 
 _SAFETENSORS = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
     "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
-
-
-class Bfloat16:
-    """Rows of bfloat16, kept as their bits, given as float32.
-
-    Parameters
-    ----------
-    bits : (N,) or (N, C) uint16
-        Upper halves of float32 numbers.
-    """
-
-    dtype = np.dtype(np.float32)
-
-    def __init__(self, bits: NDArray[np.uint16]) -> None:
-        self._bits, self.shape = bits, bits.shape
-
-    def __getitem__(self, rows: Any, /) -> NDArray[np.float32]:
-        return (np.asarray(self._bits[rows]).astype(np.uint32) << 16).view(np.float32)
+_OBJECT_BYTES = 100  # of a number as an object, in its array, in a list and as text
 
 
 def npy_entries(path: Path, wanted: Wanted) -> list[Entry]:
@@ -54,7 +36,9 @@ def npy_entries(path: Path, wanted: Wanted) -> list[Entry]:
                 if file.read(6) != b"\x93NUMPY":
                     raise ValueError("it does not begin as a NumPy array does; write it with numpy.save")
                 file.seek(0)
-                _npy_header(file)
+                shape, _, dtype = _npy_header(file)
+                if dtype.hasobject:
+                    return ArraySource(_objects(path, file, shape), Facts("npy"))
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         return ArraySource(array, Facts("npy"))
 
@@ -76,9 +60,13 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not loaded; save plain arrays")
     return shape, fortran, dtype
+
+
+def _objects(path: Path, file: IO[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
+    need = _OBJECT_BYTES * int(np.prod(shape))
+    require_memory(need, f"{path.name}, which holds Python objects,", "save a plain array")
+    return read_objects(file, shape)
 
 
 def _npz_loader(path: Path, name: str, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]) -> Any:
@@ -96,6 +84,10 @@ def _npz_loader(path: Path, name: str, shape: tuple[int, ...], fortran: bool, dt
                 yield np.frombuffer(data, dtype).reshape(n, *shape[1:])
 
     def load(facts: Facts) -> Source:
+        if dtype.hasobject:
+            with reading(path, "npz"), zipfile.ZipFile(path) as archive, archive.open(name) as file:
+                _npy_header(file)
+                return ArraySource(_objects(path, file, shape), facts)
         if fortran and len(shape) > 1:  # columns first: rows come together only when all is read
             n_bytes = dtype.itemsize * int(np.prod(shape))
             require_memory(
@@ -118,13 +110,10 @@ def safetensors_members(path: Path) -> dict[str, Member]:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))
-    stated = classes_in_texts(header.pop("__metadata__", {}))
-    members = {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}
-    if stated is None or CLASS_ORDERS[0] in members:
-        return members
-    listed = np.asarray(stated)
-    order = Member(listed.shape, lambda facts: ArraySource(listed, facts))
-    return {**members, CLASS_ORDERS[0]: order}  # as the formats that hold texts have it
+    texts = header.pop("__metadata__", {})
+    return with_classes(
+        {name: _tensor_member(path, 8 + size, tensor) for name, tensor in header.items()}, texts
+    )
 
 
 def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
@@ -143,15 +132,6 @@ def _tensor_member(path: Path, base: int, tensor: dict[str, Any]) -> Member:
     return Member(shape, load)
 
 
-def torch_members(path: Path) -> dict[str, Member]:
-    """Tensors of a .pt file, a lone one as "value"; loaded without running code from the file."""
-    content = _torch_load(path)
-    if hasattr(content, "detach"):
-        return {VALUE: _torch_member(content)}
-    named = content if isinstance(content, dict) else {}
-    return {str(name): _torch_member(value) for name, value in named.items()}
-
-
 MEMBERS: dict[str, Callable[[Path], dict[str, Member]]] = {
     "npz": npz_members,
     "safetensors": safetensors_members,
@@ -164,39 +144,6 @@ def member_entries(format_name: str, path: Path, wanted: Wanted) -> list[Entry]:
     members = MEMBERS[format_name](path)
     if list(members) == [VALUE]:
         wanted.refuse_columns(path)
+    if is_by_example(members, wanted):
+        members = stacked(path, members)
     return entries_of(path, format_name, members, wanted)
-
-
-def _torch_load(path: Path) -> Any:
-    import torch
-
-    with reading(path, "torch"):
-        is_zip = zipfile.is_zipfile(path)  # the format before 1.6 cannot be mapped
-        try:
-            return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
-        except pickle.UnpicklingError as error:  # torch's own advice is to run what the file holds
-            raise ValueError(
-                "it is damaged or holds more than tensors, which is not loaded; save a tensor, or a dict of "
-                "tensors"
-            ) from error
-
-
-def _torch_member(value: Any) -> Member:
-    if hasattr(value, "detach"):
-        return Member(tuple(value.shape), lambda facts: _torch_source(value, facts))
-    if isinstance(value, list | tuple) and value and isinstance(value[0], str | int):
-        array = np.asarray(value)
-        return Member(array.shape, lambda facts: ArraySource(array, facts))
-    return Member((), lambda facts: ArraySource(np.empty(0), facts))
-
-
-def _torch_source(tensor: Any, facts: Facts) -> Source:
-    import torch
-
-    tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        return ArraySource(Bfloat16(tensor.view(torch.int16).numpy().view(np.uint16)), facts)
-    try:
-        return ArraySource(tensor.numpy(), facts)
-    except TypeError as error:  # float8 and the like
-        raise ArgumentError(f"tensors of {tensor.dtype} are not read; save float32 or float16") from error

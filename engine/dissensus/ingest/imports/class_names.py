@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError
 
-from .columns import is_text
+from .arrow_types import is_text
 from .files import FORMATS, format_of
 from .json_files import read_json
 from .names import CLASS_NAMES, CLASS_NUMBERS, VALUE
@@ -63,7 +63,7 @@ def read_classes(path: str | os.PathLike[str]) -> ClassFile:
         It cannot be read.
     """
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() == ".txt" or path.suffix.lower() not in FORMATS:
         return ClassFile(_lines(path))
     table = _in_order(_table(path))
     heads = [name.lower() for name in table.column_names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,17 @@ FORMATS = {
     ".csv.gz": "csv",
     ".tsv": "tsv",
     ".tsv.gz": "tsv",
+    ".txt": "tsv",
     ".json": "json",
     ".jsonl": "json",
     ".ndjson": "json",
+    ".json.gz": "json",
+    ".jsonl.gz": "json",
 }
-TABLES = ("parquet", "arrow", "csv", "tsv")
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
+SAVED = "a saved dataset"  # a folder that `datasets` has written, and the file that tells of its parts
+SAVED_STATE = "state.json"
+TABLES = ("parquet", "arrow", "csv", "tsv", SAVED)
 
 
 def format_of(path: Path) -> str:
@@ -44,12 +50,17 @@ def format_of(path: Path) -> str:
         No such file, a folder, an empty file, or an ending that stands for no format.
     """
     if path.is_dir():
-        raise ArgumentError(f"{path} is a folder; name the files in it, such as {path}/*.npy")
+        return _format_of_folder(path)
     try:
         size = path.stat().st_size
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
     ending = _ending(path)
+    if path.suffix.lower() in PACKED and ending not in FORMATS:
+        raise ArgumentError(
+            f"{path} is packed; unpack it, or pack it with gzip as "
+            f"{', '.join(name for name in FORMATS if name.endswith('.gz'))}"
+        )
     if ending not in FORMATS:
         raise ArgumentError(
             f"{path} has the ending {path.suffix!r}, which is no known format; known are {', '.join(FORMATS)}"
@@ -59,8 +70,24 @@ def format_of(path: Path) -> str:
     return FORMATS[ending]
 
 
+def _format_of_folder(path: Path) -> str:
+    if (path / SAVED_STATE).exists():
+        return SAVED
+    with suppress(OSError):
+        for one in sorted(path.iterdir()):
+            if (one / SAVED_STATE).exists():
+                raise ArgumentError(f"{path} is a folder of saved datasets; name one, such as {one}")
+            if _ending(one) in FORMATS and one.is_file():
+                raise ArgumentError(
+                    f"{path} is a folder; name the files in it, such as {path}/*{_ending(one)}"
+                )
+    raise ArgumentError(f"{path} is a folder; name the files in it, such as {path}/*.npy")
+
+
 def stem_of(path: Path) -> str:
-    """File name without the ending that stands for its format."""
+    """File name without the ending that stands for its format; of a folder, all of its name."""
+    if path.is_dir():
+        return path.name or str(path)
     return path.name.removesuffix(path.name[len(path.name) - len(_ending(path)) :]) or str(path)
 
 

@@ -24,6 +24,32 @@ def bare(name: str) -> str:
     return stem if dot and stem and is_ending else last
 
 
+def without_folders(given: Sequence[str], ids: Sequence[str]) -> list[str] | None:
+    """Ids of the store for names that have more or fewer folders before them; None where that fails for one.
+
+    Each name must be the end of one id, or end in one, and be that of no other.
+    """
+    by_last: dict[str, list[str]] = {}
+    for name in ids:
+        by_last.setdefault(_plain(name).rsplit("/", 1)[-1], []).append(name)
+    found = []
+    for text in given:
+        whole = "/" + _plain(text)
+        alike = [
+            name
+            for name in by_last.get(whole.rsplit("/", 1)[-1], [])
+            if whole.endswith(f"/{_plain(name)}") or f"/{_plain(name)}".endswith(whole)
+        ]
+        if len(alike) != 1:
+            return None
+        found += alike
+    return found if len(set(found)) == len(found) else None
+
+
+def _plain(name: str) -> str:
+    return name.replace("\\", "/").removeprefix("./")
+
+
 @dataclass(frozen=True)
 class KnownIds:
     """Ids of a store, to compare values of files with.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow as pa
 from dissensus.errors import ArgumentError
 
 from .files import array_of, reading, stem_of
+from .json_frames import table_of_columns, table_of_frame
 from .members import Member, entries_of
 from .nested_json import (
     are_classes,
@@ -28,6 +30,7 @@ from .table_models import table_entries
 from .tables import memory_table
 
 _EXPANSION = 8  # Python objects take about this many times the bytes of their text
+_PACKED = 4  # and text takes about so many times what it does packed
 
 
 def read_json(path: Path) -> Any:
@@ -38,10 +41,11 @@ def read_json(path: Path) -> Any:
     ArgumentError
         It is broken, or larger than the memory there is.
     """
-    need = _EXPANSION * path.stat().st_size
+    need = _EXPANSION * path.stat().st_size * (_PACKED if path.suffix == ".gz" else 1)
     require_memory(need, f"{path.name}, which is text,", "convert it to .npy or Parquet")
     with reading(path, "json"):
-        text = path.read_text(encoding="utf-8-sig")
+        with _opened(path) as file:
+            text = file.read()
         try:
             return json.loads(text, object_pairs_hook=_distinct)
         except json.JSONDecodeError as error:
@@ -49,6 +53,12 @@ def read_json(path: Path) -> Any:
                 raise
         lines = [line for line in text.splitlines() if line.strip()]
         return [json.loads(line, object_pairs_hook=_distinct) for line in lines]
+
+
+def _opened(path: Path) -> IO[str]:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    file: IO[str] = opener(path, "rt", encoding="utf-8-sig")
+    return file
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -68,7 +78,7 @@ def json_entries(path: Path, wanted: Wanted) -> list[Entry]:
 
 
 def _begins_with(path: Path) -> str:
-    with reading(path, "json"), path.open(encoding="utf-8-sig") as file:
+    with reading(path, "json"), _opened(path) as file:
         head = file.read(4096)
         body = head.lstrip()
         return "records" if body[:1] == "[" and body[1:].lstrip().startswith("{") else body[:1]
@@ -81,9 +91,18 @@ def _list_entries(path: Path, wanted: Wanted) -> list[Entry]:
         values = read_json(path)
         if not values:
             raise ArgumentError(f"{path} holds an empty list")
-        return ArraySource(array_of(values, f"{path}, a JSON list,"), Facts("json"))
+        return _source(path, values, "list", wanted)
 
     return [Entry(stem_of(path), path, load)]
+
+
+def _source(path: Path, values: list[Any], what: str, wanted: Wanted) -> Source:
+    """Rows of a list: of classes, of lists of scores, or of scores by class as `transformers` has them."""
+    if isinstance(scores_by_class(values[0]), dict):
+        (entry,) = _table_entries(path, table_of_records(path, list(map(scores_by_class, values))), wanted)
+        return entry.load()
+    what = f"{path}, a JSON list," if what == "list" else f"{path}, JSON lines,"
+    return ArraySource(array_of(values, what), Facts("json"))
 
 
 def _entries(path: Path, content: Any, wanted: Wanted) -> list[Entry]:
@@ -91,14 +110,19 @@ def _entries(path: Path, content: Any, wanted: Wanted) -> list[Entry]:
         return _table_entries(path, table_of_records(path, content), wanted)
     if isinstance(content, list):
         wanted.refuse_columns(path)
-        array = array_of(content, f"{path}, JSON lines,")
-        return [Entry(stem_of(path), path, lambda: ArraySource(array, Facts("json")))]
+        return [Entry(stem_of(path), path, lambda: _source(path, content, "lines", wanted))]
+    frame = table_of_frame(path, content) if isinstance(content, dict) else None
+    if frame is not None:
+        return _table_entries(path, frame, wanted)
     if not isinstance(content, dict) or not content:
         raise ArgumentError(f"{path} must hold a list, or an object of lists; it holds {content!r:.40}")
     if are_classes(path, content, wanted.ids, wanted.classes):
         return _table_entries(path, table_by_class(path, content), wanted)
     if are_mostly(content, wanted.ids):
         return _by_example(path, content, wanted)
+    frame = table_of_columns(path, content)
+    if frame is not None:
+        return _table_entries(path, frame, wanted)
     if all(isinstance(v, dict) and are_mostly(v, wanted.ids) for v in content.values()):
         return [
             replace(one, model_id=name)

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError
 
-from .columns import find_ids, ids_of
+from .id_columns import find_ids, ids_of
 from .names import STRONG_IDS, WEAK_IDS
-from .tables import TableFile
+from .table_file import TableFile
 from .whole import open_whole, read_columns
 
 

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from dissensus.errors import ArgumentError, UnknownName
 
-from .columns import are_other_numbers, is_list, is_text
+from .arrow_types import is_list, is_text
+from .columns import are_other_numbers
 from .keyed import read_keyed
 from .names import TRUTH, VALUE
-from .stated_classes import classes_of_column
+from .stated_classes import Stated, classes_of_column
 
 LABELS = (*TRUTH, VALUE)
 _NUMBERS = r"[\d\s;|]*|\[[\d\s,]*\]"  # a class number, or a set of them
@@ -86,16 +87,16 @@ def read_labels(
     name = _label_column(keyed.table, path, label_column)
     rest = keyed.table.select([n for n in keyed.table.column_names if n != name])
     is_lone = keyed.ids is None and not rest.column_names
-    if is_lone and path.suffix == ".csv" and name in keyed.table[name].to_pylist():
+    if is_lone and path.suffix in (".csv", ".tsv", ".txt") and name in keyed.table[name].to_pylist():
         raise ArgumentError(
             f"{path} has no line of column names: its first is {name!r}, as others are; begin it with 'label'"
         )
     notes = [] if is_lone else [*keyed.notes, f"labels are column {name!r}, ids are {_said(keyed.id_name)}"]
     entries = keyed.table[name].combine_chunks()
     stated = classes_of_column(keyed.table.schema, name)
-    if stated is not None and classes is not None and not {*stated} & {*classes}:
+    if stated is not None and classes is not None and not {*stated.names} & {*classes}:
         notes.append(
-            f"{path.name} calls classes otherwise, first {stated[0]!r}: numbers are taken as they are"
+            f"{path.name} calls classes otherwise, first {stated.names[0]!r}: numbers are taken as they are"
         )
         stated = None
     labels, names = _as_numbers(entries, f"column {name!r} of {path}", classes, stated)
@@ -123,14 +124,14 @@ def _label_column(table: pa.Table, path: Path, given: str | None) -> str:
 
 
 def _as_numbers(
-    entries: pa.Array, what: str, classes: Sequence[str] | None, stated: Sequence[str] | None
+    entries: pa.Array, what: str, classes: Sequence[str] | None, stated: Stated | None
 ) -> tuple[list[Any], list[str] | None]:
     """Class numbers of entries, and the class names if the entries are names or the file states them."""
     kind = entries.type
     is_set = is_list(kind) and pa.types.is_integer(kind.value_type)
     if stated is not None and (is_set or pa.types.is_integer(kind)):
         sets = [row if isinstance(row, list) else [row] for row in entries.to_pylist()]
-        return _from_names(_called(sets, what, stated), what, stated if classes is None else classes)
+        return _from_names(_called(sets, what, stated), what, stated.names if classes is None else classes)
     if pa.types.is_null(kind):
         raise ArgumentError(f"{what} is empty in every row; no example would be counted")
     if pa.types.is_floating(kind):
@@ -148,16 +149,18 @@ def _as_numbers(
     raise ArgumentError(f"{what} must hold class numbers, class names or lists of them; it holds {kind}")
 
 
-def _called(sets: list[list[int | None]], what: str, stated: Sequence[str]) -> list[list[str]]:
+def _called(sets: list[list[int | None]], what: str, stated: Stated) -> list[list[str]]:
     """Names of class numbers; none, and -1, as `datasets` has it, are an example that is not counted."""
     given = [[number for number in one if number not in (None, -1)] for one in sets]
-    odd = next(((row, n) for row, one in enumerate(given) for n in one if not 0 <= n < len(stated)), None)
+    names = stated.by_number
+    odd = next(((row, n) for row, one in enumerate(given) for n in one if n not in names), None)
     if odd is not None:
+        counted = "" if stated.numbers is None else f", which it numbers {min(names)} to {max(names)}"
         raise ArgumentError(
-            f"{what} must hold numbers of its {len(stated)} classes, first {stated[0]!r}; got "
+            f"{what} must hold numbers of its {len(names)} classes, first {stated.names[0]!r}{counted}; got "
             f"{odd[1]} in row {odd[0]}"
         )
-    return [[stated[number] for number in one] for one in given]
+    return [[names[number] for number in one] for one in given]
 
 
 def _refuse_ambiguous(what: str, classes: Sequence[str] | None) -> None:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dissensus.errors import ArgumentError, UnknownName
 
 from .files import id_texts, stem_of
 from .id_values import SAMPLE, KnownIds
-from .names import CLASS_ORDERS, LOGITS, MEMBER_IDS, PREDICTIONS, PROBABILITIES, TRUTH_ARRAYS, hint_of
-from .source import Entry, Facts, Source, Wanted
+from .names import (
+    CLASS_ORDERS,
+    LOGITS,
+    MEMBER_IDS,
+    PREDICTIONS,
+    PROBABILITIES,
+    TRUTH_ARRAYS,
+    UNNAMED,
+    VALUE,
+    hint_of,
+)
+from .nested_json import are_mostly
+from .source import ArraySource, Entry, Facts, Source, Wanted
+from .stated_classes import classes_in_texts
 
 
 @dataclass(frozen=True)
@@ -26,10 +41,60 @@ class Member:
         Its shape; () for what is no array.
     load
         Opens it, given what else is known of it.
+    numbers
+        Of a list of classes: the class numbers that stand for them, where these are not 0, 1, …
     """
 
     shape: tuple[int, ...]
     load: Callable[[Facts], Source]
+    numbers: list[int] | None = None
+
+
+def with_classes(members: Mapping[str, Member], texts: Mapping[str, Any]) -> dict[str, Member]:
+    """Members, and the classes that metadata beside them state as one more, where no member lists them."""
+    stated = classes_in_texts(texts)
+    if stated is None or any(name.lower() in CLASS_ORDERS for name in members):
+        return dict(members)
+    listed = np.asarray(stated.names)
+    order = Member(listed.shape, lambda facts: ArraySource(listed, facts), stated.numbers)
+    return {**members, CLASS_ORDERS[0]: order}
+
+
+def is_by_example(members: Mapping[str, Member], wanted: Wanted) -> bool:
+    """Whether arrays are called by the store's ids, and each holds what one example was given."""
+    shapes = {member.shape for member in members.values()}
+    return (
+        len(members) > 1
+        and shapes in ({()}, {(len(wanted.classes),)})
+        and are_mostly(members, wanted.ids)
+        and wanted.columns is None
+    )
+
+
+def stacked(path: Path, members: Mapping[str, Member]) -> dict[str, Member]:
+    """One array of those of all examples, and their ids.
+
+    Raises
+    ------
+    ArgumentError
+        They lie in an archive, which would be opened for each of them.
+    """
+    first = next(iter(members))
+    if path.suffix == ".npz":
+        raise ArgumentError(
+            f"{path} holds an array for each example, first {first!r}; save one array of all rows and one of "
+            "the ids: numpy.savez(path, logits=numpy.stack(list(rows.values())), ids=list(rows))"
+        )
+
+    def load(facts: Facts) -> Source:
+        rows = [getattr(member.load(Facts("")), "array", None) for member in members.values()]
+        return ArraySource(np.stack([np.asarray(row[...]) for row in rows if row is not None]), facts)
+
+    ids = np.asarray(list(members))
+    return {
+        VALUE: Member((len(members), *members[first].shape), load),
+        MEMBER_IDS[0]: Member(ids.shape, lambda facts: ArraySource(ids, facts)),
+    }
 
 
 def entries_of(path: Path, format_name: str, members: Mapping[str, Member], wanted: Wanted) -> list[Entry]:
@@ -52,13 +117,13 @@ def entries_of(path: Path, format_name: str, members: Mapping[str, Member], want
         A name the user gave is not there.
     """
     arrays = {name: member for name, member in members.items() if member.shape}
-    if not arrays:
-        what = f"; what it has are no lists: {', '.join(list(members)[:5])}" if members else ""
-        raise ArgumentError(f"{path} holds no arrays of predictions{what}")
-    if any(name.endswith((".weight", ".running_mean")) or name == "weight" for name in arrays):
+    if any(name.endswith((".weight", ".running_mean", "state_dict")) or name == "weight" for name in members):
         raise ArgumentError(
             f"{path} holds a network's weights, not predictions; run it with `dissensus ingest`"
         )
+    if not arrays:
+        what = f"; what it has are no lists: {', '.join(list(members)[:5])}" if members else ""
+        raise ArgumentError(f"{path} holds no arrays of predictions{what}")
     id_name = _id_member(path, arrays, wanted)
     is_named = id_name is not None
     has_more = len(arrays) > 1 + is_named
@@ -99,6 +164,7 @@ class _Loader:
         notes += [f"not used: {', '.join(self.unused)}"] if self.unused else []
         facts = Facts(self.format, self._texts(self.id_name), hint_of(name), notes, guessed=guessed)
         facts.classes = self._texts(self.order_name)
+        facts.numbers = None if self.order_name is None else self.arrays[self.order_name].numbers
         return self.arrays[name].load(facts)
 
     def _texts(self, name: str | None) -> list[str] | None:
@@ -175,4 +241,7 @@ def _chosen(path: Path, arrays: Mapping[str, Any], wanted: Wanted, id_name: str 
             f"{path} holds no arrays of predictions, only {', '.join(arrays)}; if one is "
             "name it with columns= (--column)"
         )
+    scores = [name for name in chosen if len(arrays[name].shape) == 2]
+    if len(scores) == 1 and all(re.fullmatch(UNNAMED, name) for name in chosen):
+        return scores  # the others are no models beside it, but labels and the like
     return chosen

@@ -20,6 +20,9 @@ PREDICTIONS = (
     "top_1", "y_pred", "y_hat", "labels_pred", "predicted_class_name",
 )  # fmt: skip
 HINTS = {"logit": "logits", "prob": "probabilities", "softmax": "probabilities"}
+# The first classes of each example, and their scores, where a table has no more of them.
+TOP_CLASSES = ("index", "indices", "label", "labels", "class")
+TOP_SCORES = ("prob", "probs", "probability", "probabilities", "score", "scores", "confidence")
 MODEL = ("model", "model_id", "model_name")
 
 # Right answers; in a table without other candidates they may be predictions.
@@ -32,6 +35,8 @@ TRUTH = (*TRUTH_ARRAYS, "class", "class_id", "class_name", "y")
 CLASS_ORDERS = ("classes", "class_names", "classes_", "label_names", "categories", "columns")
 CLASS_NAMES = ("name", "class_name", "class", "label", "wnid", "synset")
 CLASS_NUMBERS = ("class_id", "class", "index", "id", "label", "number")
+
+UNNAMED = r"(arr_)?\d+"  # what numpy.savez calls arrays without names; places of a tuple
 
 VALUE = "value"  # the column of a file that has just one
 

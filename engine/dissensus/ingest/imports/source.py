@@ -87,6 +87,8 @@ class Facts:
         Column (or array) that was taken for the ids by its values, not by its name.
     classes
         Names of the classes in the order of the scores or class numbers, where the file lists them.
+    numbers
+        Class numbers that stand for them in the file, where these are not 0, 1, …
     """
 
     format: str
@@ -97,6 +99,7 @@ class Facts:
     is_weak: bool = False
     guessed: str | None = None
     classes: list[str] | None = None
+    numbers: list[int] | None = None
 
 
 class ArraySource:

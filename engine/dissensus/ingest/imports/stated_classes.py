@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,29 @@ _NUMBERED, _NAMED = "id2label", "label2id"  # of `transformers`: the name of eac
 _LISTS = [name for name in CLASS_ORDERS if name != "columns"]  # in metadata those are a table's columns
 
 
-def classes_in_texts(texts: Mapping[str, Any]) -> list[str] | None:
+@dataclass(frozen=True)
+class Stated:
+    """Classes as a file states them.
+
+    Attributes
+    ----------
+    names
+        One a class, distinct, in the order of the numbers.
+    numbers
+        What the file calls them by in its class numbers, ascending; None where these are 0, 1, …
+    """
+
+    names: list[str]
+    numbers: list[int] | None = None
+
+    @property
+    def by_number(self) -> dict[int, str]:
+        """Name of each class number."""
+        numbers = range(len(self.names)) if self.numbers is None else self.numbers
+        return dict(zip(numbers, self.names, strict=True))
+
+
+def classes_in_texts(texts: Mapping[str, Any]) -> Stated | None:
     """Names in the order of the numbers, from entries of metadata; None where none states them.
 
     Parameters
@@ -27,19 +50,19 @@ def classes_in_texts(texts: Mapping[str, Any]) -> list[str] | None:
     """
     lower = {name.lower(): _parsed(value) for name, value in texts.items()}
     for name in (known for known in _LISTS if known in lower):
-        names = lower[name] if isinstance(lower[name], list) else _by_number(lower[name])
-        if names is not None and _are_distinct(names):
-            return [str(one) for one in names]
+        found = _in_order(lower[name]) if isinstance(lower[name], list) else _by_number(lower[name])
+        if found is not None:
+            return found
     return _by_number(lower.get(_NUMBERED)) or _by_number(_turned(lower.get(_NAMED)))
 
 
-def classes_of_column(schema: pa.Schema, column: str) -> list[str] | None:
+def classes_of_column(schema: pa.Schema, column: str) -> Stated | None:
     """Names of the class numbers that one column holds, where the schema states them."""
     own = classes_in_texts(_texts(schema.field(column).metadata))
     return _names_of(_features(schema).get(column)) if own is None else own
 
 
-def classes_of_scores(schema: pa.Schema, column: str, classes: Sequence[str]) -> list[str] | None:
+def classes_of_scores(schema: pa.Schema, column: str, classes: Sequence[str]) -> Stated | None:
     """Names of the classes in the order of the scores or numbers of a column of predictions.
 
     What is stated of the column itself comes first, then of the table, then of its right answers: a file of
@@ -54,13 +77,13 @@ def classes_of_scores(schema: pa.Schema, column: str, classes: Sequence[str]) ->
     if whole is not None:
         return whole
     told = (_names_of(f) for name, f in _features(schema).items() if name.lower() in TRUTH)
-    alike = (names for names in told if names is not None and {*names} & {*classes})
+    alike = (one.names for one in told if one is not None and {*one.names} & {*classes})
     return _the_one(names for names in alike if len(names) == len(classes))
 
 
-def _the_one(found: Iterable[list[str]]) -> list[str] | None:
+def _the_one(found: Iterable[list[str]]) -> Stated | None:
     distinct = list(dict.fromkeys(map(tuple, found)))
-    return list(distinct[0]) if len(distinct) == 1 else None
+    return Stated(list(distinct[0])) if len(distinct) == 1 else None
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
@@ -69,7 +92,7 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def _names_of(feature: Any) -> list[str] | None:
+def _names_of(feature: Any) -> Stated | None:
     """Names of a feature that is a class, or a list of them."""
     if isinstance(feature, list) and len(feature) == 1:
         return _names_of(feature[0])
@@ -78,15 +101,22 @@ def _names_of(feature: Any) -> list[str] | None:
     if feature.get("_type") != "ClassLabel":
         return _names_of(feature.get("feature"))
     names = feature.get("names")
-    return [str(name) for name in names] if isinstance(names, list) and _are_distinct(names) else None
+    return _in_order(names) if isinstance(names, list) else None
 
 
-def _by_number(content: Any) -> list[str] | None:
-    """Names of an object whose keys number them from 0."""
-    if not isinstance(content, dict) or set(content) != {str(i) for i in range(len(content))}:
+def _in_order(names: list[Any]) -> Stated | None:
+    return Stated([str(name) for name in names]) if _are_distinct(names) else None
+
+
+def _by_number(content: Any) -> Stated | None:
+    """Names of an object whose keys number them, from 0 or otherwise."""
+    if not isinstance(content, dict) or not all(str(key).isdecimal() for key in content):
         return None
-    names = [content[str(i)] for i in range(len(content))]
-    return [str(name) for name in names] if _are_distinct(names) else None
+    by_number = {int(key): content[key] for key in sorted(content, key=int)}
+    found = _in_order(list(by_number.values())) if len(by_number) == len(content) else None
+    if found is None or list(by_number) == list(range(len(by_number))):
+        return found
+    return Stated(found.names, list(by_number))
 
 
 def _turned(content: Any) -> Any:

@@ -53,7 +53,7 @@ class Survey:
     is_like_classes : bool
         Whether all scores are whole numbers that a class may have.
     broken : tuple of int, int, float or None
-        Place of the first NaN or infinity, and what it is.
+        Place of the first NaN, infinity or number larger than float32 holds, and what it is.
     """
 
     def __init__(self, n_classes: int, ids: Sequence[str] = ()) -> None:
@@ -119,8 +119,12 @@ class Survey:
         self.n += len(block)
 
     def _find_broken(self, block: NDArray[Any]) -> None:
-        if self.broken is None and block.dtype.kind == "f" and not np.isfinite(block).all():
-            row, *column = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
+        if self.broken is not None or block.dtype.kind != "f":
+            return
+        with np.errstate(over="ignore"):  # float32 decides what is stored of scores
+            sound = np.isfinite(block.astype(block.dtype if self.is_single else np.float32, copy=False))
+        if not sound.all():
+            row, *column = (int(i) for i in np.argwhere(~sound)[0])
             self.broken = self.n + row, column[0] if column else -1, float(block[(row, *column)])
 
     def _hash(self, block: NDArray[Any]) -> None:
@@ -193,4 +197,9 @@ def require_finite(survey: Survey, file: str, ids: Sequence[str], classes: Seque
         return
     row, column, value = survey.broken
     place = f"example {ids[row]!r}" + (f", class {classes[column]!r}" if column >= 0 else "")
+    if np.isfinite(value):
+        raise NonFiniteLogits(
+            f"{file} gave {value:.6g} for {place}; predictions are kept as float32, which holds no number "
+            "beyond 3.4e38: correct this row, or divide all by one number"
+        )
     raise NonFiniteLogits(f"{file} gave {value} for {place}; predictions must be finite: correct this row")

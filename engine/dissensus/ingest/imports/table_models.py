@@ -14,17 +14,22 @@ from numpy.typing import NDArray
 
 from dissensus.errors import ArgumentError
 
-from .columns import Picked, find_ids, find_predictions, ids_of, is_list, is_text, some_names
+from .arrow_types import as_text, is_list, is_text
+from .columns import Picked, find_predictions, some_names
 from .files import reading, stem_of
+from .id_columns import find_ids, ids_of
+from .list_texts import listed
 from .names import IDS, MODEL, STRONG_IDS
 from .source import ArraySource, Entry, Facts, Source, StreamSource, Wanted, require_memory
 from .stated_classes import classes_of_scores
-from .tables import TableFile, flattened
+from .table_file import TableFile
+from .tables import flattened
+from .top_classes import NOTE
 
 
 def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     """Models of a table: one, or those that its column "model" names."""
-    table = flattened(table)
+    table = listed(flattened(table), len(wanted.classes))
     id_name = find_ids(table, wanted.ids, wanted.id_column, has_rows=wanted.has_rows, taken=wanted.taken)
     model = next((n for n in table.schema.names if n.lower() in MODEL and n != id_name), None)
     picked = find_predictions(table, wanted, [id_name, model])
@@ -33,10 +38,13 @@ def table_entries(table: TableFile, wanted: Wanted) -> list[Entry]:
     is_said = id_name is not None and (is_guessed or has_rival)
     notes = [*table.notes, *([f"ids are column {id_name!r}"] if is_said else [])]
     notes += _unused(table, [id_name, model, *picked.names])
+    if picked.n_top > 1:
+        notes.append(NOTE.format(picked.n_top))
     guessed = id_name if is_guessed else None
     facts = Facts(table.format, None, picked.hint, notes, picked.in_order, picked.is_weak, guessed)
     if not picked.in_order:
-        facts.classes = classes_of_scores(table.schema, picked.names[0], wanted.classes)
+        stated = classes_of_scores(table.schema, picked.names[0], wanted.classes)
+        facts.classes, facts.numbers = (stated.names, stated.numbers) if stated else (None, None)
     if model is not None:
         return _long_entries(table, model, id_name, picked, facts)
 
@@ -54,7 +62,7 @@ def _unused(table: TableFile, used: Sequence[str | None]) -> list[str]:
 def _source(table: TableFile, id_name: str | None, picked: Picked, facts: Facts) -> Source:
     facts.ids = None if id_name is None else ids_of(table, id_name)
     types = _types(table, picked.names)
-    extract = _extractor(table, picked.names)
+    extract = _extractor(table, picked)
 
     def blocks() -> Iterator[NDArray[Any]]:
         row, width = 0, tuple[int, ...]()
@@ -88,7 +96,8 @@ def _types(table: TableFile, names: Sequence[str]) -> dict[str, pa.DataType]:
     return dict.fromkeys(names, pa.float64()) if table.format in ("csv", "tsv") else {}
 
 
-def _extractor(table: TableFile, names: list[str]) -> Callable[[pa.RecordBatch, int], NDArray[Any]]:
+def _extractor(table: TableFile, picked: Picked) -> Callable[[pa.RecordBatch, int], NDArray[Any]]:
+    names = picked.names
     if len(names) > 1:
         return lambda batch, row: np.stack(
             [
@@ -98,9 +107,13 @@ def _extractor(table: TableFile, names: list[str]) -> Callable[[pa.RecordBatch, 
             axis=1,
         )
     what = f"column {names[0]!r} of {table.path}"
-    if is_list(table.schema.field(names[0]).type):
+    kind = table.schema.field(names[0]).type
+    if is_list(kind) and picked.n_top:
+        read = _texts if is_text(kind.value_type) else _numbers
+        return lambda batch, row: read(pc.list_element(batch.column(0), 0), what, row)
+    if is_list(kind):
         return lambda batch, row: _lists(batch.column(0), what, row)
-    if is_text(table.schema.field(names[0]).type):
+    if is_text(kind):
         return lambda batch, row: _texts(batch.column(0), what, row)
     return lambda batch, row: _numbers(batch.column(0), what, row)
 
@@ -122,7 +135,7 @@ def _numbers(column: pa.Array, what: str, row: int) -> NDArray[Any]:
 
 def _texts(column: pa.Array, what: str, row: int) -> NDArray[Any]:
     _refuse_nulls(column, what, row)
-    return np.asarray(column.cast(pa.string()).to_numpy(zero_copy_only=False), object)
+    return np.asarray(as_text(column).to_numpy(zero_copy_only=False), object)
 
 
 def _lists(column: pa.Array, what: str, row: int) -> NDArray[Any]:

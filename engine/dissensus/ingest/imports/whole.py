@@ -14,10 +14,12 @@ from dissensus.errors import ArgumentError
 from .arrays import MEMBERS, npy_entries
 from .files import TABLES, format_of, reading
 from .json_files import read_json
+from .json_frames import table_of_columns, table_of_frame
 from .names import VALUE
 from .nested_json import table_of_records
 from .source import Facts, Source, Wanted
-from .tables import TableFile, memory_table, open_table
+from .table_file import TableFile
+from .tables import memory_table, open_table
 
 
 def read_table(path: str | os.PathLike[str]) -> pa.Table:
@@ -100,6 +102,9 @@ def _values(path: Path, what: str, source: Source) -> pa.Array:
 
 def _from_json(path: Path, content: Any) -> pa.Table:
     if isinstance(content, dict):
+        frame = table_of_frame(path, content) or table_of_columns(path, content)
+        if frame is not None:
+            return frame
         if content and all(isinstance(value, list) for value in content.values()):
             with reading(path, "json"):
                 return pa.table(content)

@@ -115,26 +115,6 @@ def to_rows(
     return Encoded(*columns)
 
 
-def encode_tensor(
-    logits: torch.Tensor, dtype: str, *, model_id: str, example_ids: Sequence[str], class_names: Sequence[str]
-) -> Encoded:
-    """Turn logits on any device into stored rows on the host: `encode_there`, waited for.
-
-    Returns
-    -------
-    Encoded
-        Equal to `encode` of the same logits: bit for bit, `lse` to rounding in float64.
-
-    Raises
-    ------
-    NonFiniteLogits
-        NaN or infinity; model, example and class are named.
-    """
-    rows = encode_there(logits, dtype)
-    results = [result.cpu().numpy() for result in rows.results]
-    return to_rows(results, logits, model_id, example_ids, class_names)
-
-
 def _first_true(rows: torch.Tensor) -> torch.Tensor:
     # torch.argmax leaves open which of equal maxima it returns, and devices differ.
     columns = torch.arange(rows.shape[1], dtype=torch.int32, device=rows.device).expand_as(rows)

@@ -19,6 +19,7 @@ from dissensus.store import format as fmt
 from dissensus.store.row_tables import STEP_BYTES
 
 from .batches import AHEAD
+from .memory_parts import DeviceMemory, Memory, Parts
 from .rounds import BEHIND
 from .workers import IN_HAND
 
@@ -37,88 +38,6 @@ _LOGIT_BYTES = 56  # of encoding: float32 and float64 of a logit, its key as an 
 _SCORE_BYTES = 8  # of a score that a model gave: logits have 4, probabilities 8
 _FINISHING_BYTES = 2 * STEP_BYTES  # packed records of a model that is finished, and one of their columns
 _ID_BYTES = 120  # an example's id as a text, in a list of the store's and one of the data's
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Bytes of one process on the host, by what takes them.
-
-    Attributes
-    ----------
-    weights, loading
-        Of the models of a round; of the one that is being loaded, on top.
-    activations
-        Of a batch in the model that takes most.
-    batches
-        Decoded images, prepared batches and copies of them.
-    pinned
-        Page-locked copies for a device.
-    rows
-        Being encoded, on their way to the writer, and the open blocks of every model.
-    ids
-        Names of the examples, the store's and the data's: alone they grow with their number.
-    workers
-        Processes that decode.
-    process
-        Python and its libraries, as far as they are not there yet.
-    """
-
-    weights: int
-    loading: int
-    activations: int
-    batches: int
-    pinned: int
-    rows: int
-    ids: int
-    workers: int
-    process: int
-
-    @property
-    def total(self) -> int:
-        """The sum of all parts."""
-        return sum(getattr(self, field.name) for field in fields(self))
-
-
-@dataclass(frozen=True)
-class DeviceMemory:
-    """Bytes of a device with memory of its own.
-
-    Attributes
-    ----------
-    device
-        As torch calls it.
-    needed_bytes
-        At the highest, by all processes that run on it.
-    free_bytes
-        What there is.
-    """
-
-    device: str
-    needed_bytes: int
-    free_bytes: int
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes of memory at the highest.
-
-    Attributes
-    ----------
-    host_bytes, host_free_bytes
-        Needed by all processes and there, beside what this process holds already.
-    host_least_bytes
-        What is certain of it: weights, batches and activations of known size, without buffers and copies.
-    parts
-        Of the process that takes most.
-    devices
-        Those with memory of their own.
-    """
-
-    host_bytes: int
-    host_least_bytes: int
-    host_free_bytes: int
-    parts: Parts
-    devices: list[DeviceMemory]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dissensus.errors import ArgumentError, StoreFull
 
 from ..zoo.outline import Outline
 from .checks import wrong_class_count
-from .memory import Memory
+from .memory_parts import Memory
 from .plan_text import count, lines, short, told
 from .probe import Probe
 from .room import Disk

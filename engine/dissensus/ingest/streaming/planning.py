@@ -15,7 +15,8 @@ from ..zoo.execution import Execution
 from ..zoo.outline import Outline, in_order_of_preparation, outline_of
 from .checks import check_count, check_examples, check_models, check_positive, choose_devices
 from .devices import Host, lane_of
-from .memory import Memory, Share, Sizes, memory_of
+from .memory import Share, Sizes, memory_of
+from .memory_parts import Memory
 from .plan import DevicePlan, Group, IngestPlan
 from .probe import Probe, measure
 from .room import disk_of, shared, staged_in

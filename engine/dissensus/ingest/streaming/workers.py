@@ -11,21 +11,19 @@ import multiprocessing
 import multiprocessing.util
 import pickle
 import signal
-import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from dissensus.errors import ArgumentError, DecodeWorkerDied
 
 from .failures import Failure
 from .overlap import look_ahead
+from .worker_process import Raised, work
 
 if TYPE_CHECKING:
     from .batches import Reading, Span
@@ -126,7 +124,7 @@ class _Team:
         number, answers = self._taken, self._answers(span)
         self._taken += 1
         self._feed(self._workers[number % self._n], number + self._n)
-        if isinstance(answers[0], _Raised):
+        if isinstance(answers[0], Raised):
             raise answers[0].error
         return answers
 
@@ -153,7 +151,7 @@ class _Team:
             worker = self._start(place)
             worker.send(self._taken, span)
         answers = [worker.connection.recv()]
-        if not isinstance(answers[0], _Raised):
+        if not isinstance(answers[0], Raised):
             answers += [worker.connection.recv() for _ in self._reading.preparations[1:]]
         worker.in_hand.popleft()
         return answers
@@ -209,7 +207,7 @@ class _Worker:
         self.in_hand: deque[int] = deque()
         self.connection, there = _SPAWN.Pipe()
         # what is read comes by the pipe: multiprocessing waits forever if a process ends before it takes all
-        self.process = _SPAWN.Process(target=_work, args=(there,), daemon=True)
+        self.process = _SPAWN.Process(target=work, args=(there,), daemon=True)
         resource_tracker.ensure_running()  # it would unblock the signal
         # a Ctrl-C is for the process that runs the models, which then ends the workers
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -242,65 +240,8 @@ class _Worker:
         return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
 
 
-@dataclass(frozen=True)
-class _Raised:
-    """An error of reading, on its way out of a worker."""
-
-    error: Exception
-
-
 class _Nowhere:
     """A file that keeps nothing: large arrays are pickled for the refusal, not for their bytes."""
 
     def write(self, data: Any) -> int:
         return memoryview(data).nbytes
-
-
-def _work(connection: Connection) -> None:
-    """Take what is read, then answer spans with their batches until the other end of the pipe is closed."""
-    import torch
-
-    sys.stdout = sys.stderr  # what a source prints is no result of the command
-    torch.set_num_threads(1)  # the processes are what runs beside each other
-    with suppress(EOFError, ConnectionError):
-        reading = _received(connection)
-        if hasattr(reading.examples, "threads"):
-            reading.examples.threads = 1
-        while True:
-            for answer in _answers(reading, connection.recv()):
-                _send(connection, answer)
-
-
-def _received(connection: Connection) -> Reading:
-    """Receive what is read, or send why it cannot be."""
-    try:
-        reading: Reading = connection.recv()
-        return reading
-    except (EOFError, ConnectionError):
-        raise
-    except Exception as error:
-        text = f"the data or a preprocessing cannot be had in a worker process ({Failure.of(error).text}); "
-        remedy = "define its functions in a module, or pass workers=0 (threads)"
-        connection.send(_Raised(ArgumentError(text + remedy)))
-        raise EOFError from error
-
-
-def _answers(reading: Reading, span: Span) -> list[Any]:
-    try:
-        return reading(span)
-    except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:  # an error with arguments of its own kind
-            return [_Raised(RuntimeError(Failure.of(error).text))]
-        return [_Raised(error)]
-
-
-def _send(connection: Connection, answer: Any) -> None:
-    """Send a batch, or why it cannot be sent."""
-    try:
-        connection.send(answer)
-    except ConnectionError:
-        raise
-    except Exception as error:  # it is pickled before the first byte is sent
-        connection.send(Failure.of(error))

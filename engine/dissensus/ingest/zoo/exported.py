@@ -19,10 +19,11 @@ from .batching import BatchLimits
 from .checkpoints import one_line
 from .digests import describe_callable, file_digest
 from .model_files import ModelFile
+from .module_predictor import ModulePredictor, TensorBatch
 from .outline import Outline, outline_of_file
 from .outputs import one_output, refuse_probabilities
 from .stated import UNKNOWN, InputSize, fit_preprocess, prepared_size
-from .torch_models import ModulePredictor, TensorBatch, module_metadata
+from .torch_models import module_metadata
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -21,8 +21,9 @@ from ..data.examples import eight_bits
 from .canonical import canonical_text, text_digest
 from .checkpoints import one_line
 from .digests import describe_callable, state_digest, versions
+from .module_predictor import ModulePredictor
 from .stated import EXAMPLE, fit_preprocess, prepared_size
-from .torch_models import ModulePredictor, module_metadata
+from .torch_models import module_metadata
 
 if TYPE_CHECKING:
     from ..data.examples import Images

@@ -24,9 +24,10 @@ from .checkpoints import (
     weights_file,
 )
 from .digests import state_digest, versions
+from .module_predictor import ModulePredictor
 from .preprocess import TimmPreprocess, data_config
 from .timm_sources import require_architecture
-from .torch_models import ModulePredictor, module_metadata
+from .torch_models import module_metadata
 
 if TYPE_CHECKING:
     import torch

@@ -14,10 +14,10 @@ import torch
 
 from .canonical import canonical_text
 from .checkpoints import head_size, input_channels, read_config, split_suffix, weights_file
+from .module_predictor import TensorBatch
 from .outline import Outline, count_module, tell_config
 from .preprocess import TimmPreprocess, data_config
 from .timm_loading import own_size
-from .torch_models import TensorBatch
 
 if TYPE_CHECKING:
     from .timm_sources import TimmModel

@@ -17,8 +17,8 @@ from .models import LazyModel, ModelSource
 if TYPE_CHECKING:
     import torch
 
+    from .module_predictor import ModulePredictor
     from .outline import Outline
-    from .torch_models import ModulePredictor
 
 DATA_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 
