@@ -31,7 +31,7 @@ WORKERS = (
     "logarithmic."
 )
 FORECASTS = (
-    "Each measurement ran once in a process of its own, compiled and imported beforehand, on a synthetic "
+    "Each measurement ran in a process of its own, compiled and imported beforehand, on a synthetic "
     "zoo; memory is private memory, of the whole process. Dashed: what dissensus plan foretold. Both axes "
     "are logarithmic."
 )

@@ -18,7 +18,7 @@ from .results import DONE, RESULTS, Row, read_rows
 WHAT = {"seconds": "time (s)", "peak_memory_bytes": "peak memory (MiB)"}
 UNIT = {"seconds": 1.0, "peak_memory_bytes": 2.0**20}
 NOTE = (
-    "Synthetic zoos. Each measurement ran once in a process of its own, compiled and imported beforehand, "
+    "Synthetic zoos. Each measurement ran in a process of its own, compiled and imported beforehand, "
     "with files in memory where they fit; memory is private memory, of the whole process. Above a panel: the "
     "exponent by which it grows, fitted to all measurements of the job. Both axes are logarithmic."
 )
