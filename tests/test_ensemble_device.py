@@ -159,6 +159,12 @@ def test_a_search_on_a_device_gives_the_local_result(small_zoo, device):
     assert there.stdout == here.stdout
 
 
+def test_few_examples_need_little_of_a_device(small_zoo, monkeypatch):
+    expected = ds.greedy(small_zoo, size=2).members
+    monkeypatch.setattr(devices, "available_bytes", lambda: 4_000_000)
+    assert ds.greedy(small_zoo, size=2, device="cpu").members == expected
+
+
 def test_devices_that_cannot_compare_are_refused(small_zoo, monkeypatch):
     for device in ("gpu", "meta", 3.5):
         with pytest.raises(ArgumentError, match=r"^device must be 'cpu', 'cuda' or 'cuda:<number>'; got "):

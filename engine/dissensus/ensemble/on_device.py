@@ -84,7 +84,7 @@ class DeviceScores:
         self.right = twin.sent(_padded(self.truth), device)
         free = free_bytes(device) if budget_bytes is None else budget_bytes
         row_bytes = len(self._logits) * self.n_classes * (8 if self.of_logits else 4)
-        self._step = max(1, BLOCK_BYTES // row_bytes)
+        self._step = max(1, min(BLOCK_BYTES // row_bytes, len(rows)))
         left = free - self._sum_bytes - 3 * row_bytes * self._step  # a block, and what it is made of
         if left < 0 and budget_bytes is None:
             raise ArgumentError(

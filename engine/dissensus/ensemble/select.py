@@ -89,7 +89,7 @@ def greedy(
     example_weights : str or (N,) array-like, optional
         What each example of the store counts when temperatures are fitted and members are chosen, weighed
         and reported on, at least 0: an array, or the name of a column of numbers. Only their ratios matter;
-        whole numbers count exactly as if examples were repeated, so that ties stay ties.
+        whole numbers count as if examples were repeated: exactly so in accuracy, ties included.
     select, report : str, optional
         Splits of the store, or "all"; "fit" and "report" by default. A store without splits has a seeded,
         stratified "fit" and "report". With `folds`, `select` is what is cut into folds, "all" by default.

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import kernel
+from .jit import borrowing_kernel, kernel
 from .margins import Margin, among, by_margins
 from .pair_rows import WORD
 
@@ -167,7 +167,7 @@ def mark_missing(
         _by_views(n, tried, 0, view, columns, truth, ranks, places, marks[n], found)
 
 
-@kernel
+@borrowing_kernel
 def _tally(
     n: int,
     start_a: int,
@@ -199,7 +199,7 @@ def _tally(
     return n_viewed
 
 
-@kernel
+@borrowing_kernel
 def _by_views(
     n: int,
     firsts: Any,
@@ -231,21 +231,21 @@ def _by_views(
     _set_places(columns, n, places, False)
 
 
-@kernel
+@borrowing_kernel
 def _set_ranks(classes: Any, n: int, a: int, ranks: Any, known: bool) -> None:
     """Write 1 + the rank of each class in a's view, or zeros again."""
     for k in range(classes.shape[1]):
         ranks[classes[n, k, a]] = k + 1 if known else 0
 
 
-@kernel
+@borrowing_kernel
 def _set_places(columns: Any, n: int, places: Any, known: bool) -> None:
     """Write 1 + the place of each class of the example's columns, or zeros again."""
     for k in range(columns.starts[n], columns.starts[n + 1]):
         places[columns.classes[k]] = k + 1 if known else 0
 
 
-@kernel
+@borrowing_kernel
 def _one_by_views(
     n: int, a: int, b: int, view: Any, columns: Any, truth: Any, ranks: Any, places: Any, marks: Any
 ) -> int:
@@ -295,13 +295,13 @@ def _one_by_views(
     return _OPEN if is_open else _RIGHT
 
 
-@kernel
+@borrowing_kernel
 def _least(q: Any, place: Any) -> Any:
     """The q of a class that a member does not rank where a column tells it, -1 where none does."""
     return np.int64(q[place - 1]) if place else np.int64(-1)
 
 
-@kernel
+@borrowing_kernel
 def _flush(few: Any, counts: Any) -> None:
     """Add counts of 16 bits to those of 64, and begin anew."""
     for i in range(few.shape[0]):
@@ -310,7 +310,7 @@ def _flush(few: Any, counts: Any) -> None:
             few[i, j] = 0
 
 
-@kernel
+@borrowing_kernel
 def _beats(total: Any, c: Any, best: Any, y: Any) -> Any:
     """Whether a class that is not right comes before the best right one."""
     return total > best or (total == best and c < y)
