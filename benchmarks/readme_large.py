@@ -57,7 +57,8 @@ def sweep(result: Result) -> str:
     ]
     return "\n".join(
         [
-            "Each in a process of its own that compiles nothing meanwhile, jobs under three seconds the fastest",
+            "Each in a process of its own that compiles nothing meanwhile, jobs under three seconds the "
+            "fastest",
             f"of several runs; memory without mapped files ({_where(result)}, `python benchmarks/sweep.py`):",
             "",
             "| job | models x examples x classes | time | peak memory |",

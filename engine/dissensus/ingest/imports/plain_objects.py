@@ -92,15 +92,20 @@ class _Plain(pickle.Unpickler):
         return BUILDERS[f"{module}.{name}"]
 
 
-def unwrapped(content: Any) -> Any:
-    """Content of a file with arrays where something stands for them."""
+def unwrapped(content: Any, known: dict[int, Any] | None = None) -> Any:
+    """Content of a file with arrays where something stands for them; what comes twice is turned once."""
+    known = {} if known is None else known
     if isinstance(content, PickledArray):
         return content.array
-    if isinstance(content, dict):
-        return {name: unwrapped(value) for name, value in content.items()}
-    if isinstance(content, list):
-        return [unwrapped(value) for value in content]
-    return tuple(map(unwrapped, content)) if type(content) is tuple else content
+    if type(content) not in (dict, list, tuple):
+        return content
+    if id(content) not in known:
+        known[id(content)] = (
+            {name: unwrapped(value, known) for name, value in content.items()}
+            if isinstance(content, dict)
+            else type(content)(unwrapped(value, known) for value in content)
+        )
+    return known[id(content)]
 
 
 def read_objects(file: IO[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -118,7 +123,7 @@ def read_objects(file: IO[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
     ArgumentError, ValueError
         It holds anything else.
     """
-    content = unwrapped(_Plain(file).load())
-    if not isinstance(content, np.ndarray) or content.shape != shape:
+    content = _Plain(file).load()
+    if not isinstance(content, PickledArray) or content.array.shape != shape:
         raise ValueError("it does not hold the array that its header tells of")
-    return array_of(content.tolist(), "an array of objects")
+    return array_of(content.array.tolist(), "an array of objects")
