@@ -34,7 +34,7 @@ def without_folders(given: Sequence[str], ids: Sequence[str]) -> list[str] | Non
         for end in _ends(name):
             by_end.setdefault(end, []).append(name)
     whole = {_plain(name): name for name in ids}
-    found = []
+    found: list[str] = []
     for text in given:
         shorter = {*by_end.get(_plain(text), ())}
         alike = shorter | {whole[end] for end in _ends(text) if end in whole}
