@@ -445,3 +445,8 @@ def test_blanks_and_headers_of_savetxt(store, tmp_path):
 def test_numbers_that_name_nothing_are_no_names(store, tmp_path, names):
     torch.save({"logits": torch.as_tensor(SCORES), "ids": IDS, "id2label": names}, tmp_path / "a.pt")
     assert imported(store, tmp_path / "a.pt").accuracy == (PREDICTED == LABELS).mean()
+
+
+def test_fewer_rows_with_the_stores_own_ids_say_what_is_missing(store, tmp_path):
+    pd.DataFrame({"id": IDS[1:], "prediction": PREDICTED[1:]}).to_csv(tmp_path / "f.csv", index=False)
+    assert "1 id of the store has no row" in imported(store, tmp_path / "f.csv").error

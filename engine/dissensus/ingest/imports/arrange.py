@@ -85,7 +85,7 @@ class Arrangement:
         if is_order(given, ids):
             return given
         found = without_folders(given, ids)
-        if found is None:
+        if found is None or found == given:
             return given
         first = next(pair for pair in zip(given, found, strict=True) if pair[0] != pair[1])
         notes.append(f"ids differ from the store's in their folders only: {first[0]!r} is {first[1]!r}")
