@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import re
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ import pytest
 
 import dissensus as ds
 from dissensus.ingest import create_from_files, read_labels
+from dissensus.ingest.imports.id_values import without_folders
 
 torch = pytest.importorskip("torch")
 
@@ -337,3 +340,113 @@ def test_labels_in_a_frame_of_json(tmp_path):
         frame.to_json(tmp_path / "l.json", orient=orient)
         found = read_labels(tmp_path / "l.json", classes=CLASSES)
         assert (found.labels, found.ids) == (LABELS.tolist(), IDS)
+
+
+class Reduced:
+    """What pickles to a call, and a state that is given to what it returns."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def __reduce__(self):
+        return self.parts
+
+
+def pointers():
+    """Array of a type that says of its own inside, falsely, that its bytes are no pointers."""
+    kind = Reduced(np.dtype, ("V8", False, True), (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0))
+    whole = np.ones(2).__reduce__()
+    return Reduced(whole[0], whole[1], (1, (N,), kind, False, b"A" * 8 * N))
+
+
+def nested(depth=40):
+    inside = [1.0, 2.0]
+    for _ in range(depth):  # 2 to the power of 40 numbers once it is unfolded
+        inside = [inside, inside]
+    return inside
+
+
+@pytest.mark.parametrize("content", [pointers, lambda: Reduced(print, ("run",)), nested])
+@pytest.mark.parametrize("ending", ["npy", "pt"])
+def test_pickles_that_would_run_or_corrupt_are_refused(store, tmp_path, capsys, content, ending):
+    path = tmp_path / f"odd.{ending}"
+    with path.open("wb") as file:
+        if ending == "pt":
+            torch.save({"logits": content(), "ids": IDS}, file)
+        else:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": (N,)})
+            value = content()
+            values = np.empty(N, object)
+            for i in range(N):
+                values[i] = value
+            pickle.dump(values if content is nested else value, file, protocol=3)
+    with suppress(ds.DissensusError):  # some are refused before any model is known to be there
+        assert imported(store, path).status == "failed"
+    assert "run" not in capsys.readouterr().out
+    assert "m" not in store.model_ids
+
+
+@pytest.mark.parametrize(
+    "values", [SHARES, SHARES.astype(">f4"), np.asfortranarray(SHARES), SCORES.astype("f2")]
+)
+def test_arrays_in_torch_files_are_read_as_they_were(store, tmp_path, values):
+    torch.save({"outputs": values, "ids": np.array(IDS), "n": np.float64(3)}, tmp_path / "a.pt")
+    row = imported(store, tmp_path / "a.pt")
+    assert row.accuracy == (PREDICTED == LABELS).mean()
+    assert np.array_equal(store.model("m").column("top1"), PREDICTED)
+
+
+def test_many_ids_of_one_base_name_are_matched_at_once():
+    ids = [f"{i:05d}/image.png" for i in range(20_000)]
+    given = [f"data/{name}" for name in reversed(ids)]
+    assert without_folders(given, ids) == ids[::-1]
+    assert without_folders(["image.png"], ids) is None
+    assert without_folders(ids, given) == given[::-1]
+
+
+def table(path, **columns):
+    frame = pd.DataFrame({"id": IDS, **columns})
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path, index=False, sep="\t")
+    return path
+
+
+def test_right_answers_beside_scores_are_no_first_classes(store, tmp_path):
+    falling = list(-np.sort(-SHARES, axis=1))
+    row = imported(store, table(tmp_path / "lists.parquet", label=LABELS, probs=falling))
+    assert row.kind == "probabilities"
+    for name in ("target", "mine"):
+        rival = table(tmp_path / "rival.parquet", label=LABELS, prob=SHARES.max(1), **{name: PREDICTED})
+        assert "no column that is known to hold predictions" in imported(store, rival).error
+
+
+def test_commas_of_thousands_are_not_taken_for_decimals(store, tmp_path):
+    whole = {name: [f"{int(v):,}" for v in SCORES[:, i] * 1000] for i, name in enumerate(CLASSES)}
+    assert "decimals or of thousands" in imported(store, table(tmp_path / "thousands.tsv", **whole)).error
+    exact = {name: SCORES[:, i] for i, name in enumerate(CLASSES)}
+    row = imported(store, table(tmp_path / "box.tsv", **exact, box=["1,2"] * N))
+    assert row.accuracy == (PREDICTED == LABELS).mean()
+    late = {
+        name: ["0"] * 3 + [f"{v:.6f}".replace(".", ",") for v in SCORES[3:, i]]
+        for i, name in enumerate(CLASSES)
+    }
+    row = imported(store, table(tmp_path / "late.tsv", **late))
+    assert row.error is None
+    assert "numbers have decimal commas" in row.notes
+
+
+def test_blanks_and_headers_of_savetxt(store, tmp_path):
+    np.savetxt(tmp_path / "h.txt", SCORES[:, ::-1], header=" ".join(CLASSES[::-1]))
+    assert imported(store, tmp_path / "h.txt", rows="store").accuracy == (PREDICTED == LABELS).mean()
+    np.savetxt(tmp_path / "wide.txt", SCORES, fmt="%12.4f")
+    assert "several blanks" in imported(store, tmp_path / "wide.txt").error
+
+
+@pytest.mark.parametrize("names", [{i: f"LABEL_{i}" for i in range(C)}, {"9" * 5000: "cat", "1": "dog"}])
+def test_numbers_that_name_nothing_are_no_names(store, tmp_path, names):
+    torch.save({"logits": torch.as_tensor(SCORES), "ids": IDS, "id2label": names}, tmp_path / "a.pt")
+    assert imported(store, tmp_path / "a.pt").accuracy == (PREDICTED == LABELS).mean()
+
+
+def test_fewer_rows_with_the_stores_own_ids_say_what_is_missing(store, tmp_path):
+    pd.DataFrame({"id": IDS[1:], "prediction": PREDICTED[1:]}).to_csv(tmp_path / "f.csv", index=False)
+    assert "1 id of the store has no row" in imported(store, tmp_path / "f.csv").error

@@ -65,6 +65,8 @@ class Arrangement:
         if self.places is not None:
             notes.append("the file's own list of classes is not used: classes= (--classes) says their order")
             return self.places
+        if given == [f"LABEL_{number}" for number in range(len(given))]:  # `transformers`, of unnamed classes
+            return None
         if given == [str(number) for number in range(len(given))]:  # columns that are merely numbered
             if {*given} == {*classes}:
                 raise ArgumentError(
@@ -83,9 +85,10 @@ class Arrangement:
         if is_order(given, ids):
             return given
         found = without_folders(given, ids)
-        if found is None:
+        if found is None or found == given:
             return given
-        notes.append(f"ids differ from the store's in their folders only: {given[0]!r} is {found[0]!r}")
+        first = next(pair for pair in zip(given, found, strict=True) if pair[0] != pair[1])
+        notes.append(f"ids differ from the store's in their folders only: {first[0]!r} is {first[1]!r}")
         return found
 
     def _order(self, source: Source, file: Path, notes: list[str]) -> Order:

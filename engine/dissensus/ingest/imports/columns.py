@@ -11,7 +11,7 @@ import pyarrow as pa
 from dissensus.errors import ArgumentError, UnknownName, WrongClassCount
 
 from .arrow_types import is_list
-from .names import IDS, LOGITS, PREDICTIONS, PROBABILITIES, TRUTH, hint_of
+from .names import IDS, LOGITS, PREDICTIONS, PROBABILITIES, TOP_CLASSES, TRUTH, hint_of
 from .source import Wanted
 from .table_file import TableFile
 from .top_classes import find_top
@@ -63,8 +63,12 @@ def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | Non
     if wanted.columns is not None:
         return _given(table, wanted.columns, names, wanted.classes)
     top = find_top(table, names, wanted.classes)
-    if top is not None and not any(n.lower() in PREDICTIONS for n in names):
-        return Picked([top[0]], n_top=top[1])
+    if (
+        top is not None
+        and not any(n.lower() in PREDICTIONS for n in names)
+        and not _has_rival(table, names, top)
+    ):
+        return Picked([top[0]], is_weak=top[1] == 1 and top[0].lower() in TRUTH, n_top=top[1])
     lists = [n for n in names if is_list(table.schema.field(n).type)]
     scores = {**{n: Picked([n], hint_of(n)) for n in lists}, **_score_sets(names, wanted.classes)}
     if scores:
@@ -75,6 +79,12 @@ def find_predictions(table: TableFile, wanted: Wanted, taken: Sequence[str | Non
     if found is None:
         _refuse_partly_named(table, names, wanted.classes)
     return _one(_only_candidate(table, names) if found is None else found)
+
+
+def _has_rival(table: TableFile, names: Sequence[str], top: tuple[str, int]) -> bool:
+    """Whether, beside one class of each example, another column may be the predictions and it the truth."""
+    others = [n for n in names if n.lower() not in (*IDS, *TOP_CLASSES)]
+    return top[1] == 1 and top[0].lower() in TRUTH and any(_may_be_classes(table, n) for n in others)
 
 
 def _one(name: str) -> Picked:

@@ -7,7 +7,7 @@ import gzip
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,9 @@ from .table_file import TableFile, Types
 _CSV_BLOCK = 16 << 20  # a row must fit: 50,000 classes of 20 characters are 1 MB
 UNNAMED = "column {}"  # what a column of a CSV file without a header row is called
 _COMMA_DECIMAL = r"\s*-?\d+,\d+([eE][-+]?\d+)?\s*"
+_POINT_DECIMAL = r"\s*-?\d+\.\d+([eE][-+]?\d+)?\s*"
+_MAYBE_THOUSANDS = r"\s*-?[1-9]\d{0,2},\d{3}\s*"
+_SEEN = 64  # first rows in which numbers are looked at
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def _dialect(path: Path) -> Dialect:
         header = ["", *header]  # as R's write.table has it
         notes.append("the first column has no name: it holds those of the rows")
     names = [UNNAMED.format(i) for i in range(len(header))] if bare else header
-    has_commas = delimiter != "," and any(re.fullmatch(_COMMA_DECIMAL, cell) for cell in rows[-1])
+    has_commas = delimiter != "," and _has_commas(_rows(path, encoding, delimiter, _SEEN)[not bare :])
+    notes += ["numbers have decimal commas"] if has_commas else []
     return Dialect(
         encoding,
         delimiter,
@@ -107,14 +111,32 @@ def _dialect(path: Path) -> Dialect:
     )
 
 
+def _has_commas(rows: Sequence[list[str]]) -> bool:
+    """Whether numbers have commas for decimal points; a table with points in any is none of these."""
+    cells = [cell for row in rows for cell in row]
+    commas = [cell for cell in cells if re.fullmatch(_COMMA_DECIMAL, cell)]
+    if not commas or any(re.fullmatch(_POINT_DECIMAL, cell) for cell in cells):
+        return False
+    if all(re.fullmatch(_MAYBE_THOUSANDS, cell) for cell in commas):
+        raise ValueError(
+            f"commas in its numbers, such as {commas[0].strip()!r}, may be those of decimals or of "
+            "thousands; write decimals with a point and thousands without a comma"
+        )
+    return True
+
+
 def _header(rows: Sequence[list[str]]) -> list[str]:
-    """First line; without the mark that numpy.savetxt puts before it."""
+    """First line, which must be one of a table."""
     if not rows or not rows[0]:
         raise ValueError("its first line is empty; a table begins with the names of its columns")
     first, *rest = rows[0]
     if re.fullmatch("sep=.?", first, re.IGNORECASE):
         raise ValueError(f"its first line, {first!r}, is for Excel only; delete it")
-    return [first.removeprefix("# ") if rest and first != "# " else first, *rest]
+    if not rest and len(first.split()) > 1 and _is_data(first.split()):
+        raise ValueError(
+            "its numbers are separated by several blanks; write one, as numpy.savetxt with fmt='%.8g' does"
+        )
+    return [first, *rest]
 
 
 def _is_tsv(path: Path) -> bool:
@@ -149,7 +171,8 @@ def _other_delimiter(path: Path, encoding: str, usual: str) -> str | None:
 
 def _rows(path: Path, encoding: str, delimiter: str, n: int) -> list[list[str]]:
     with _text(path, encoding) as file:
-        return list(islice(csv.reader(file, delimiter=delimiter), n))
+        first = file.readline().removeprefix("# ")  # which numpy.savetxt puts before a header
+        return list(islice(csv.reader(chain([first], file), delimiter=delimiter), n))
 
 
 def _bytes(path: Path) -> IO[bytes]:

@@ -29,21 +29,25 @@ def without_folders(given: Sequence[str], ids: Sequence[str]) -> list[str] | Non
 
     Each name must be the end of one id, or end in one, and be that of no other.
     """
-    by_last: dict[str, list[str]] = {}
+    by_end: dict[str, list[str]] = {}
     for name in ids:
-        by_last.setdefault(_plain(name).rsplit("/", 1)[-1], []).append(name)
-    found = []
+        for end in _ends(name):
+            by_end.setdefault(end, []).append(name)
+    whole = {_plain(name): name for name in ids}
+    found: list[str] = []
     for text in given:
-        whole = "/" + _plain(text)
-        alike = [
-            name
-            for name in by_last.get(whole.rsplit("/", 1)[-1], [])
-            if whole.endswith(f"/{_plain(name)}") or f"/{_plain(name)}".endswith(whole)
-        ]
+        shorter = {*by_end.get(_plain(text), ())}
+        alike = shorter | {whole[end] for end in _ends(text) if end in whole}
         if len(alike) != 1:
             return None
         found += alike
     return found if len(set(found)) == len(found) else None
+
+
+def _ends(name: str) -> list[str]:
+    """What is left of a name without none, one, … of the folders before it."""
+    parts = _plain(name).split("/")
+    return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
 def _plain(name: str) -> str:

@@ -28,7 +28,7 @@ from .names import (
 )
 from .nested_json import are_mostly
 from .source import ArraySource, Entry, Facts, Source, Wanted
-from .stated_classes import classes_in_texts
+from .stated_classes import CLASS_NUMBERS, classes_in_texts
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def with_classes(members: Mapping[str, Member], texts: Mapping[str, Any]) -> dic
         return dict(members)
     listed = np.asarray(stated.names)
     order = Member(listed.shape, lambda facts: ArraySource(listed, facts), stated.numbers)
-    return {**members, CLASS_ORDERS[0]: order}
+    rest = {name: member for name, member in members.items() if name.lower() not in CLASS_NUMBERS}
+    return {**rest, CLASS_ORDERS[0]: order}
 
 
 def is_by_example(members: Mapping[str, Member], wanted: Wanted) -> bool:

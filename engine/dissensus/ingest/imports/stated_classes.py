@@ -13,7 +13,11 @@ from .names import CLASS_ORDERS, TRUTH
 
 _HUGGINGFACE = "huggingface"  # of `datasets`: features, and the names of those that are classes
 _ATTRS = "pandas_attrs"  # of `DataFrame.attrs`
-_NUMBERED, _NAMED = "id2label", "label2id"  # of `transformers`: the name of each number, the number of each
+CLASS_NUMBERS = _NUMBERED, _NAMED = (
+    "id2label",
+    "label2id",
+)  # of `transformers`: the name of each number, the number of each
+LONGEST = 9  # digits of a class number: more are no number of a class
 _LISTS = [name for name in CLASS_ORDERS if name != "columns"]  # in metadata those are a table's columns
 
 
@@ -110,13 +114,17 @@ def _in_order(names: list[Any]) -> Stated | None:
 
 def _by_number(content: Any) -> Stated | None:
     """Names of an object whose keys number them, from 0 or otherwise."""
-    if not isinstance(content, dict) or not all(str(key).isdecimal() for key in content):
+    if not isinstance(content, dict) or not all(map(_is_number, content)):
         return None
     by_number = {int(key): content[key] for key in sorted(content, key=int)}
     found = _in_order(list(by_number.values())) if len(by_number) == len(content) else None
     if found is None or list(by_number) == list(range(len(by_number))):
         return found
     return Stated(found.names, list(by_number))
+
+
+def _is_number(key: Any) -> bool:
+    return str(key).isdecimal() and len(str(key)) <= LONGEST
 
 
 def _turned(content: Any) -> Any:

@@ -27,7 +27,7 @@ def find_top(table: TableFile, names: Sequence[str], classes: Sequence[str]) -> 
         return None
     for base in TOP_CLASSES:
         found = _first(table, names, (base,))
-        if found is not None and len(found) == len(scores) and _are_classes(table, found[0], classes):
+        if found is not None and _are_alike(table, found, scores) and _are_classes(table, found[0], classes):
             width = _falling(table, scores)
             return None if width is None else (found[0], width)
     return None
@@ -43,6 +43,12 @@ def _first(table: TableFile, names: Sequence[str], bases: Sequence[str]) -> list
         if len(numbers) > 1 and numbers == list(range(len(numbers))):
             return [lower[f"{base}_{i}"] for i in numbers]
     return None
+
+
+def _are_alike(table: TableFile, found: Sequence[str], scores: Sequence[str]) -> bool:
+    """Whether there are as many classes as scores: a class beside a list of scores is the right answer."""
+    kinds = [table.schema.field(names[0]).type for names in (found, scores)]
+    return len(found) == len(scores) and is_list(kinds[0]) == is_list(kinds[1])
 
 
 def _are_classes(table: TableFile, name: str, classes: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from .bits import Bfloat16
 from .files import reading
 from .members import Member, with_classes
 from .names import VALUE
-from .plain_objects import builders
+from .plain_objects import BUILDERS, unwrapped
 from .source import ArraySource, Facts, Source, require_memory
 
 
@@ -48,7 +48,7 @@ def _load(path: Path) -> Any:
         is_zip = zipfile.is_zipfile(path)  # the format before 1.6 cannot be mapped
         try:
             with _arrays_too():
-                return torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu")
+                return unwrapped(torch.load(path, weights_only=True, mmap=is_zip, map_location="cpu"))
         except pickle.UnpicklingError as error:  # torch's own advice is to run what the file holds
             raise ValueError(
                 "it is damaged or holds more than tensors and arrays, which is not loaded; save a tensor, or "
@@ -62,8 +62,7 @@ def _arrays_too() -> AbstractContextManager[Any]:
 
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
         return nullcontext()
-    allowed: list[Any] = [(value, name) for name, value in builders().items()]
-    allowed += [getattr(np.dtypes, name) for name in np.dtypes.__all__]
+    allowed: list[Any] = [(value, name) for name, value in BUILDERS.items()]
     return torch.serialization.safe_globals(allowed)
 
 
