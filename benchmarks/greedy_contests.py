@@ -17,6 +17,7 @@ from dissensus.ensemble.certified import CertifiedRunning
 from dissensus.ensemble.running import Block, FullRunning, Running
 from dissensus.ensemble.views import Views
 from dissensus.kernels import probabilities as kernel
+from dissensus.kernels.jit import PARALLEL
 from dissensus.store.truth import Truth
 
 CHUNK = 1024  # rows made at a time
@@ -51,7 +52,7 @@ class Seeded:
     def codes(self, model: int, places: NDArray[np.intp]) -> NDArray[np.uint16]:
         """Logits as float16 bit patterns, (r, C)."""
         out = np.empty((len(places), self.n_classes), np.uint16)
-        with kernel.PARALLEL:
+        with PARALLEL:
             _codes(model, places, self._likely, self._seen, self._skill, self._noise, self._codes, out)
         return out
 
