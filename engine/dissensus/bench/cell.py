@@ -65,7 +65,7 @@ class Taken:
         Wall clock of the job, compiled and imported beforehand: of the fastest run, as whatever else the
         machine does only adds to it.
     peak_memory_bytes, base_memory_bytes : int
-        Most private memory (without mapped files) during the first run, and what the process held before.
+        Most private memory (without mapped files) during the runs, and what the process held before.
     read_bytes, write_bytes : int
         Traffic of the first run with the disk; cached reads are not counted, dirty pages when they are
         written.
@@ -138,11 +138,11 @@ def run(cell: Cell, path: Path) -> Taken:
 
         seconds(few.zoo)
         before, base = _disk(), _private_bytes()
-        with Peak() as peak:
+        with Peak() as peak:  # of all runs: who looks again and again misses the peak of a short one
             times = [seconds(zoo)]
-        after = _disk()
-        while times[0] < SHORT_S and (len(times) < LEAST_RUNS or sum(times) < WHOLE_S):
-            times.append(seconds(zoo))
+            after = _disk()
+            while times[0] < SHORT_S and (len(times) < LEAST_RUNS or sum(times) < WHOLE_S):
+                times.append(seconds(zoo))
     traffic = after[0] - before[0], after[1] - before[1]
     return Taken(min(times), max(peak.bytes, base), base, *traffic, runs=len(times))
 
