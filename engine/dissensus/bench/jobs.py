@@ -175,7 +175,7 @@ JOBS = {
             "kappa and error inconsistency of all pairs, with intervals",
             _pairs,
             seconds=(ONCE, MODELS, ANSWERS, PAIRS, COUNTS),
-            memory=(ONCE, ANSWERS, PAIRS),
+            memory=(ONCE, EXAMPLES, ANSWERS, PAIRS),
             calibration=((10, 1000, 2), (60, 1000, 2), (400, 1000, 2), (50, 50_000, 2), (300, 20_000, 2)),
         ),
         Job(
@@ -205,6 +205,7 @@ JOBS = {
                 (8, 20_000, 4),
                 (120, 1000, 4),
                 (120, 8000, 10),
+                (80, 3000, 10),
                 (60, 3000, 100),
                 (40, 8000, 60),
                 (25, 2000, 1000),
