@@ -33,7 +33,6 @@ NAMES = [CLASSES[i] for i in PREDICTED]
 IDS = [f"{CLASSES[y]}/img_{i:03d}.png" for i, y in enumerate(LABELS)]
 ORDER = RNG.permutation(N)
 SHUFFLED = [IDS[i] for i in ORDER]
-BY_ROWS = {"no ids in the file: its rows are taken in the store's order"}
 
 
 @pytest.fixture(scope="module")
