@@ -2,14 +2,13 @@
 
 Aimed at are forecasts within 30 % of the time and 15 % of the memory, and never less memory than is taken.
 Every job is calibrated as `plan` does it, at a few small sizes. Then it is measured at larger ones, each in a
-fresh process; the forecasts from the calibration alone are set beside what was measured. Measurements
-are kept in --folder, and a second run goes on with what is missing; the calibration is kept where `plan` has
-it, and made anew with --again.
+fresh process; the forecasts from the calibration alone are set beside what was measured. Both are kept in
+--folder, and a second run goes on with what is missing.
 
 A job of less than three seconds runs three times at least, until a second has passed, and the fastest counts;
 calibrations are taken in the same way. What was broken off goes on where it was.
 
-    python benchmarks/predictions.py [--models 25,100] [--examples 2000,10000] [--classes 10,100] [--again]
+    python benchmarks/predictions.py [--models 25,100] [--examples 2000,10000] [--classes 10,100]
 
 The default takes about seven minutes on a quiet machine, and 1 GB. The result goes to
 results/<machine>-predictions.json.
@@ -21,9 +20,9 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from dissensus.bench import Budget, sweep
+from dissensus.bench import Budget, Sweep, sweep
 from dissensus.bench.jobs import JOBS
-from dissensus.bench.planner import calibrate, predict
+from dissensus.bench.planner import calibration_cells, predict
 from dissensus.bench.results import DONE
 from machine import write_result
 from measuring import begin, first_day, numbers, sweep_options
@@ -36,10 +35,14 @@ def main() -> None:
     frame = begin(__doc__)
     sizes = {name: numbers(getattr(arguments, name)) for name in ("models", "examples", "classes")}
     jobs = arguments.jobs.split(",")
-    known = {job: calibrate(job, again=arguments.again, progress=True) for job in jobs}
-    one = sweep(arguments.folder, **sizes, jobs=jobs, budget=Budget(seconds=60 * arguments.minutes))
-    table = one.run(progress=True).to_pylist()
-    rows = [beside(row, known[row["job"]]) for row in table if row["status"] == DONE]
+    asked = sweep(arguments.folder, **sizes, jobs=jobs)
+    known = {job: calibration_cells(job) for job in jobs}
+    cells = [cell for job in jobs for cell in (*known[job], *(c for c in asked.cells if c.job == job))]
+    one = Sweep(tuple(dict.fromkeys(cells)), arguments.folder, Budget(seconds=60 * arguments.minutes))
+    one.run(progress=True)
+    calibrated = {job: Sweep(known[job], arguments.folder).done() for job in jobs}
+    table = asked.table().to_pylist()
+    rows = [beside(row, calibrated[row["job"]]) for row in table if row["status"] == DONE]
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(str(row["reason"]) for row in table))
     left = [f"{row['job']}: {row['reason']}" for row in table if row["status"] != DONE]
@@ -50,16 +53,14 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = sweep_options(
+    return sweep_options(
         __doc__,
         "predictions-sweep",
         models="25,100",
         examples="2000,10000",
         classes="10,100",
         jobs=",".join(JOBS),
-    )
-    parser.add_argument("--again", action="store_true", help="calibrate anew")
-    return parser.parse_args()
+    ).parse_args()
 
 
 def beside(row: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:

@@ -16,8 +16,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import dissensus as ds
-from dissensus.bench import Budget, Sweep, sweep
+from dissensus.bench import Budget, sweep
 from dissensus.bench.results import DONE
 from machine import write_result
 from measuring import begin, first_day, numbers, sweep_options
@@ -31,10 +30,8 @@ def main() -> None:
     frame = begin(__doc__)
     sizes = {name: numbers(getattr(arguments, name)) for name in ("models", "examples", "classes")}
     budget = Budget(seconds=60 * arguments.minutes)
-    one = sweep(arguments.folder, **sizes, jobs=arguments.jobs.split(","), budget=budget)
-    forget_links(one)
-    if arguments.store:
-        use(arguments.store, one)
+    jobs = arguments.jobs.split(",")
+    one = sweep(arguments.folder, **sizes, jobs=jobs, budget=budget, store=arguments.store)
     table = one.run(progress=True).to_pylist()
     rows = [{name: row[name] for name in KEPT} for row in table if row["status"] == DONE]
     left = [f"{row['job']} at {row['models']} models: {row['reason']}" for row in table if row["reason"]]
@@ -57,27 +54,6 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--store", type=Path, help="the largest zoo, where it is there already; only read")
     return parser.parse_args()
-
-
-def forget_links(one: Sweep) -> None:
-    """Take away links that a killed sweep left: it would be somebody's store that is filled."""
-    for place in {one.store_of(cell) for cell in one.cells}:
-        if place.is_symlink():
-            place.unlink()
-
-
-def use(path: Path, one: Sweep) -> None:
-    """Put a store where the sweep looks for its only zoo: by a link, which it takes away again."""
-    store, size = ds.open(path), {(cell.examples, cell.classes, cell.seed) for cell in one.cells}
-    most = max(one.cells, key=lambda cell: cell.models)
-    lacking = {*most.zoo.model_ids} - {*store.model_ids}
-    if size != {(store.n_examples, store.n_classes, 0)} or lacking:
-        raise SystemExit(f"{path} is no zoo of this sweep: it needs {most.models} models at {sorted(size)}")
-    place = one.store_of(most)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
-        raise SystemExit(f"{place} is there from a sweep that was killed: remove it, or leave --store out")
-    place.symlink_to(path.resolve())
 
 
 def shown(row: dict[str, Any]) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +16,14 @@ from click.testing import CliRunner
 import dissensus as ds
 from dissensus.bench import Budget, Statistics, SyntheticZoo, costs, sweep
 from dissensus.bench.cell import Cell, Taken, run
-from dissensus.bench.costs import ANSWERS, COUNTS, LOGITS, ONCE, ROWS, CostModel
+from dissensus.bench.costs import ANSWERS, COUNTS, IN_BLOCK, LOGITS, ONCE, ROWS, CostModel
+from dissensus.bench.estimates import calibration_folder
 from dissensus.bench.growth import exponents
 from dissensus.bench.jobs import JOBS, empty_store, fill, store_bytes
 from dissensus.bench.pictures import pictures, sweep_rows
+from dissensus.bench.remains import empty
 from dissensus.bench.results import DONE, read_rows, row_of, write_rows
+from dissensus.bench.room import held, room
 from dissensus.errors import ArgumentError, UnknownName, WriterBusy
 from dissensus.plots.scaling import Line, Panel, scaling
 from dissensus.store.locks import FileLock
@@ -119,7 +125,7 @@ def test_kinds_of_work_are_positive_and_never_fall(job):
             assert least >= 0
             assert term.work(m + 1, n, c) >= least
             assert term.work(m, 2 * n, c) >= least
-            if term is not ROWS:  # with more classes, blocks are of fewer examples
+            if term not in (ROWS, IN_BLOCK):  # with more classes, blocks are of fewer examples
                 assert term.work(m, n, 40 * c) >= least
 
 
@@ -156,10 +162,43 @@ def test_sizes_of_work_are_those_of_the_engine():
 
 
 def test_short_jobs_are_measured_more_than_once(tmp_path):
-    taken = run(Cell("store", 2, 64, 4), tmp_path / "z")
+    taken = run(Cell("store", 2, 64, 4), tmp_path / "z", tmp_path)
     assert taken.runs >= 3
     assert taken.seconds > 0
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_that_were_measured_are_emptied_and_stay_to_the_end(tmp_path):
+    """Ext4 without a journal is slow to make files where many were removed a moment ago."""
+    taken = run(Cell("store", 2, 64, 4), tmp_path / "z", tmp_path)
+    stores = list(tmp_path.glob("*/own.zoo"))
+    assert len(stores) == taken.runs + 1
+    assert all(len(list(store.glob("models/*/commit.json"))) == 2 for store in stores)
+    assert held(tmp_path) == 0
+    (tmp_path / "beside").symlink_to(__file__)
+    empty(tmp_path)
+    assert Path(__file__).stat().st_size > 0
+
+
+def test_the_room_of_a_store_is_what_is_free_and_what_it_has(tmp_path):
+    stores = tmp_path / "stores"
+    for name, size in (("own", 100), ("other", 30)):
+        (stores / name).mkdir(parents=True)
+        (stores / name / "file").write_bytes(bytes(size))
+    assert room(tmp_path, stores, stores / "own", 1000) == 970
+    assert room(tmp_path, stores, stores / "new", 1000) == 870
+    assert room(tmp_path, stores, tmp_path / "elsewhere", 20) == 0
+    free = shutil.disk_usage(tmp_path).free
+    assert room(tmp_path / "not" / "there", stores, stores / "own", float("inf")) == pytest.approx(
+        free, rel=0.05
+    )
+
+
+def test_a_measurement_ends_with_who_asked_for_it(tmp_path):
+    asked = {**vars(Cell("store", 4000, 64, 4)), "path": "z", "own": str(tmp_path), "asker": 1}
+    command = [sys.executable, "-m", "dissensus.bench.cell"]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout == ""
 
 
 def test_a_cost_model_of_one_measurement_errs_upwards():
@@ -221,7 +260,7 @@ def test_what_does_not_fit_is_skipped_with_the_reason(tmp_path):
     assert table["status"].to_pylist() == ["skipped", "skipped"]
     assert "0 s of the budget" in table["reason"][0].as_py()
     table = sweep(tmp_path, **sizes, budget=Budget(disk_bytes=10)).run()
-    assert "GiB of disk" in table["reason"][0].as_py()
+    assert "10 bytes are allowed or free" in table["reason"][0].as_py()
 
 
 @pytest.mark.parametrize("job", [name for name in JOBS if name != "pair-ensembles"])
@@ -337,11 +376,31 @@ def test_filling_a_store_is_within_the_budget(tmp_path):
     assert "about 40 s to fill its store" in reason
 
 
+def test_one_measurement_does_not_forget_the_calibrations(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rates = {"pairs": 1e-8}
+    known = [a_row("pairs", s, rates["pairs"] * s[0] ** 2 * s[1]) for s in JOBS["pairs"].calibration]
+    folder = calibration_folder("pairs")
+    folder.mkdir(parents=True)
+    write_rows(folder / "sweep.parquet", known)
+    sizes = {"examples": [1000], "classes": [4], "jobs": ["pairs"]}
+    before = sweep(tmp_path, models=[5000], **sizes).plan()["seconds"][0].as_py()
+    write_rows(tmp_path / "sweep.parquet", [a_row("pairs", (20, 1000, 4), 0.5)])
+    after = sweep(tmp_path, models=[5000], **sizes).plan()["seconds"][0].as_py()
+    assert before == pytest.approx(250)
+    assert after == pytest.approx(before, rel=0.5)
+
+
+def test_each_part_of_the_memory_of_pair_ensembles_is_large_somewhere():
+    """Else a fit leaves it out, and tells too little where it is most of all."""
+    assert max(m for m, _, _ in JOBS["pair-ensembles"].calibration) ** 2 * 54 > 10 * 2**20
+
+
 def test_caution_grows_with_growth():
     rows = [{"models": m, "examples": 10, "classes": 2, "s": 100.0 + m, "b": 100.0} for m in (10, 20, 40)]
     model = CostModel.fit(rows, "s", (ONCE, ANSWERS), "b")
     assert model.at(80, 10, 2) == pytest.approx(180)
-    assert model.at_most(80, 10, 2) == pytest.approx(1.06 * (100 + 1.08 * 80))
+    assert model.at_most(80, 10, 2) == pytest.approx(1.06 * (100 + 1.04 * 80))
 
 
 def swept(folder):

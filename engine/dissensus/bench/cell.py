@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import math
-import shutil
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,11 +19,13 @@ import pyarrow as pa
 
 from dissensus.store.files import LIBC
 
+from .remains import empty
 from .synthetic import SyntheticZoo
 
 SAMPLE_EVERY_S = 0.01
+LOOK_EVERY_S = 0.5
 SHORT_S = 3.0  # a shorter job runs several times
-LEAST_RUNS, MOST_RUNS, WHOLE_S = 3, 30, 1.0  # so often, and within these until so much time has passed
+LEAST_RUNS, MOST_RUNS, WHOLE_S = 4, 30, 1.5  # so often, and within these until so much time has passed
 WARM = 3  # models of the same job that run first, so that nothing is compiled while the clock runs
 
 
@@ -87,8 +89,19 @@ class Taken:
     runs: int = 1
 
 
-def measure(cell: Cell, path: Path, limit_s: float = float("inf")) -> Taken:
+def measure(cell: Cell, path: Path, folder: Path, limit_s: float = float("inf")) -> Taken:
     """Run a cell in a fresh process.
+
+    Parameters
+    ----------
+    cell : Cell
+        What is measured.
+    path : Path
+        Store that has its models.
+    folder : Path
+        Where a job that makes its own leaves it, emptied (`remains`).
+    limit_s : float
+        Seconds after which it is killed.
 
     Raises
     ------
@@ -97,11 +110,15 @@ def measure(cell: Cell, path: Path, limit_s: float = float("inf")) -> Taken:
     TimeoutError
         It was killed after `limit_s` seconds.
     """
-    asked = json.dumps({**asdict(cell), "path": str(path)})
+    own = Path(tempfile.mkdtemp(prefix="own-", dir=folder))
+    asked = json.dumps({**asdict(cell), "path": str(path), "own": str(own), "asker": os.getpid()})
     end = time.monotonic() + limit_s
-    answer = _asked(asked, limit_s)
-    if answer["compiled"]:  # what the compiler leaves in memory is not the job's, and is not there again
-        answer = _asked(asked, end - time.monotonic())
+    try:
+        answer = _asked(asked, limit_s)
+        if answer["compiled"]:  # what the compiler leaves in memory is not the job's, and is not there again
+            answer = _asked(asked, end - time.monotonic())
+    finally:
+        empty(own)
     return Taken(**answer["taken"])
 
 
@@ -122,35 +139,35 @@ def _asked(asked: str, limit_s: float) -> dict[str, Any]:
     return answer
 
 
-def run(cell: Cell, path: Path) -> Taken:
-    """Run a cell in this process: first small, then measured, then again where that was short."""
+def run(cell: Cell, path: Path, own: Path) -> Taken:
+    """Run a cell in this process: first small, then measured, then again where that was short.
+
+    Stores that the job makes are left in the folder `own`, emptied.
+    """
     from .jobs import job_of
 
     job, zoo = job_of(cell.job), cell.zoo
+    few = Cell(cell.job, min(WARM, cell.models), cell.examples, cell.classes, cell.seed)
     if job.makes_store:
         zoo.settle()
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        own = Path(folder) / "own.zoo"
-        few = Cell(cell.job, min(WARM, cell.models), cell.examples, cell.classes, cell.seed)
-        if job.makes_store:
-            few = Cell(cell.job, few.models, min(cell.examples, 64), cell.classes, cell.seed)
+        few = Cell(cell.job, few.models, min(cell.examples, 64), cell.classes, cell.seed)
 
-        def seconds(zoo: SyntheticZoo) -> float:
-            start = time.perf_counter()
-            job.run(zoo, own if job.makes_store else path)
-            taken = time.perf_counter() - start
-            shutil.rmtree(own, ignore_errors=True)
-            return taken
+    def seconds(zoo: SyntheticZoo) -> float:
+        place = Path(tempfile.mkdtemp(dir=own)) / "own.zoo"
+        start = time.perf_counter()
+        job.run(zoo, place if job.makes_store else path)
+        taken = time.perf_counter() - start
+        _let_go()  # of what was mapped, before it is emptied; and no run finds more free than the first did
+        empty(place)
+        return taken
 
-        seconds(few.zoo)
-        _let_go()
-        before, base = _disk(), _private_bytes()
-        with Peak() as peak:  # of all runs: who looks again and again misses the peak of a short one
-            times = [seconds(zoo)]
-            after = _disk()
-            while times[0] < SHORT_S and _are_few(times):
-                _let_go()
-                times.append(seconds(zoo))
+    seconds(few.zoo)
+    before, base = _disk(), _private_bytes()
+    with Peak() as peak:  # of all runs: who looks again and again misses the peak of a short one
+        times = [seconds(zoo)]
+        after = _disk()
+        while times[0] < SHORT_S and _are_few(times):
+            times.append(seconds(zoo))
     traffic = after[0] - before[0], after[1] - before[1]
     return Taken(min(times), max(peak.bytes, base), base, *traffic, runs=len(times))
 
@@ -160,7 +177,7 @@ def _are_few(times: list[float]) -> bool:
 
 
 def _let_go() -> None:
-    """Give memory back that is free but kept, so that a run finds no more of it than the first did."""
+    """Give memory back that is free but kept."""
     gc.collect()
     pa.default_memory_pool().release_unused()
     trim = getattr(LIBC, "malloc_trim", None)
@@ -207,15 +224,27 @@ def _of_proc(file: str, name: str) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
 
 
+def _end_with(asker: int) -> None:
+    """End when the process that asked does, however that was killed: its folder is somebody else's then."""
+
+    def watch() -> None:
+        while os.getppid() == asker:
+            time.sleep(LOOK_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     """Answer on stdout what is asked on stdin."""
     asked: dict[str, Any] = json.load(sys.stdin)
-    path = Path(asked.pop("path"))
+    path, own = Path(asked.pop("path")), Path(asked.pop("own"))
+    _end_with(asked.pop("asker"))
     from dissensus.kernels.jit import compiling
 
     compiled = compiling()
     try:
-        taken = run(Cell(**asked), path)
+        taken = run(Cell(**asked), path, own)
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {error}")
     print(json.dumps({"taken": asdict(taken), "compiled": compiled()}))

@@ -14,7 +14,7 @@ from dissensus.store.format import TOP_FROM
 
 Work = Callable[[int, int, int], float]
 LARGE = (1000, 100_000, 1000)  # where equally good fits are told apart: the one that grows fastest is taken
-CAUTION = 1.08  # on growth: what is beyond the measurements may grow faster than it seems from within
+CAUTION = 1.04  # on growth: what is beyond the measurements may grow faster than it seems from within
 NOISE = 1.06  # what a run may take above another of the same
 CELLS, ROWS_OF_VIEWS = 1 << 19, 1024  # of a block of the store, and of what is viewed at a time
 VIEWED, COLUMNS_MOST = 8, 32  # classes of a view, and those of an example that are filled in beside it
@@ -53,11 +53,21 @@ RANKED = Term("models x examples x classes, ranked", lambda m, n, c: m * n * c *
 ROUNDS = Term("rounds of models after the first", lambda m, n, c: (m - 1) // TOGETHER)
 COLUMNS = Term("models x examples x columns", lambda m, n, c: m * n * min(max(c - VIEWED, 0), COLUMNS_MOST))
 BLOCK = Term("examples x classes of a block", lambda m, n, c: min(n * c, 2 * CELLS))
-ROWS = Term("models x rows of a block", lambda m, n, c: m * min(n, ROWS_OF_VIEWS, max(CELLS // c, 1)))
-HALVES = Term(  # where every second row is asked for: what is read ahead is copied, whatever buffers hold
-    "rows read ahead", lambda m, n, c: m * min(n / 2, READ_AHEAD * ROWS_OF_VIEWS) * c
+VIEWS = Term("models x examples x classes of views", lambda m, n, c: m * n * min(c, VIEWED))
+ROWS = Term(
+    "models x views of a block",
+    lambda m, n, c: m * min(n, ROWS_OF_VIEWS, max(CELLS // c, 1)) * min(c, VIEWED),
 )
+IN_BLOCK = Term("models x examples of a block", lambda m, n, c: m * min(n, max(CELLS // c, 1)))
+HALVES = Term(  # where every second row is asked for: what is read ahead is copied, whatever buffers hold
+    "rows read ahead", lambda m, n, c: m * _halves(n, c)
+)
+KEPT = Term("rows that the allocator keeps", lambda m, n, c: _halves(n, c))  # of those, freed by readers
 READ = Term("blocks read ahead", lambda m, n, c: min(m * min(n * c, READ_AHEAD * CELLS), MOST_READ))
+
+
+def _halves(n: int, c: int) -> float:
+    return min(n / 2, READ_AHEAD * ROWS_OF_VIEWS) * c
 
 
 @dataclass(frozen=True)

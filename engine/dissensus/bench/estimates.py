@@ -15,7 +15,7 @@ from .costs import CostModel
 from .jobs import JOBS, job_of
 from .results import DONE, RESULTS, Row, of_here, read_rows
 
-METHOD = "2"  # how jobs are measured: older calibrations say something else, and are not read
+METHOD = "3"  # how jobs are measured: older calibrations say something else, and are not read
 
 
 def calibration_folder(job: str) -> Path:

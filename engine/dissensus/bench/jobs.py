@@ -23,6 +23,8 @@ from .costs import (
     COUNTS,
     EXAMPLES,
     HALVES,
+    IN_BLOCK,
+    KEPT,
     LOGITS,
     MODELS,
     ONCE,
@@ -33,6 +35,7 @@ from .costs import (
     ROUNDS,
     ROWS,
     TOTALS,
+    VIEWS,
     Term,
 )
 from .synthetic import SyntheticZoo
@@ -93,6 +96,20 @@ def store_bytes(models: int, examples: int, classes: int) -> int:
     return models * (shard + columns + DESCRIPTION_BYTES) + examples * EXAMPLE_BYTES
 
 
+def _weights(zoo: SyntheticZoo, model: int) -> str:
+    return f"synthetic, seed {zoo.seed}, model {model}"
+
+
+def holds(store: Store, zoo: SyntheticZoo) -> bool:
+    """Whether a store has the zoo's examples and all of its models, by their labels and fingerprints."""
+    if (store.n_examples, store.n_classes) != (zoo.n_examples, zoo.n_classes):
+        return False
+    if not np.array_equal(store.truth.first, zoo.labels) or not {*zoo.model_ids} <= {*store.model_ids}:
+        return False
+    weights = (store.model(name).fingerprint.get("weights") for name in zoo.model_ids)
+    return all(one == _weights(zoo, m) for m, one in enumerate(weights))
+
+
 def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int], end: float = float("inf")) -> None:
     """Write models into a store block by block, as inference would; those that are there stay.
 
@@ -108,7 +125,7 @@ def fill(store: Store, zoo: SyntheticZoo, models: Sequence[int], end: float = fl
         if model_id in there:
             continue
         metadata = {"category": f"family-{zoo.family(m)}"}
-        fingerprint = {"weights": f"synthetic, seed {zoo.seed}, model {m}"}
+        fingerprint = {"weights": _weights(zoo, m)}
         with store.writer(model_id, fingerprint=fingerprint, metadata=metadata) as writer:
             for start in range(writer.position, zoo.n_examples, step):
                 if time.monotonic() > end:
@@ -182,8 +199,8 @@ JOBS = {
             "greedy",
             "an ensemble of ten by accuracy, calibrated",
             _greedy,
-            seconds=(ONCE, MODELS, ANSWERS, LOGITS, TOTALS),
-            memory=(ONCE, MODELS, ANSWERS, TOTALS, HALVES),
+            seconds=(ONCE, MODELS, VIEWS, LOGITS, TOTALS),
+            memory=(ONCE, MODELS, ANSWERS, KEPT, HALVES),
             calibration=(
                 (8, 1000, 10),
                 (120, 1000, 10),
@@ -198,12 +215,13 @@ JOBS = {
             "pair-ensembles",
             "accuracy of all pairs as ensembles",
             _pair_ensembles,
-            seconds=(ONCE, MODELS, ANSWERS, LOGITS, COLUMNS, COUNTS),
-            memory=(ONCE, ROWS, ANSWERS, READ, PAIRS),
+            seconds=(ONCE, MODELS, VIEWS, LOGITS, COLUMNS, COUNTS, PAIRS),
+            memory=(ONCE, ROWS, IN_BLOCK, BLOCK, READ, PAIRS),
             calibration=(
+                (600, 200, 4),
                 (8, 1000, 10),
                 (8, 20_000, 4),
-                (120, 1000, 4),
+                (120, 2000, 4),
                 (120, 8000, 10),
                 (80, 3000, 10),
                 (60, 3000, 100),

@@ -11,7 +11,7 @@ from .cell import Cell
 from .costs import CostModel
 from .estimates import calibration_folder
 from .jobs import Job, job_of, store_bytes
-from .results import DONE, Row
+from .results import Row
 from .sweep import Sweep
 
 NEAR = 0.30  # how near to the time taken a forecast is to be, as a share of it
@@ -59,6 +59,11 @@ class Prediction:
     beyond: float
 
 
+def calibration_cells(job: str) -> tuple[Cell, ...]:
+    """What is measured before a job can be foretold."""
+    return tuple(Cell(job, *size) for size in job_of(job).calibration)
+
+
 def calibrate(job: str, *, again: bool = False, progress: bool = False) -> list[Row]:
     """Measure a job at a few small sizes, once a machine; kept in the user's cache folder.
 
@@ -76,13 +81,12 @@ def calibrate(job: str, *, again: bool = False, progress: bool = False) -> list[
     list of dict
         Rows as in a sweep.
     """
-    cells = tuple(Cell(job, *size) for size in job_of(job).calibration)
-    measuring = Sweep(cells, calibration_folder(job))
+    measuring = Sweep(calibration_cells(job), calibration_folder(job))
     if again:
         measuring.results.unlink(missing_ok=True)
     if measuring.left():
         measuring.run(progress=progress)
-    return [row for row in measuring.table().to_pylist() if row["status"] == DONE]
+    return measuring.done()
 
 
 def predict(job: str, models: int, examples: int, classes: int, rows: list[Row]) -> Prediction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dissensus.errors import ArgumentError
+from dissensus.run.memory import told
 from dissensus.run.progress import Progress
 from dissensus.store.catalog import Store
 from dissensus.store.files import writing
@@ -21,7 +23,8 @@ from .budget import Budget
 from .cell import Cell, measure
 from .estimates import calibrations, expected_seconds, filling_seconds, models_in
 from .growth import SIZES, exponents
-from .jobs import JOBS, empty_store, fill, job_of, store_bytes
+from .jobs import JOBS, empty_store, fill, holds, job_of, store_bytes
+from .remains import empty
 from .results import (
     DONE,
     FAILED,
@@ -35,6 +38,7 @@ from .results import (
     row_of,
     write_rows,
 )
+from .room import room
 
 LOCK = ".sweep-lock"
 STORES = ".sweep-stores"  # taken away again: no name of a user's own folder
@@ -52,11 +56,14 @@ class Sweep:
         Holds `sweep.parquet`, and stores while they are needed.
     budget : Budget
         Time and disk.
+    store : Path, optional
+        A zoo that is there already: only read, by all jobs that do not make their own.
     """
 
     cells: tuple[Cell, ...]
     folder: Path
     budget: Budget = field(default_factory=Budget)
+    store: Path | None = None
 
     @property
     def results(self) -> Path:
@@ -75,7 +82,7 @@ class Sweep:
     @property
     def disk_bytes(self) -> float:
         """Most bytes of stores at one time, over the cells that are left."""
-        return max((_disk(cell) for cell in self.left()), default=0.0)
+        return max((self._needs(cell) for cell in self.left()), default=0.0)
 
     def plan(self) -> pa.Table:
         """One row a cell that is left: bytes of its store, and seconds to fill it and of the job.
@@ -84,18 +91,18 @@ class Sweep:
         `fits` says whether the budget has room for it after those before it, as `run` will see it if all
         seconds come true (unknown ones are taken for none).
         """
-        rows, out, there, room = self._known(), [], dict[Path, int](), self.budget.seconds
+        rows, out, there, left = self._known(), [], dict[Path, int](), self.budget.seconds
         for cell in self.left():
             path = self.store_of(cell)
             had = there.setdefault(path, models_in(path))
             filling, seconds = filling_seconds(cell, had, rows), expected_seconds(cell, rows)
             needed = (filling or 0.0) + (seconds or 0.0)
-            fits = _disk(cell) <= self.budget.disk_bytes and needed <= room
+            fits = self._needs(cell) <= self._room(cell) and needed <= left
             if fits:
-                room -= needed
+                left -= needed
                 there[path] = had if job_of(cell.job).makes_store else max(cell.models, had)
             times = {"filling_seconds": filling, "seconds": seconds}
-            out.append({**_sizes(cell), "disk_bytes": int(_disk(cell)), **times, "fits": fits})
+            out.append({**_sizes(cell), "disk_bytes": int(self._needs(cell)), **times, "fits": fits})
         types = {"disk_bytes": pa.int64(), "filling_seconds": pa.float64(), "seconds": pa.float64()}
         names = [SCHEMA.field(n) for n in ("job", *SIZES)]
         return pa.Table.from_pylist(out, schema=pa.schema([*names, *types.items(), ("fits", pa.bool_())]))
@@ -121,9 +128,10 @@ class Sweep:
         try:
             left = self.left()
             with Progress(len(left), "measurements", enabled=progress) as bar:
-                for _, group in groupby(left, lambda cell: (cell.examples, cell.classes, cell.seed)):
+                for _, group in groupby(left, self.store_of):
                     self._group(list(group), end, lambda cell: bar.advance(1, str(cell)))
         finally:
+            shutil.rmtree(self.folder / STORES, ignore_errors=True)
             lock.release()
         return self.table()
 
@@ -133,11 +141,15 @@ class Sweep:
         rows = sorted((r for r in self.rows() if key(r) in wanted), key=lambda row: wanted[key(row)])
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
+    def done(self) -> list[Row]:
+        """What these cells were measured to take."""
+        return [row for row in self.table().to_pylist() if row["status"] == DONE]
+
     def growth(self) -> pa.Table:
         """Exponents of time and memory by job, in columns of the sizes: null where one did not vary."""
         out = []
         for job in dict.fromkeys(cell.job for cell in self.cells):
-            rows = [row for row in self.table().to_pylist() if row["job"] == job and row["status"] == DONE]
+            rows = [row for row in self.done() if row["job"] == job]
             for what in ("seconds", "peak_memory_bytes"):
                 found = exponents(rows, what)
                 about = {"job": job, "of": what, "measurements": len(rows)}
@@ -146,25 +158,36 @@ class Sweep:
         return pa.Table.from_pylist(out, schema=pa.schema([*names, *((s, pa.float64()) for s in SIZES)]))
 
     def _group(self, cells: Sequence[Cell], end: float, done: Callable[[Cell], None]) -> None:
-        """Cells that share a store, which is filled as their number of models grows and then taken away."""
+        """Cells that share a store, which is filled as their number of models grows and then emptied."""
         path = self.store_of(cells[0])
-        path.parent.mkdir(exist_ok=True)
-        try:
-            for cell in cells:
-                self._keep(self._measured(cell, path, end))
-                done(cell)
-        finally:
-            shutil.rmtree(path.parent, ignore_errors=True)
+        (self.folder / STORES).mkdir(exist_ok=True)
+        for cell in cells:
+            self._keep(self._measured(cell, path, end))
+            done(cell)
+        if path != self.store and path.exists():
+            empty(path)
+            path.rename(tempfile.mkdtemp(dir=path.parent))
 
     def store_of(self, cell: Cell) -> Path:
         """Where the zoo that a cell shares with others lies while it is needed."""
-        return self.folder / STORES / f"{cell.examples}-{cell.classes}-{cell.seed}.zoo"
+        return self.store or self.folder / STORES / f"{cell.examples}-{cell.classes}-{cell.seed}.zoo"
 
     def _known(self) -> list[Row]:
-        """Measurements to foretell by: those of the sweep, and calibrations of jobs that it has none of."""
-        own = self.rows()
-        measured = {row["job"] for row in own if row["status"] == DONE}
-        return own + [row for row in calibrations() if row["job"] not in measured]
+        """Measurements to foretell by: its own, and calibrations, which tell kinds of work apart."""
+        return self.rows() + calibrations()
+
+    def _needs(self, cell: Cell) -> float:
+        """Bytes of disk for the store of a cell; 0 of one that is only read."""
+        return 0.0 if self._only_reads(cell) else _disk(cell)
+
+    def _room(self, cell: Cell) -> float:
+        """Bytes that the store of a cell may grow to."""
+        stores = self.folder / STORES
+        path = stores / "own" if job_of(cell.job).makes_store else self.store_of(cell)
+        return room(self.folder, stores, path, self.budget.disk_bytes)
+
+    def _only_reads(self, cell: Cell) -> bool:
+        return self.store is not None and not job_of(cell.job).makes_store
 
     def _measured(self, cell: Cell, path: Path, end: float) -> Row:
         rows = self._known()
@@ -174,11 +197,13 @@ class Sweep:
         if reason:
             return row_of(cell, SKIPPED, reason=reason, expected=expected)
         try:
-            if not job_of(cell.job).makes_store:
+            if not (job_of(cell.job).makes_store or self._only_reads(cell)):
                 store = Store(path) if path.exists() else empty_store(cell.zoo, path)
                 fill(store, cell.zoo, range(cell.models), end)
             left = max(end - time.monotonic(), 1.0)
-            return row_of(cell, DONE, taken=measure(cell, path, left), expected=expected)
+            return row_of(
+                cell, DONE, taken=measure(cell, path, self.folder / STORES, left), expected=expected
+            )
         except TimeoutError as error:
             return row_of(cell, SKIPPED, reason=str(error), expected=expected)
         except (RuntimeError, OSError) as error:
@@ -186,10 +211,9 @@ class Sweep:
 
     def _reason(self, cell: Cell, expected: float | None, filling: float | None, seconds: float) -> str:
         """Why a cell does not fit the budget or the disk; nothing where it does."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        room = min(self.budget.disk_bytes, shutil.disk_usage(self.folder).free + _held(self.folder / STORES))
-        if _disk(cell) > room:
-            return f"needs {_disk(cell) / 2**30:.2f} GiB of disk, {room / 2**30:.2f} GiB are allowed or free"
+        needed, free = self._needs(cell), self._room(cell)
+        if needed > free:
+            return f"needs {told(needed)} of disk, {told(free)} are allowed or free"
         if seconds <= 0 or (expected or 0) + (filling or 0) > seconds:
             needs = f"about {expected:,.0f} s" if expected else "an unknown time"
             needs += f" and about {filling:,.0f} s to fill its store" if filling else ""
@@ -210,6 +234,7 @@ def sweep(
     jobs: Sequence[str] = tuple(JOBS),
     seed: int = 0,
     budget: Budget | None = None,
+    store: str | Path | None = None,
 ) -> Sweep:
     """Lay out a sweep over all combinations of sizes and jobs; nothing runs before `Sweep.run`.
 
@@ -225,6 +250,9 @@ def sweep(
         Of the synthetic zoos.
     budget : Budget, optional
         What does not fit is recorded as skipped, with the reason.
+    store : str or Path, optional
+        A synthetic zoo of these examples, classes and seed that is there already and has at least as many
+        models: it is only read, and none is filled.
 
     Returns
     -------
@@ -245,7 +273,26 @@ def sweep(
     cells = tuple(
         Cell(job.name, m, n, c, seed) for n, c in grid for job in known for m in sorted(set(models))
     )
-    return Sweep(cells, Path(folder), budget or Budget())
+    own = None if store is None else _zoo_of(Path(store), cells)
+    return Sweep(cells, Path(folder), budget or Budget(), own)
+
+
+def _zoo_of(path: Path, cells: Sequence[Cell]) -> Path:
+    """A store that has the zoos of all cells.
+
+    Raises
+    ------
+    ArgumentError
+        It is of another size or seed, or lacks models.
+    """
+    sizes = {(cell.examples, cell.classes) for cell in cells}
+    most = max(cells, key=lambda cell: cell.models)
+    if len(sizes) > 1 or not holds(Store(path), most.zoo):
+        raise ArgumentError(
+            f"store={str(path)!r} is no zoo of this sweep: it needs {most.models:,} synthetic models of seed "
+            f"{most.seed} at {' and '.join(f'{n:,} x {c:,}' for n, c in sorted(sizes))} examples x classes"
+        )
+    return path
 
 
 def _sizes(cell: Cell) -> dict[str, int]:
@@ -254,7 +301,3 @@ def _sizes(cell: Cell) -> dict[str, int]:
 
 def _disk(cell: Cell) -> float:
     return float(store_bytes(cell.models, cell.examples, cell.classes))
-
-
-def _held(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
