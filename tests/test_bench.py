@@ -21,6 +21,7 @@ from dissensus.bench.estimates import calibration_folder
 from dissensus.bench.growth import exponents
 from dissensus.bench.jobs import JOBS, empty_store, fill, store_bytes
 from dissensus.bench.pictures import pictures, sweep_rows
+from dissensus.bench.planner import MeasuringFailed, calibrate
 from dissensus.bench.remains import empty
 from dissensus.bench.results import DONE, read_rows, row_of, write_rows
 from dissensus.bench.room import held, room
@@ -101,7 +102,8 @@ def test_a_cost_model_finds_the_work_that_matters():
     model = CostModel.fit(rows, "s", (ONCE, ANSWERS, COUNTS, LOGITS))
     assert model.at(500, 50_000, 1000) == pytest.approx(0.5 + 1e-6 * 500**2 * 50_000, rel=1e-6)
     assert model.worst == pytest.approx(1)
-    assert model.largest == (40, 300, 50)
+    assert model.reached.tolist() == [1, 40**2 * 300, 40 * 300 * 50]
+    assert model.beyond(80, 300, 10) == pytest.approx(4)
 
 
 def test_the_parts_of_a_cost_are_all_of_it():
@@ -333,13 +335,13 @@ def test_plan_measures_once_and_foretells(tmp_path, monkeypatch):
     found = json.loads(again.stdout)
     assert found == json.loads(first.stdout)
     assert found["store_bytes"] == store_bytes(6, 64, 2)
-    assert found["beyond"] == 2
+    assert found["beyond"] == 4  # models^2
     assert found["seconds_low"] < found["seconds"] < found["seconds_high"]
     assert sum(found["parts"].values()) == pytest.approx(found["seconds"])
     assert found["seconds"] > 0
     shown = CliRunner().invoke(cli, ["plan", "6,64,2", "pairs"]).stdout
     assert shown.splitlines()[-1].split()[:4] == ["pairs", "6", "64", "2"]
-    assert shown.endswith(" 2.00\n")
+    assert shown.endswith(" 4.00\n")
     run = CliRunner().invoke(cli, ["plan", "500,50000", "pairs"])
     assert run.exit_code == 2
     assert "give models, examples and classes" in run.output
@@ -505,3 +507,50 @@ def test_the_plan_of_a_sweep_is_for_people(tmp_path, monkeypatch):
     assert run.output.splitlines()[-1].split()[-5:] == ["MB", "40", "s", "unknown", "yes"]
     raw = CliRunner().invoke(cli, [*asked, "--folder", str(tmp_path), "--plan", "--format", "csv"])
     assert raw.output.splitlines()[0].endswith("disk_bytes,filling_seconds,seconds,fits")
+
+
+def test_memory_and_traffic_that_the_system_does_not_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr("dissensus.bench.cell._of_proc", lambda file, name: None)
+    taken = run(Cell("store", 2, 64, 4), tmp_path / "z", tmp_path)
+    assert taken.peak_memory_bytes >= taken.base_memory_bytes > 2**20
+    assert (taken.read_bytes, taken.write_bytes) == (None, None)
+
+
+def test_without_a_cache_folder_nothing_is_calibrated(tmp_path, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    done = CliRunner().invoke(cli, ["plan", "6,64,2", "pairs"])
+    assert done.exit_code == 1
+    assert "XDG_CACHE_HOME" in str(done.exception or done.output)
+    sizes = {"models": [2], "examples": [64], "classes": [2]}
+    assert sweep(tmp_path, **sizes, jobs=["pairs"]).plan()["seconds"].to_pylist() == [None]
+
+
+def test_calibrating_again_replaces_and_a_failure_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(JOBS, "pairs", replace(JOBS["pairs"], calibration=((3, 64, 2), (4, 64, 2))))
+    times = iter([1.0, 2.0, 3.0])
+
+    def measure(cell, path, folder, limit_s):
+        return Taken(next(times), 2 * 10**8, 10**8, 0, 0)
+
+    monkeypatch.setattr(sys.modules["dissensus.bench.sweep"], "measure", measure)
+    other = a_row("pairs", (3, 64, 2), 99.0, versions="{}")
+    calibration_folder("pairs").mkdir(parents=True)
+    write_rows(calibration_folder("pairs") / "sweep.parquet", [other])
+    assert [row["seconds"] for row in calibrate("pairs")] == [1, 2]
+    with pytest.raises(StopIteration):  # what was measured stays until it is measured anew
+        calibrate("pairs", again=True)
+    assert [row["seconds"] for row in calibrate("pairs")] == [3, 2]
+    assert other in read_rows(calibration_folder("pairs") / "sweep.parquet")
+    monkeypatch.setitem(JOBS, "pairs", replace(JOBS["pairs"], calibration=((3, 64, 2), (5, 64, 2))))
+
+    def fails(*_):
+        raise RuntimeError("no space")
+
+    monkeypatch.setattr(sys.modules["dissensus.bench.sweep"], "measure", fails)
+    with pytest.raises(MeasuringFailed, match="1 of 2 calibrations of 'pairs' failed: no space"):
+        calibrate("pairs")

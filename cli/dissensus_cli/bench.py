@@ -165,7 +165,7 @@ def _results(table: pa.Table) -> pa.Table:
 
 def _growth(table: pa.Table) -> pa.Table:
     """Exponents, of what people call it."""
-    names = {"seconds": "time", "peak_memory_bytes": "peak memory"}
+    names = {"seconds": "time", "grown_memory_bytes": "memory that the job adds"}
     column = [names[of] for of in table["of"].to_pylist()]
     return table.set_column(table.schema.get_field_index("of"), "of", [column])
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 CAPTION = (
     "Expected on this machine, from measurements at small sizes. The last column says how many times more\n"
-    "logits this size has than the largest of them: up to 1 lies within, far above it is a guess.\n"
+    "work this size has than the largest of them, of the kind that grew most: far above 1 it is a guess.\n"
     "The time goes into: "
 )
+GUESS = 1000  # times the work that was measured
 LEAST_SHARE = 0.01  # kinds of work that take less are not named
 
 
@@ -36,7 +37,7 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
     forecast is within 30 %, or farther where it was so of the measurements. Memory is the most private
     memory of the process, rather too much than too little. Ingest is the loop around the models, without
     what they compute. The store is counted as if every model had its logits. "times largest measured"
-    compares the number of logits with that of the largest size that was measured here: a forecast far above
+    compares the work with the most that was measured here, of the kind that grew most: a forecast far above
     1 is a guess.
 
     \b
@@ -52,9 +53,9 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
     sink = Sink(fmt, out, force)
     m, n, c = _size(size)
     found = predict(job, m, n, c, measured(job, again=calibrate, progress=True))
-    if found.beyond > 100:
+    if found.beyond > GUESS:
         click.echo(
-            f"Note: {found.beyond:,.0f} times as many logits as the largest measurement had: a guess; "
+            f"Note: {found.beyond:,.0f} times as much work as the largest measurement had: a guess; "
             "measure a larger size with dissensus bench sweep",
             err=True,
         )

@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from .synthetic import SyntheticZoo
 SAMPLE_EVERY_S = 0.01
 LOOK_EVERY_S = 0.5
 SHORT_S = 3.0  # a shorter job runs several times
+METHOD = "3"  # how jobs are measured: what older ones say of a job is something else
 LEAST_RUNS, MOST_RUNS, WHOLE_S = 4, 30, 1.5  # so often, and within these until so much time has passed
 WARM = 3  # models of the same job that run first, so that nothing is compiled while the clock runs
 
@@ -73,10 +75,11 @@ class Taken:
         Wall clock of the job, compiled and imported beforehand: of the fastest run, as whatever else the
         machine does only adds to it.
     peak_memory_bytes, base_memory_bytes : int
-        Most private memory (without mapped files) during the runs, and what the process held before.
+        Most private memory (without mapped files) during the runs, and what the process held before; where
+        the system does not tell these apart, of all its memory.
     read_bytes, write_bytes : int
         Traffic of the first run with the disk; cached reads are not counted, dirty pages when they are
-        written.
+        written. None where the system does not tell.
     runs : int
         1 where the first took `SHORT_S` or more.
     """
@@ -84,8 +87,8 @@ class Taken:
     seconds: float
     peak_memory_bytes: int
     base_memory_bytes: int
-    read_bytes: int
-    write_bytes: int
+    read_bytes: int | None
+    write_bytes: int | None
     runs: int = 1
 
 
@@ -116,7 +119,10 @@ def measure(cell: Cell, path: Path, folder: Path, limit_s: float = float("inf"))
     try:
         answer = _asked(asked, limit_s)
         if answer["compiled"]:  # what the compiler leaves in memory is not the job's, and is not there again
-            answer = _asked(asked, end - time.monotonic())
+            left = end - time.monotonic()
+            if left < 1:
+                raise TimeoutError("the time was over once it was compiled")
+            answer = _asked(asked, left)
     finally:
         empty(own)
     return Taken(**answer["taken"])
@@ -168,8 +174,8 @@ def run(cell: Cell, path: Path, own: Path) -> Taken:
         after = _disk()
         while times[0] < SHORT_S and _are_few(times):
             times.append(seconds(zoo))
-    traffic = after[0] - before[0], after[1] - before[1]
-    return Taken(min(times), max(peak.bytes, base), base, *traffic, runs=len(times))
+    read, written = (None if a is None or b is None else a - b for a, b in zip(after, before, strict=True))
+    return Taken(min(times), max(peak.bytes, base), base, read, written, len(times))
 
 
 def _are_few(times: list[float]) -> bool:
@@ -208,19 +214,24 @@ class Peak:
 
 
 def _private_bytes() -> int:
-    return 1024 * sum(_of_proc("status", name) for name in ("RssAnon", "RssShmem"))
+    """Memory of its own; elsewhere than on Linux all that the process has ever had."""
+    found = [_of_proc("status", name) for name in ("RssAnon", "RssShmem")]
+    if found[0] is not None:
+        return 1024 * sum(number or 0 for number in found)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
-def _disk() -> tuple[int, int]:
+def _disk() -> tuple[int | None, int | None]:
     return _of_proc("io", "read_bytes"), _of_proc("io", "write_bytes")
 
 
-def _of_proc(file: str, name: str) -> int:
-    """Return a number that Linux keeps of this process; 0 elsewhere."""
+def _of_proc(file: str, name: str) -> int | None:
+    """Return a number that Linux keeps of this process; None elsewhere."""
     try:
         lines = Path(f"/proc/self/{file}").read_text().splitlines()
     except OSError:
-        return 0
+        return None
     return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)
 
 

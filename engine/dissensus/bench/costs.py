@@ -21,6 +21,7 @@ VIEWED, COLUMNS_MOST = 8, 32  # classes of a view, and those of an example that 
 TOGETHER = 16  # models that are run at a time
 READ_AHEAD, MOST_READ = 3, 1 << 26  # blocks of every model, and cells of all of them together
 LEAST = 1e-9  # a fit to a measurement, as a share of it, whose kinds of work it does not do at all
+LEAST_PART = 0.05  # of a forecast, of which it is asked how far it is beyond the measurements
 EQUAL = 1e-6  # squared relative errors that differ by less are equal
 
 
@@ -84,8 +85,8 @@ class CostModel:
         Largest ratio of measured to fitted, at least 1.
     spread : float
         Farthest that a fit is from what was measured, as a share of it.
-    largest : tuple of int
-        Largest models, examples and classes that were measured.
+    reached : (len(terms),) float64
+        Largest amount of each that was measured.
     base : float
         What is there before any work.
     """
@@ -94,7 +95,7 @@ class CostModel:
     rates: NDArray[np.float64]
     worst: float
     spread: float
-    largest: tuple[int, int, int]
+    reached: NDArray[np.float64]
     base: float = 0.0
 
     @classmethod
@@ -137,11 +138,11 @@ class CostModel:
                     error = round(float(((fitted - 1) ** 2).sum()) / EQUAL)
                     grown = float(np.dot(rates, [t.work(*LARGE) for t in some]))
                     worst = max(1.0, float((1 / np.maximum(fitted, LEAST)).max()))
-                    found.append((error, -grown, some, rates, worst, float(np.abs(fitted - 1).max())))
+                    spread = float(np.abs(fitted - 1).max(initial=0))
+                    found.append((error, -grown, some, rates, worst, spread, work.max(axis=0)))
         if not found:
             return None
-        m, n, c = (max(column) for column in zip(*sizes, strict=True))
-        return cls(*min(found, key=lambda one: one[:2])[2:], (m, n, c), there)
+        return cls(*min(found, key=lambda one: one[:2])[2:], there)
 
     def at(self, models: int, examples: int, classes: int) -> float:
         """What a size takes."""
@@ -152,6 +153,13 @@ class CostModel:
         amounts = [term.work(models, examples, classes) for term in self.terms]
         parts = {t.name: float(rate * a) for t, rate, a in zip(self.terms, self.rates, amounts, strict=True)}
         return {name: parts[name] for name in sorted(parts, key=lambda name: -parts[name]) if parts[name]}
+
+    def beyond(self, models: int, examples: int, classes: int) -> float:
+        """How many times more of a kind of work than was measured, of kinds that matter at this size."""
+        least = LEAST_PART * self.at(models, examples, classes)
+        amounts = np.array([term.work(models, examples, classes) for term in self.terms])
+        times = amounts[self.rates * amounts > least] / self.reached[self.rates * amounts > least]
+        return float(times.max(initial=0.0))
 
     def _grown(self, models: int, examples: int, classes: int) -> float:
         return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])

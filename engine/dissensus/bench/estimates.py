@@ -7,27 +7,41 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dissensus.errors import ArgumentError, DissensusError
 from dissensus.run.machine import machine_name
 from dissensus.store.catalog import Store
 
-from .cell import Cell
+from .cell import METHOD, Cell
 from .costs import CostModel
 from .jobs import JOBS, job_of
 from .results import DONE, RESULTS, Row, of_here, read_rows
 
-METHOD = "3"  # how jobs are measured: older calibrations say something else, and are not read
-
 
 def calibration_folder(job: str) -> Path:
-    """Where calibrations of a job on this machine are kept: the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Where calibrations of a job on this machine are kept: the user's cache folder.
+
+    Raises
+    ------
+    ArgumentError
+        The user has none.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or ""
+    if not os.path.isabs(home):  # then it is to be ignored, says the specification
+        try:
+            home = str(Path.home() / ".cache")
+        except RuntimeError as error:
+            message = "XDG_CACHE_HOME and HOME are not set: set one to a folder that you may write to"
+            raise ArgumentError(message) from error
     machine = re.sub(r"[^a-z0-9]+", "-", machine_name().lower()).strip("-")
     return Path(home) / "dissensus" / "calibration" / f"{machine}-{METHOD}" / job
 
 
 def calibrations() -> list[Row]:
     """What `dissensus plan` measured on this machine with these versions; nothing is measured now."""
-    return [row for job in JOBS for row in of_here(read_rows(calibration_folder(job) / RESULTS))]
+    try:
+        return [row for job in JOBS for row in of_here(read_rows(calibration_folder(job) / RESULTS))]
+    except ArgumentError:  # no such folder, or no such file: nothing is known
+        return []
 
 
 def expected_seconds(cell: Cell, rows: Sequence[Row]) -> float | None:
@@ -62,5 +76,8 @@ def filling_seconds(cell: Cell, there: int, rows: Sequence[Row]) -> float | None
 
 
 def models_in(path: Path) -> int:
-    """Models that a store has; 0 where there is none."""
-    return len(Store(path).model_ids) if path.exists() else 0
+    """Models that a store has; 0 where there is none, or none that can be read."""
+    try:
+        return len(Store(path).model_ids) if path.exists() else 0
+    except DissensusError:
+        return 0

@@ -11,7 +11,7 @@ from .cell import Cell
 from .costs import CostModel
 from .estimates import calibration_folder
 from .jobs import Job, job_of, store_bytes
-from .results import Row
+from .results import DONE, Row
 from .sweep import Sweep
 
 NEAR = 0.30  # how near to the time taken a forecast is to be, as a share of it
@@ -43,7 +43,7 @@ class Prediction:
     store_bytes : int
         Bytes of the store.
     beyond : float
-        How many times more logits than the largest calibration has; far beyond it, a forecast is a guess.
+        How many times more work of some kind it has than the calibrations; far beyond, it is a guess.
     """
 
     job: str
@@ -80,12 +80,21 @@ def calibrate(job: str, *, again: bool = False, progress: bool = False) -> list[
     -------
     list of dict
         Rows as in a sweep.
+
+    Raises
+    ------
+    MeasuringFailed
+        Some sizes could not be measured: of the others, forecasts would be wrong.
+    ArgumentError
+        There is no cache folder.
     """
     measuring = Sweep(calibration_cells(job), calibration_folder(job))
-    if again:
-        measuring.results.unlink(missing_ok=True)
+    if again or measuring.left():
+        measuring.run(progress, again=again)
     if measuring.left():
-        measuring.run(progress=progress)
+        rows, many = measuring.table().to_pylist(), f"{len(measuring.left())} of {len(measuring.cells)}"
+        reason = next(row["reason"] for row in rows if row["status"] != DONE)
+        raise MeasuringFailed(f"{many} calibrations of {job!r} failed: {reason}; mend that and ask again")
     return measuring.done()
 
 
@@ -104,7 +113,6 @@ def predict(job: str, models: int, examples: int, classes: int, rows: list[Row])
     if time is None or memory is None:
         raise MeasuringFailed(f"no measurement of {job!r} succeeded: try dissensus bench sweep --jobs {job}")
     size = (models, examples, classes)
-    most = max(row["models"] * row["examples"] * row["classes"] for row in like)
     there: dict[str, Any] = {"job": job, "models": models, "examples": examples, "classes": classes}
     seconds, share = time.at(*size), min(max(NEAR, time.spread), FARTHEST)
     return Prediction(
@@ -115,5 +123,5 @@ def predict(job: str, models: int, examples: int, classes: int, rows: list[Row])
         parts=time.parts(*size),
         memory_bytes=round(memory.at_most(*size)),
         store_bytes=store_bytes(*size),
-        beyond=models * examples * classes / most,
+        beyond=max(time.beyond(*size), memory.beyond(*size)),
     )

@@ -16,7 +16,7 @@ from dissensus.run.machine import machine_name, versions
 from dissensus.store.files import write_file
 from dissensus.store.times import now
 
-from .cell import Cell, Taken
+from .cell import METHOD, Cell, Taken
 
 RESULTS = "sweep.parquet"
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
@@ -55,8 +55,8 @@ def row_of(
 
 @cache
 def here() -> dict[str, str]:
-    """Columns that say on what is measured now: times of other machines or versions are other results."""
-    return {"machine": machine_name(), "versions": json.dumps(versions())}
+    """Columns that say on what and how is measured now: other machines, versions or ways, other results."""
+    return {"machine": machine_name(), "versions": json.dumps({**versions(), "method": METHOD})}
 
 
 def of_here(rows: Sequence[Row]) -> list[Row]:

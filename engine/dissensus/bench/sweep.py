@@ -107,8 +107,15 @@ class Sweep:
         names = [SCHEMA.field(n) for n in ("job", *SIZES)]
         return pa.Table.from_pylist(out, schema=pa.schema([*names, *types.items(), ("fits", pa.bool_())]))
 
-    def run(self, progress: bool = False) -> pa.Table:
+    def run(self, progress: bool = False, *, again: bool = False) -> pa.Table:
         """Measure what is left; every result is on disk before the next measurement starts.
+
+        Parameters
+        ----------
+        progress : bool
+            Show progress on stderr.
+        again : bool
+            Measure all; each result replaces the one that is there.
 
         Returns
         -------
@@ -126,7 +133,7 @@ class Sweep:
         busy = f"another process measures into {self.folder}: wait for it, or choose another folder"
         lock = FileLock(self.folder / LOCK, busy)  # each takes the stores away that it finds
         try:
-            left = self.left()
+            left = self.cells if again else self.left()
             with Progress(len(left), "measurements", enabled=progress) as bar:
                 for _, group in groupby(left, self.store_of):
                     self._group(list(group), end, lambda cell: bar.advance(1, str(cell)))
@@ -146,11 +153,16 @@ class Sweep:
         return [row for row in self.table().to_pylist() if row["status"] == DONE]
 
     def growth(self) -> pa.Table:
-        """Exponents of time and memory by job, in columns of the sizes: null where one did not vary."""
+        """Exponents of time and memory by job, in columns of the sizes: null where one did not vary.
+
+        Memory is what a process took beyond what it had before it began.
+        """
         out = []
         for job in dict.fromkeys(cell.job for cell in self.cells):
             rows = [row for row in self.done() if row["job"] == job]
-            for what in ("seconds", "peak_memory_bytes"):
+            for row in rows:  # what was there before any work does not grow
+                row["grown_memory_bytes"] = row["peak_memory_bytes"] - row["base_memory_bytes"]
+            for what in ("seconds", "grown_memory_bytes"):
                 found = exponents(rows, what)
                 about = {"job": job, "of": what, "measurements": len(rows)}
                 out.append(about | {size: found.get(size) for size in SIZES})
@@ -161,6 +173,8 @@ class Sweep:
         """Cells that share a store, which is filled as their number of models grows and then emptied."""
         path = self.store_of(cells[0])
         (self.folder / STORES).mkdir(exist_ok=True)
+        if path != self.store and not models_in(path):
+            shutil.rmtree(path, ignore_errors=True)  # what a killed sweep left and nobody can read
         for cell in cells:
             self._keep(self._measured(cell, path, end))
             done(cell)
