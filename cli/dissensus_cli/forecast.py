@@ -31,8 +31,8 @@ LEAST_SHARE = 0.01  # kinds of work that take less are not named
 def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None, force: bool) -> None:
     """Time, memory and disk that a job will take here: store, ingest, pairs, greedy or pair-ensembles.
 
-    The first time a job is asked for, it is measured on this machine at a few small sizes, in about half a
-    minute; the measurements are kept in the user's cache folder. Predicted is the time of a warm process
+    The first time a job is asked for, it is measured on this machine at a few small sizes, in a minute at
+    most; the measurements are kept in the user's cache folder. Predicted is the time of a warm process
     whose files are in memory, on a machine that does nothing else; "between" are the times of which the
     forecast is within 30 %, or farther where it was so of the measurements. Memory is the most private
     memory of the process, rather too much than too little. Ingest is the loop around the models, without
