@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from machine import machine_name, versions
 
@@ -72,14 +72,14 @@ def kept(
     differing = list(_differing(report, frame, sizes)) if report else []
     if differing and (lost := stay(report)):
         raise SystemExit(
-            f"{path} was measured with {'; '.join(differing)}: its other parts ({shortly(lost)}) cannot stand "
-            "beside this run's and would be lost. Measure all of it, without choosing parts, or write to "
-            "another folder (--out)"
+            f"{path} was measured with {'; '.join(differing)}: its other parts ({shortly(lost)}) cannot "
+            "stand beside this run's and would be lost. Measure all of it, without choosing parts, or write "
+            "to another folder (--out)"
         )
     return {} if differing else report
 
 
-def _differing(report: Mapping[str, Any], frame: Mapping[str, Any], sizes: Mapping[str, Any]) -> Iterator[str]:
+def _differing(report: dict[str, Any], frame: Mapping[str, Any], sizes: dict[str, Any]) -> Iterator[str]:
     """What a kept result was measured with that is another now."""
     same = {name: frame[name] for name in ("machine", "threads")} | sizes
     for name, now in same.items():
@@ -136,9 +136,9 @@ def nothing_compiled() -> Iterator[None]:
         compiled_meanwhile(told)
 
 
-def compiled_meanwhile(what: str) -> None:
+def compiled_meanwhile(what: str) -> NoReturn:
     """End the run: a time holds the compiling of something."""
-    print(f"compiled while the clock ran: {what}. Run the same command again: it is kept now", file=sys.stderr)
+    print(f"compiled while the clock ran: {what}. Run it again: that is kept now", file=sys.stderr)
     raise SystemExit(AGAIN)
 
 

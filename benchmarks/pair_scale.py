@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -30,7 +29,7 @@ import numpy as np
 import dissensus as ds
 from dissensus.pairs import Answers
 from machine import write_result
-from measuring import begin, finish, options, peak_bytes, timed
+from measuring import asked, begin, finish, options, peak_bytes, timed
 
 KAPPA, K = "error_consistency", 20
 SECONDS, PEAK_BYTES = 60, 1 << 30  # what is aimed at, for the largest
@@ -107,8 +106,7 @@ def require_equal() -> None:
 def measured(n_models: int, n_examples: int) -> dict[str, Any]:
     """One size in a process of its own."""
     command = [sys.executable, __file__, "--one", str(n_models), str(n_examples)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(asked(command)))
 
 
 def one(n_models: int, n_examples: int) -> dict[str, Any]:
@@ -131,7 +129,8 @@ def exponent(runs: list[dict[str, Any]], of: str) -> float:
 def matrices(folder: Path, n_models: int, n_examples: int) -> dict[str, Any]:
     """Seconds of the matrix to disk in both forms, and of its bytes alone."""
     answers = zoo(n_models, n_examples)
-    ds.save_matrix(zoo(40, n_examples), KAPPA, folder / "first.npy")
+    for first in ("first.npy", "first.zarr"):  # compiled, loaded
+        ds.save_matrix(zoo(40, n_examples), KAPPA, folder / first)
     seconds = {}
     for name, path in ((ZARR, folder / "m.zarr"), (NPY, folder / "m.npy")):
         seconds[name] = timed(lambda path=path: ds.save_matrix(answers, KAPPA, path))
