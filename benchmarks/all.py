@@ -151,12 +151,8 @@ def planned(steps: list[Step], left: list[Step], arguments: argparse.Namespace) 
         yield f"{step.name:20}{state:16}{disk:>8}  {needs:7}python benchmarks/{step.command}"
     yield f"{len(left)} of {len(steps)} left, about {sum(step.minutes for step in left):.0f} minutes in all"
     if any(step.peers for step in left):
-        made = (
-            "made"
-            if PLACE.exists()
-            else "not made, they are left out by name: python benchmarks/peers.py make"
-        )
-        yield f"environment of the peers: {made}"
+        missing = "not made, so that they are left out by name: python benchmarks/peers.py make"
+        yield f"environment of the peers: {'made' if PLACE.exists() else missing}"
     for step in left:
         if step.disk_gb > (free := free_gb(step, arguments)):
             what = "leaves its largest sizes out" if step.folder else "does not run"

@@ -10,7 +10,7 @@ Answers are packed before the clock starts. Each size runs once.
 
     python benchmarks/pair_scale.py [--models 61565] [--examples 10000] [--matrix 20000] [--dir DIR]
 
-The default takes a minute and a half, 2 GB below --dir. The result goes to results/<machine>-pair-scale.json.
+The default takes a minute and a half, 5 GB below --dir. The result goes to results/<machine>-pair-scale.json.
 """
 
 from __future__ import annotations

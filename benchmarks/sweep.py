@@ -2,12 +2,12 @@
 
 `dissensus bench sweep` at growing numbers of models, each job in a new process that compiles nothing while
 the clock runs; measurements lie in --folder, and the same command goes on with what is missing. The largest
-zoo, of the scale of the reference zoo, takes 52 GB there while it is measured. What the disk or --minutes have
-no room for is left out, and named with the reason in what is printed, in the result and below its table. A zoo
-that is there already (`SyntheticZoo` of seed 0 with as many examples and classes, and at least as many models)
-is only read: --store.
+zoo, of the scale of the reference zoo, takes 52 GB there while it is measured. What the disk or --minutes
+have no room for is left out, and named with the reason in what is printed, in the result and below its table.
+A zoo that is there already (`SyntheticZoo` of seed 0 with as many examples and classes, and at least as many
+models) is only read: --store.
 
-    python benchmarks/sweep.py [--models 25,50,100,200,500] [--examples 50000] [--classes 1000] [--store big.zoo]
+    python benchmarks/sweep.py [--models 25,50,100,200,500] [--minutes 30] [--store big.zoo]
 
 The result goes to results/<machine>-sweep.json; `pictures.py` draws it.
 """
