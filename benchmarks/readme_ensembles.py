@@ -96,7 +96,8 @@ def explain(result: Result) -> str:
     median = result["median_s"]
     ratio = {name: median[f"{name}, NumPy"] / median[name] for name in what}
     rows = [
-        f"| {what[name]} | {ratio[name]:,.2f} | {_ms(median[name])} | {_ms(median[f'{name}, NumPy'])} |"
+        f"| {what[name]} | {ratio[name]:,.2f} | {1e3 * median[name]:,.1f} ms "
+        f"| {1e3 * median[f'{name}, NumPy']:,.1f} ms |"
         for name in sorted(what, key=ratio.__getitem__)
     ]
     return "\n".join(
