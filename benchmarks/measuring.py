@@ -86,7 +86,7 @@ def _differing(report: dict[str, Any], frame: Mapping[str, Any], sizes: dict[str
         if name not in report or report[name] != now:
             yield f"{name} {report.get(name, 'not told')}, now {now}"
     before, now = report.get("versions", {}), frame["versions"]
-    for name in before.keys() | now.keys():
+    for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             yield f"{name} {before.get(name, 'absent')}, now {now.get(name, 'absent')}"
 

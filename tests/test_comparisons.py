@@ -143,7 +143,8 @@ def test_parts_are_joined_only_where_everything_is_the_same(tmp_path):
 def test_rows_of_other_functions_stay_and_the_oldest_day_is_told(tmp_path, monkeypatch):
     measuring = imported("measuring")
     path, sizes = comparisons.result_path(tmp_path, "comparisons"), {"repeats": 1, "small": True}
-    rows = [{"function": name, "kind": "ours", "date": "2020-01-01"} for name in ("f", "kappa of all pairs")]
+    row = {"implementation": "i", "kind": "ours", "date": "2020-01-01"}
+    rows = [{"function": name, **row} for name in ("f", "kappa of all pairs")]
     monkeypatch.setattr(comparisons, "shown", lambda report: [])
     command = ["comparisons.py", "--small", "--only", "kappa", "--out", str(tmp_path), "--repeats"]
     path.write_text(json.dumps({**measuring.begin("?"), **sizes, "rows": rows}))
