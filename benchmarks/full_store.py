@@ -146,6 +146,7 @@ def compile_all(n_models: int, n_classes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         small = small_store(Path(folder) / "small.zoo", 3, 20 * n_classes, n_classes)
         greedy(small, 3)
+        ds.greedy(small, 2, metric="nll")  # decides ties
         pairs(small)
         duo(small)
         if n_models > TILE:  # counts are parts of a larger matrix then, for which there is other code

@@ -6,7 +6,8 @@
 2. How that time grows with models and with examples, and the exponents (of the three largest sizes).
 3. The whole matrix in float32 to disk, beside writing as many bytes and nothing else; both are synced.
 
-Answers are packed before the clock starts. Each size runs once.
+Answers are packed before the clock starts. Compiling the formula of the measure, which a question of so many
+pairs does each time, counts. Each size runs once.
 
     python benchmarks/pair_scale.py [--models 61565] [--examples 10000] [--matrix 20000] [--dir DIR]
 
