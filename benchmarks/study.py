@@ -53,11 +53,10 @@ def main() -> None:
         if compiled and store.n_examples > COMPILED[1]:
             compiled_meanwhile("kernels of the study")
         require_equal(store, folder / "study" / FIRST)
+        sizes = {"models": len(store.model_ids), "examples": store.n_examples, "classes": store.n_classes}
     report = finish(
         frame,
-        models=len(store.model_ids),
-        examples=store.n_examples,
-        classes=store.n_classes,
+        **sizes,
         seconds=seconds,
         peak_anonymous_bytes=peak,
         targets={
@@ -65,7 +64,7 @@ def main() -> None:
             "peak_anonymous_bytes": {"aim": PEAK_BYTES, "found": peak},
         },
     )
-    size = " x ".join(f"{report[name]:,}" for name in ("models", "examples", "classes"))
+    size = " x ".join(f"{n:,}" for n in sizes.values())
     print(f"{size}: {seconds:.1f} s, {peak / 2**20:,.0f} MiB; {report['machine']}")
     print(f"written to {write_result(arguments.out, 'study', report)}")
 
