@@ -103,6 +103,8 @@ def main() -> None:
         raise SystemExit(
             f"no benchmark is called {' or '.join(arguments.only)}: {', '.join(s.name for s in STEPS)}"
         )
+    if arguments.dir and not arguments.dir.is_dir():
+        raise SystemExit(f"--dir {arguments.dir} is no folder: make it, or name another")
     left = [step for step in steps if arguments.again or not is_there(step, arguments)]
     print("\n".join(planned(steps, left, arguments)))
     if arguments.plan:

@@ -75,7 +75,7 @@ def staying(report: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     """Jobs and conditions of a kept result that are not measured again."""
     measured = {(job, c) for job in arguments.only or JOBS for c in arguments.condition or CONDITIONS}
     there = [(job, condition) for job, times in report["times_s"].items() for condition in times]
-    return [f"{job}, {condition}" for job, condition in there if (job, condition) not in measured]
+    return [f"{job} {condition}" for job, condition in there if (job, condition) not in measured]
 
 
 def made(arguments: argparse.Namespace, path: Path) -> Path:

@@ -256,6 +256,9 @@ def test_all_plans_keeps_what_is_there_and_goes_on(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(all_of, "done", lambda step, arguments: False)
     with pytest.raises(SystemExit, match="not done: pair-counts"):
         all_of.main()
+    monkeypatch.setattr(sys, "argv", ["all.py", "--plan", "--dir", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="none is no folder: make it, or name another"):
+        all_of.main()
     monkeypatch.setattr(sys, "argv", ["all.py", "--only", "nothing"])
     with pytest.raises(SystemExit, match="no benchmark is called nothing"):
         all_of.main()
