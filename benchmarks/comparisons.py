@@ -10,8 +10,9 @@ Opponents that are not installed are left out by name; `peers.py` makes an envir
     python benchmarks/comparisons.py [--only PART …] [--repeats 7] [--small] [--scaled] [--list]
 
 The default takes some minutes and 3 GB below --dir. The result goes to results/<machine>-comparisons.json,
-with --scaled (the sizes of `Comparison.scaled`, for pictures) to results/<machine>-scaling.json; with --only,
-rows of other functions that an earlier run with the same machine, versions and turns left there stay.
+with --scaled (the sizes of `Comparison.scaled`, for pictures) to results/<machine>-scaling.json. With --only,
+rows of other functions stay that an earlier run with the same machine, versions and turns left there; where
+those or the peers are others, so that rows would be lost, nothing is measured.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from explain_contests import EXPLANATIONS
 from greedy_contests import SELECTION
 from ingest_contests import INGESTION
 from machine import result_path, write_result
-from measuring import begin, finish, first_day, kept, options
+from measuring import begin, finish, first_day, kept, options, shortly
 from pair_contests import PAIRS
 from store_contests import STORAGE
 
@@ -46,12 +47,16 @@ def main() -> None:
     name = "scaling" if arguments.scaled else "comparisons"
     frame, path = begin(__doc__), result_path(arguments.out, name)
     sizes = {"repeats": arguments.repeats, "small": arguments.small}
-    rows = kept(path, frame, **sizes).get("rows", [])
+    old = kept(path, frame, lambda report: staying(report, chosen), **sizes)
+    if arguments.only:
+        require_peers(path, old, chosen)
+    rows, replaces = old.get("rows", []), path.exists() and not old
     for one in chosen:
         rows = [row for row in rows if row["function"] != one.name]
         rows += [{**row, "date": frame["date"]} for row in measured(one, arguments)]
         report = finish(frame, **sizes, rows=rows, date=first_day(row["date"] for row in rows))
-        write_result(arguments.out, name, report)  # after each: nothing is lost where one fails
+        if not replaces or one is chosen[-1]:  # after each: nothing is lost where one fails
+            write_result(arguments.out, name, report)
     print("\n".join(shown(report)))
     print(f"written to {path}")
 
@@ -64,6 +69,26 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scaled", action="store_true", help="at growing sizes, those that have some")
     parser.add_argument("--list", action="store_true", help="name functions and implementations, and end")
     return parser.parse_args()
+
+
+def staying(report: dict[str, Any], chosen: Sequence[Comparison]) -> set[str]:
+    """Functions of a kept result, still in the table, that are not measured again."""
+    return {row["function"] for row in report["rows"]} & COMPARISONS.keys() - {one.name for one in chosen}
+
+
+def require_peers(path: Path, old: dict[str, Any], chosen: Sequence[Comparison]) -> None:
+    """End the run where a peer is not here that a kept result has beside a chosen function."""
+    absent = {(one.name, name) for one in chosen for name, way in one.ways.items() if not way.is_there}
+    lost = {row["implementation"] for row in old.get("rows", ()) if _key(row) in absent}
+    if lost:
+        raise SystemExit(
+            f"{path} has {shortly(lost)}, which would be lost: not installed here. Use the environment that "
+            "has them (python benchmarks/peers.py make), or write to another folder (--out)"
+        )
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str]:
+    return row["function"], row["implementation"]
 
 
 def named(comparison: Comparison, parts: Sequence[str]) -> bool:

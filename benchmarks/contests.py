@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from measuring import timed
 from peers import is_there
 
 Job = Callable[[], Any]
@@ -180,9 +181,7 @@ def race(
                 job = way.prepare(data)
             elif times.first_s < MOST_WARM_S:
                 job()  # so that none pays for the caches and pages that another left
-            start = time.perf_counter()
-            job()
-            times.seconds.append(time.perf_counter() - start)
+            times.seconds.append(timed(job))
     return {name: times for name, (_, times) in ready.items()}
 
 

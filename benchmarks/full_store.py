@@ -15,8 +15,8 @@ which the system takes back when it wants them, are told apart from it.
 
 A store that is made takes 10 GB below --dir, and is deleted. The result goes to
 results/<machine>-full-store.json. With --only and --condition a part is measured: what the kept result has of
-the others stays, where it is of a store of the same size and of the same machine and versions; a job of which
-a condition is taken over has to have the same result.
+the others stays, where it is of a store of the same size and of the same machine and versions; where it is
+not, nothing is measured. A job of which a condition is taken over has to have the same result.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ import dissensus as ds
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.cell import Peak
 from dissensus.bench.jobs import empty_store, fill
+from dissensus.pairs.pair_hits import TILE
 from machine import result_path, write_result
-from measuring import begin, finish, first_day, forget, kept, options, peak_bytes, timed
+from measuring import begin, chosen, finish, first_day, forget, kept, options, peak_bytes, timed
 
-CONDITIONS = ("cold", "warm")
-SIZES = ("models", "examples", "classes", "steps")
+JOBS, CONDITIONS = ("greedy", "pairs", "duo"), ("cold", "warm")
 MEASURES = ["pair_accuracy", "improvement", "conversion_rate"]
 
 
 def main() -> None:
     arguments, frame = parse_arguments(), begin(__doc__)
+    path = result_path(arguments.out, "full-store")
+    old = kept(path, frame, lambda report: staying(report, arguments), **sizes_of(arguments))
     if arguments.store is None:
         with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
             found = measure(made(arguments, Path(folder) / "made.zoo"), arguments)
     else:
         found = measure(arguments.store, arguments)
     report = finish(frame, **found)
-    sizes = {name: report[name] for name in SIZES}
-    add_kept(report, kept(result_path(arguments.out, "full-store"), frame, **sizes))
+    add_kept(report, old)
     show(report)
     print(f"written to {write_result(arguments.out, 'full-store', report)}")
 
@@ -56,9 +57,25 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = options(__doc__, writes=True, models=100, examples=50_000, classes=1_000, steps=50)
     parser.add_argument("--store", type=Path, help="one that is there; only read")
-    parser.add_argument("--only", choices=["greedy", "pairs", "duo"], action="append", help="jobs to time")
+    parser.add_argument("--only", choices=JOBS, action="append", help="jobs to time")
     parser.add_argument("--condition", choices=CONDITIONS, action="append", help="cold or warm alone")
     return parser.parse_args()
+
+
+def sizes_of(arguments: argparse.Namespace) -> dict[str, int]:
+    """Sizes of the store that is made or read."""
+    if arguments.store is None:
+        return chosen(arguments, "models", "examples", "classes", "steps")
+    store = ds.open(arguments.store)
+    sizes = {"models": len(store.model_ids), "examples": store.n_examples, "classes": store.n_classes}
+    return {**sizes, "steps": arguments.steps}
+
+
+def staying(report: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    """Jobs and conditions of a kept result that are not measured again."""
+    measured = {(job, c) for job in arguments.only or JOBS for c in arguments.condition or CONDITIONS}
+    there = [(job, condition) for job, times in report["times_s"].items() for condition in times]
+    return [f"{job} {condition}" for job, condition in there if (job, condition) not in measured]
 
 
 def made(arguments: argparse.Namespace, path: Path) -> Path:
@@ -70,8 +87,8 @@ def made(arguments: argparse.Namespace, path: Path) -> Path:
 
 def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Each job cold and warm."""
-    compile_all(arguments.classes)
     store = ds.open(path)
+    compile_all(len(store.model_ids), store.n_classes)
     jobs: dict[str, Callable[[], Any]] = {
         "greedy": lambda: greedy(store, arguments.steps),
         "pairs": lambda: pairs(store),
@@ -124,15 +141,23 @@ def add_kept(report: dict[str, Any], old: dict[str, Any]) -> None:
         report["date"] = first_day((report["date"], old["date"]))
 
 
-def compile_all(n_classes: int) -> None:
-    """Ask a small store of as many classes the same: what is timed compiles nothing."""
-    zoo = SyntheticZoo(3, 20 * n_classes, n_classes)
+def compile_all(n_models: int, n_classes: int) -> None:
+    """Ask small stores of as many classes the same: what is timed compiles nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        small = empty_store(zoo, Path(folder) / "small.zoo")
-        fill(small, zoo, range(3))
+        small = small_store(Path(folder) / "small.zoo", 3, 20 * n_classes, n_classes)
         greedy(small, 3)
+        ds.greedy(small, 2, metric="nll")  # decides ties
         pairs(small)
         duo(small)
+        if n_models > TILE:  # counts are parts of a larger matrix then, for which there is other code
+            pairs(small_store(Path(folder) / "tiles.zoo", TILE + 1, 200, n_classes))
+
+
+def small_store(path: Path, *size: int) -> ds.Store:
+    zoo = SyntheticZoo(*size)
+    store = empty_store(zoo, path)
+    fill(store, zoo, range(zoo.n_models))
+    return store
 
 
 def greedy(store: ds.Store, steps: int) -> dict[str, Any]:

@@ -67,15 +67,22 @@ def main() -> None:
 
 def _speed(arguments: argparse.Namespace, device: torch.device) -> None:
     frame = begin(__doc__) | {"threads": arguments.threads, "device": device_name(device)}
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as root:
-        found = measure(Path(root), arguments, device)
     sizes = chosen(arguments, *SETTINGS)
     name = "ingest-speed" if device.type == "cpu" else f"{device.type}-ingest-speed"
-    old = kept(result_path(arguments.out, name), frame, device=frame["device"], **sizes)
-    other = {part: old[part] for part in PARTS.values() if part in old and part not in found}
-    if other:
+    other = {part for only, part in PARTS.items() if only not in arguments.only}
+    old = kept(
+        result_path(arguments.out, name),
+        frame,
+        lambda report: other & report.keys(),
+        device=frame["device"],
+        **sizes,
+    )
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as root:
+        found = measure(Path(root), arguments, device)
+    taken = {part: old[part] for part in other & old.keys()}
+    if taken:
         frame["date"] = first_day((frame["date"], old["date"]))
-    report = finish(frame, **sizes, **other, **found)
+    report = finish(frame, **sizes, **taken, **found)
     show(report)
     print(f"written to {write_result(arguments.out, name, report)}", flush=True)
 

@@ -6,14 +6,18 @@ import argparse
 import json
 import os
 import resource
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from machine import machine_name, versions
 
 RESULTS = Path(__file__).parent / "results"
+AGAIN = 75  # exit status of a run that may succeed when it is repeated (EX_TEMPFAIL of sysexits.h)
 
 
 def options(doc: str | None, *, writes: bool = False, **sizes: int) -> argparse.ArgumentParser:
@@ -55,15 +59,42 @@ def finish(frame: dict[str, Any], **found: Any) -> dict[str, Any]:
     return {**frame, "equal_results": True, **found}
 
 
-def kept(path: Path, frame: Mapping[str, Any], **sizes: Any) -> dict[str, Any]:
+def kept(
+    path: Path, frame: Mapping[str, Any], stay: Callable[[dict[str, Any]], Collection[str]], **sizes: Any
+) -> dict[str, Any]:
     """The result of an earlier run whose parts may stand beside those of this one; else an empty one.
 
     Parts are joined where machine, threads and versions are the same, and all sizes that the result tells.
-    A report that takes a part over bears the day of the oldest (`first_day`).
+    A report that takes a part over bears the day of the oldest (`first_day`). Asked before anything is
+    measured: a run ends here that would lose parts which it does not measure itself, named by `stay`.
     """
     report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    same = {name: frame[name] for name in ("machine", "threads", "versions")} | sizes
-    return report if all(name in report and report[name] == value for name, value in same.items()) else {}
+    differing = list(_differing(report, frame, sizes)) if report else []
+    if differing and (lost := stay(report)):
+        raise SystemExit(
+            f"{path} was measured with {'; '.join(differing)}: its other parts ({shortly(lost)}) cannot "
+            "stand beside this run's and would be lost. Measure all of it, without choosing parts, or write "
+            "to another folder (--out)"
+        )
+    return {} if differing else report
+
+
+def _differing(report: dict[str, Any], frame: Mapping[str, Any], sizes: dict[str, Any]) -> Iterator[str]:
+    """What a kept result was measured with that is another now."""
+    same = {name: frame[name] for name in ("machine", "threads")} | sizes
+    for name, now in same.items():
+        if name not in report or report[name] != now:
+            yield f"{name} {report.get(name, 'not told')}, now {now}"
+    before, now = report.get("versions", {}), frame["versions"]
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            yield f"{name} {before.get(name, 'absent')}, now {now.get(name, 'absent')}"
+
+
+def shortly(names: Collection[str], most: int = 3) -> str:
+    """Some names, and how many more there are."""
+    first, more = sorted(names)[:most], len(names) - most
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")
 
 
 def first_day(days: Iterable[str]) -> str:
@@ -82,10 +113,46 @@ def numbers(text: str) -> list[int]:
 
 
 def timed(job: Callable[[], Any]) -> float:
-    """Seconds that a job takes."""
-    start = time.perf_counter()
-    job()
-    return time.perf_counter() - start
+    """Seconds that a job takes in which nothing is compiled."""
+    with nothing_compiled():
+        start = time.perf_counter()
+        job()
+        return time.perf_counter() - start
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """End the run where a kernel is compiled meanwhile, which no time may hold: it is to be asked again.
+
+    A benchmark compiles beforehand what it times; this is the proof. What was compiled is kept by then, so
+    that the second run compiles nothing (`asked`, and `all.py` for a whole benchmark). Kernels that are never
+    kept, as the formula of a question about millions of pairs, are part of what is asked: their time counts.
+    """
+    from numba.core import caching, event
+
+    with event.install_recorder("numba:compile") as seen:
+        yield
+    compiled = [one.data["dispatcher"] for _, one in seen.buffer]
+    names = {one.py_func.__qualname__ for one in compiled if not isinstance(one._cache, caching.NullCache)}
+    if names:
+        compiled_meanwhile(shortly(names))
+
+
+def compiled_meanwhile(what: str) -> NoReturn:
+    """End the run: a time holds the compiling of something."""
+    print(f"compiled while the clock ran: {what}. Run it again: that is kept now", file=sys.stderr)
+    raise SystemExit(AGAIN)
+
+
+def asked(command: Sequence[str]) -> str:
+    """What a part of a benchmark prints in a process of its own, asked again where something was compiled."""
+    for _ in range(2):
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != AGAIN:
+            break
+    if done.returncode:
+        raise SystemExit(f"{Path(command[1]).name} failed in a process of its own, status {done.returncode}")
+    return done.stdout
 
 
 def peak_bytes() -> int:

@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 
 from dissensus.bench import SyntheticZoo
 from dissensus.kernels.probabilities import ONE, Table, codes_of
-from dissensus.pairs.pair_hits import PairHits
+from dissensus.pairs.pair_hits import TILE, PairHits
 from dissensus.pairs.pair_views import Tables, view_of
 from dissensus.store.truth import Truth
 from machine import write_result
-from measuring import begin, chosen, finish, options, timed
+from measuring import begin, chosen, finish, nothing_compiled, options, timed
 
 AIM_S, AIM_SHARE = 30.0, 0.0005
 ROWS = 512  # examples of a block: those of a file with 1,000 classes
@@ -46,6 +46,8 @@ def main() -> None:
     arguments, frame = parse_arguments(), begin(__doc__)
     zoo = Zoo(arguments.models, arguments.classes)
     compared = compare(zoo, arguments.compared)
+    for kind in (Zoo, Surer):
+        compile_all(kind(min(arguments.models, TILE + 1), arguments.classes))
     found = count(zoo, arguments.examples, arguments.budget_s)
     pairs = arguments.models * (arguments.models - 1) // 2
     scale = arguments.examples / found["examples"]
@@ -154,6 +156,19 @@ def compare(zoo: Zoo, n: int) -> dict[str, float]:
     return {BRUTE: seconds / (n * some * (some + 1) // 2), NUMPY: numpy_s / answers}
 
 
+def compile_all(zoo: Zoo, n: int = 32) -> None:
+    """Count some examples by views and by full rows: what is timed compiles nothing.
+
+    Which code is needed follows from the classes, and from whether the models are more than a `TILE`: counts
+    are parts of a larger matrix then.
+    """
+    truth, codes, alone = zoo.block(0, n)
+    right = truth.offsets, truth.classes
+    view = view_of(codes, zoo.tables, *right)
+    for certify in (True, False):
+        PairHits(zoo.n_models, zoo.n_classes, certify=certify).add(view, right, codes, zoo.tables, alone)
+
+
 def softmax(z: NDArray[Any], table: Table) -> NDArray[np.float32]:
     powers = table[z.view(np.uint16) & 0x7FFF]
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -172,12 +187,13 @@ def count(zoo: Zoo, n_examples: int, budget_s: float) -> dict[str, Any]:
     begun, done = time.perf_counter(), 0
     while done < n_examples and (done == 0 or time.perf_counter() - begun < budget_s):
         truth, codes, alone = zoo.block(done, min(ROWS, n_examples - done))
-        start = time.perf_counter()
         right = truth.offsets, truth.classes
-        view = view_of(codes, zoo.tables, *right)
-        middle = time.perf_counter()
-        hits.add(view, right, codes, zoo.tables, alone)
-        views_s, pairs_s = views_s + middle - start, pairs_s + time.perf_counter() - middle
+        with nothing_compiled():
+            start = time.perf_counter()
+            view = view_of(codes, zoo.tables, *right)
+            middle = time.perf_counter()
+            hits.add(view, right, codes, zoo.tables, alone)
+            views_s, pairs_s = views_s + middle - start, pairs_s + time.perf_counter() - middle
         done += len(truth)
         sure += float(view.q[:, 0].sum(dtype=np.float64)) / ONE / zoo.n_models
     work = {name: getattr(hits.work, name) for name in ("margins", "views", "rows")}

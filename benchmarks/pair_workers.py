@@ -29,7 +29,7 @@ import numpy as np
 
 import dissensus as ds
 from machine import write_result
-from measuring import begin, chosen, finish, options, timed
+from measuring import begin, chosen, compiled_meanwhile, finish, options, timed
 
 MEASURES = ["error_consistency", "label_kappa", "same_wrong"]
 PARTS = (4, 2, 1)
@@ -104,7 +104,22 @@ def on_workers(store: ds.Store, n: int, expected: dict[str, Any], repeats: int) 
         found = pairs_of(store, scheduler=client)
         for name in MEASURES:
             np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-        return {"workers": n, "seconds": median(lambda: pairs_of(store, scheduler=client), repeats)}
+        client.run(watch)
+        seconds = median(lambda: pairs_of(store, scheduler=client), repeats)
+        if any(client.run(compiled).values()):
+            compiled_meanwhile("kernels of workers")
+        return {"workers": n, "seconds": seconds}
+
+
+def watch(dask_worker: Any) -> None:
+    """Watch in a worker whether anything is compiled from now on."""
+    from dissensus.kernels.jit import compiling
+
+    dask_worker.compiled = compiling()
+
+
+def compiled(dask_worker: Any) -> bool:
+    return bool(dask_worker.compiled())
 
 
 @contextmanager

@@ -27,8 +27,8 @@ NOTE = (
     "apart.{dashed} Both axes are logarithmic."
 )
 WORKERS = (
-    "Medians; workers are local processes of one thread. Dashed: n times as fast on n. Both axes are "
-    "logarithmic."
+    "Medians; workers are local processes of one thread that read the store themselves; starting them is not "
+    "counted. Dashed: n times as fast on n. All axes are logarithmic."
 )
 FORECASTS = (
     "Each measurement ran in a process of its own, compiled and imported beforehand, on a synthetic "
@@ -51,12 +51,15 @@ class Contest:
         What is shown.
     bounds : mapping of str to str
         Implementations that are drawn dashed, and what each is.
+    note : str
+        What has to be known to compare fairly.
     """
 
     function: str
     size: str
     title: str
     bounds: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 CONTESTS = (
@@ -64,13 +67,14 @@ CONTESTS = (
         "counts of all pairs",
         "models",
         "Counts of all pairs",
-        {"popcount roof": "as many words counted as the machine can, and nothing else"},
+        {"popcount roof": "the roof, as many words counted by a bare loop and nothing else, as measured"},
     ),
     Contest(
         "writing a model",
         "examples",
         "Writing a model",
         {"raw pwrite + fsync": "the same bytes without checksums, derived columns or a commit"},
+        " What is not synced returns before it is on the disk.",
     ),
     Contest("greedy selection by accuracy", "models", "Steps of greedy selection by accuracy"),
     Contest("ensembles of all pairs", "models", "Ensembles of all pairs"),
@@ -124,7 +128,8 @@ def of_contest(contest: Contest, rows: list[dict[str, Any]], result: dict[str, A
     size = f"{contest.size} (number)"
     panels = [Panel(size, "time (ms)", lines, more), Panel(size, "times ours", ratios, "below 1 we lose")]
     dashed = "".join(f" Dashed: {what}." for what in contest.bounds.values())
-    return scaling(contest.title, sample, NOTE.format(dashed=dashed), [panels])
+    title = f"{contest.title}: time against {contest.size}, ours beside others"
+    return scaling(title, sample, NOTE.format(dashed=dashed + contest.note), [panels])
 
 
 def line(contest: Contest, name: str, rows: list[dict[str, Any]]) -> Line:
@@ -134,14 +139,21 @@ def line(contest: Contest, name: str, rows: list[dict[str, Any]]) -> Line:
 
 
 def of_workers(result: dict[str, Any]) -> Any:
-    """Time against threads and against Dask workers, beside n times as fast on n."""
-    panels = []
-    for kind, told in (("threads", "threads"), ("workers", "Dask workers")):
+    """Time of threads and of Dask workers on the same axes, and how many times as fast as one they are."""
+    times, faster = [], []
+    for kind, told in (("threads", "threads of one process"), ("workers", "Dask workers")):
         x, y = ([run[name] for run in result[kind]] for name in (kind, "seconds"))
-        lines = [Line(told, x, y), Line("n times as fast on n", x, [y[0] * x[0] / n for n in x], bound=True)]
-        panels.append(Panel(f"{told} (number)", "time (s)", lines))
+        times.append(Line(told, x, y))
+        faster.append(Line(told, x, [y[0] / seconds for seconds in y]))
+    bound = Line("n times as fast on n", times[0].x, [n / times[0].x[0] for n in times[0].x], bound=True)
+    ideal = replace(bound, y=[times[0].y[0] / gain for gain in bound.y])
+    axis = "threads or workers (number)"
+    panels = [
+        Panel(axis, "time (s)", [*times, ideal], "dashed: from one thread on"),
+        Panel(axis, "times as fast as one", [*faster, bound], "each beside one of its kind"),
+    ]
     size = f"{result['models']:,} models x {result['examples']:,} examples x {result['classes']:,} classes"
-    title = "Questions about predicted classes on more threads and workers"
+    title = "A question about all pairs on more threads and workers"
     return scaling(title, f"{', '.join(result['measures'])}; {size}; {where(result)}", WORKERS, [panels])
 
 
@@ -164,7 +176,8 @@ def of_forecasts(job: str, result: dict[str, Any]) -> Any:
             fixed = ", ".join(f"{most[name]:,} {name}" for name in others)
             panels[-1].append(Panel(f"{size} (number)", axis, lines, fixed if what == "seconds" else ""))
     title = f"{job}: {JOBS[job].summary}" if job in JOBS else job
-    return scaling(title, f"Measured, and foretold by a calibration; {where(result)}", FORECASTS, panels)
+    sample = f"Time and memory, measured and foretold from a calibration at small sizes; {where(result)}"
+    return scaling(title, sample, FORECASTS, panels)
 
 
 def where(result: dict[str, Any]) -> str:

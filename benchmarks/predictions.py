@@ -5,9 +5,9 @@ Every job is calibrated as `plan` does it, at a few small sizes. Then it is meas
 fresh process; the forecasts from the calibration alone are set beside what was measured. Both are kept in
 --folder, and a second run goes on with what is missing.
 
-A job of less than three seconds runs four times at least, until 1.5 seconds have passed; the fastest counts, and
-calibrations are taken in the same way. What was broken off goes on where it was. Stores that were measured are
-emptied and stay to the end, since removing them would slow down what makes the next (`bench/remains.py`).
+A job of less than three seconds runs four times at least, until 1.5 seconds have passed; the fastest counts,
+and calibrations are taken in the same way. What was broken off goes on where it was. Measured stores are
+emptied and stay to the end: removing them would slow down those that make the next (`bench/remains.py`).
 
     python benchmarks/predictions.py [--models 25,100] [--examples 2000,10000] [--classes 10,100]
 

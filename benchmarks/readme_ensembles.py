@@ -84,6 +84,36 @@ def pair_ensembles(result: Result) -> str:
     )
 
 
+def explain(result: Result) -> str:
+    """Explanations, profiles and replacements beside NumPy, what is worst for us first."""
+    answers = f"{result['models']:,} models x {result['examples']:,} examples"
+    scores = f"{result['members']:,} members x {result['scored_examples']:,} examples x {result['classes']:,}"
+    what = {
+        "why": f"`why` of an ensemble, {scores} classes, half of the examples explained",
+        "profiles": f"`profiles` of all examples, {answers}",
+        "replacements": f"`replacements` of a model, {answers}; NumPy counts negative flips alone",
+    }
+    median = result["median_s"]
+    ratio = {name: median[f"{name}, NumPy"] / median[name] for name in what}
+    rows = [
+        f"| {what[name]} | {ratio[name]:,.2f} | {1e3 * median[name]:,.1f} ms "
+        f"| {1e3 * median[f'{name}, NumPy']:,.1f} ms |"
+        for name in sorted(what, key=ratio.__getitem__)
+    ]
+    return "\n".join(
+        [
+            f"From a store, beside NumPy in float64 on arrays that are in memory ({_where(result)}, `python "
+            f"benchmarks/explain.py`; medians of {result['repeats']} runs, equal results checked first: "
+            "discriminations to 1e-9, risks to 1e-6, flips exactly, leave-one-out hits but for ties that "
+            "rounding decides; below 1 we lose):",
+            "",
+            "| | times ours | ours | NumPy |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
 def _size(result: Result) -> str:
     return " x ".join(f"{result[name]:,}" for name in ("models", "examples", "classes"))
 
@@ -97,4 +127,9 @@ def _ms(seconds: float | None) -> str:
     return "" if seconds is None or seconds < 1e-6 else f"{1e3 * seconds:,.3f} ms"
 
 
-BLOCKS = {"greedy": greedy, "greedy-peers": greedy_peers, "pair-ensembles": pair_ensembles}
+BLOCKS = {
+    "greedy": greedy,
+    "greedy-peers": greedy_peers,
+    "pair-ensembles": pair_ensembles,
+    "explain": explain,
+}

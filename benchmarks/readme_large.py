@@ -47,7 +47,8 @@ def full_store(result: Result) -> str:
 def sweep(result: Result) -> str:
     """Time and memory of every job at every size, and how they grow."""
     rows = [
-        f"| {row['job']} | {_size(row)} | {row['seconds']:,.2f} s | {_mib(row['peak_memory_bytes'])} |"
+        f"| {row['job']} | {_size(row)} | {row['seconds']:,.2f} s | {_foretold(row, 'seconds')} "
+        f"| {_mib(row['peak_memory_bytes'])} | {_foretold(row, 'memory_bytes')} |"
         for row in result["rows"]
     ]
     grown = [
@@ -58,15 +59,20 @@ def sweep(result: Result) -> str:
     return "\n".join(
         [
             "Each in a process of its own that compiles nothing meanwhile, short jobs the fastest of several",
-            f"runs; memory without mapped files ({_where(result)}, `python benchmarks/sweep.py`):",
+            f"runs; memory without mapped files ({_where(result)}, `python benchmarks/sweep.py`).",
+            "Foretold is by `dissensus plan`, from calibrations at small sizes alone:",
             "",
-            "| job | models x examples x classes | time | peak memory |",
-            "|---|---|---|---|",
+            "| job | models x examples x classes | time | foretold, of it | peak memory | foretold, of it |",
+            "|---|---|---|---|---|---|",
             *rows,
             *(["", f"Growth: {'; '.join(grown)}."] if grown else []),
             *_left_out(result),
         ]
     )
+
+
+def _foretold(row: Result, what: str) -> str:
+    return f"{row[f'{what}_ratio']:.2f}" if f"{what}_ratio" in row else "–"  # of a result before forecasts
 
 
 def predictions(result: Result) -> str:

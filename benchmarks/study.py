@@ -17,6 +17,7 @@ A store that is made takes 10 GB below --dir, and is deleted. The result goes to
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,10 +31,11 @@ import dissensus as ds
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.jobs import empty_store, fill
 from machine import write_result
-from measuring import anonymous_bytes, begin, finish, options
+from measuring import anonymous_bytes, begin, compiled_meanwhile, finish, options
 
 SECONDS, PEAK_BYTES = 180, 4 << 30  # what is aimed at
 COMPILED = 6, 2_000  # models and examples of the small zoo
+SAVED = "[cache] data saved to"  # by numba, of a kernel that was compiled
 FIRST = "figure1-inconsistency.parquet"
 
 
@@ -47,13 +49,14 @@ def main() -> None:
         if store.n_examples > COMPILED[1]:
             arguments.classes = store.n_classes
             studied(made(folder / "small.zoo", *COMPILED, arguments), folder / "compiled")
-        seconds, peak = studied(path, folder / "study")
+        seconds, peak, compiled = studied(path, folder / "study")
+        if compiled and store.n_examples > COMPILED[1]:
+            compiled_meanwhile("kernels of the study")
         require_equal(store, folder / "study" / FIRST)
+        sizes = {"models": len(store.model_ids), "examples": store.n_examples, "classes": store.n_classes}
     report = finish(
         frame,
-        models=len(store.model_ids),
-        examples=store.n_examples,
-        classes=store.n_classes,
+        **sizes,
         seconds=seconds,
         peak_anonymous_bytes=peak,
         targets={
@@ -61,7 +64,7 @@ def main() -> None:
             "peak_anonymous_bytes": {"aim": PEAK_BYTES, "found": peak},
         },
     )
-    size = " x ".join(f"{report[name]:,}" for name in ("models", "examples", "classes"))
+    size = " x ".join(f"{n:,}" for n in sizes.values())
     print(f"{size}: {seconds:.1f} s, {peak / 2**20:,.0f} MiB; {report['machine']}")
     print(f"written to {write_result(arguments.out, 'study', report)}")
 
@@ -79,13 +82,18 @@ def made(path: Path, models: int, examples: int, arguments: argparse.Namespace) 
     return path
 
 
-def studied(path: Path, out: Path) -> tuple[float, int]:
-    """Study a store in a new process: seconds, and the most memory of its own."""
+def studied(path: Path, out: Path) -> tuple[float, int, bool]:
+    """Study a store in a new process: seconds, the most memory of its own, whether anything was compiled."""
     base = ds.open(path).model_ids[0]
     asked = ["study", path, "--base", base, "--accuracy-band", "0", "1", "--out", out]
     start, peak = time.perf_counter(), 0
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen([sys.executable, "-m", "dissensus_cli", *asked], stdout=said, stderr=said)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dissensus_cli", *asked],
+            stdout=said,
+            stderr=said,
+            env=os.environ | {"NUMBA_DEBUG_CACHE": "1"},  # says what is compiled and kept
+        )
         while process.poll() is None:
             peak = max(peak, anonymous_bytes(process.pid))
             time.sleep(0.01)
@@ -93,7 +101,8 @@ def studied(path: Path, out: Path) -> tuple[float, int]:
         if process.returncode:
             said.seek(0)
             raise SystemExit(f"the study failed: {said.read()[-2000:]}")
-    return seconds, peak
+        said.seek(0)
+        return seconds, peak, SAVED in said.read()
 
 
 def require_equal(store: ds.Store, table: Path) -> None:

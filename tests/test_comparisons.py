@@ -119,32 +119,103 @@ def test_an_unknown_comparison_is_refused(monkeypatch):
 def test_parts_are_joined_only_where_everything_is_the_same(tmp_path):
     kept, path = imported("measuring").kept, tmp_path / "r.json"
     frame = {"machine": "m", "threads": 2, "versions": {"numpy": "2"}, "date": "2026-11-30"}
-    assert kept(path, frame, models=9) == {}
+    others = {"machine": "n"}, {"threads": 1}, {"versions": {"numpy": "3"}}
+    assert kept(path, frame, lambda report: ["b"], models=9) == {}
     path.write_text(json.dumps({**frame, "date": "2026-11-29", "models": 9, "workers": None}))
-    assert kept(path, frame, models=9, workers=None)["date"] == "2026-11-29"
-    assert kept(path, frame, models=8) == {}
-    assert kept(path, frame, models=9, images=None) == {}  # a size that the older result does not tell
-    for name, other in (("machine", "n"), ("threads", 1), ("versions", {"numpy": "3"})):
-        assert kept(path, {**frame, name: other}, models=9) == {}
+    assert kept(path, frame, lambda report: ["b"], models=9, workers=None)["date"] == "2026-11-29"
+    for other, sizes in [
+        ({}, {"models": 8}),
+        ({}, {"images": None}),  # a size that the older result does not tell
+        *((other, {"models": 9}) for other in others),
+    ]:
+        assert kept(path, {**frame, **other}, lambda report: [], **sizes) == {}  # all is measured anew
+        with pytest.raises(
+            SystemExit, match=r"its other parts \(b\) cannot stand beside this run's"
+        ) as ended:
+            kept(path, {**frame, **other}, lambda report: ["b"], **sizes)
+        assert "\n" not in ended.value.code
+    with pytest.raises(
+        SystemExit, match=r"with numpy 2, now 3; zarr absent, now 1: its other parts \(a, b, c"
+    ):
+        kept(path, {**frame, "versions": {"numpy": "3", "zarr": "1"}}, lambda report: list("cabd"), models=9)
 
 
 def test_rows_of_other_functions_stay_and_the_oldest_day_is_told(tmp_path, monkeypatch):
     measuring = imported("measuring")
     path, sizes = comparisons.result_path(tmp_path, "comparisons"), {"repeats": 1, "small": True}
-    rows = [{"function": name, "kind": "ours", "date": "2020-01-01"} for name in ("f", "kappa of all pairs")]
+    row = {"implementation": "i", "kind": "ours", "date": "2020-01-01"}
+    rows = [{"function": name, **row} for name in ("f", "kappa of all pairs")]
     monkeypatch.setattr(comparisons, "shown", lambda report: [])
     command = ["comparisons.py", "--small", "--only", "kappa", "--out", str(tmp_path), "--repeats"]
-    found = {}
-    for repeats in ("1", "2"):
-        path.write_text(json.dumps({**measuring.begin("?"), **sizes, "rows": rows}))
-        monkeypatch.setattr(sys, "argv", [*command, repeats])
+    path.write_text(json.dumps({**measuring.begin("?"), **sizes, "rows": rows}))
+    monkeypatch.setattr(sys, "argv", [*command, "1"])
+    comparisons.main()
+    found = json.loads(path.read_text())
+    assert {row["function"] for row in found["rows"]} == {"f", "kappa of all pairs"}
+    assert [row["date"] for row in found["rows"]].count("2020-01-01") == 1
+    assert found["date"] == "2020-01-01"
+
+
+def kept_rows(tmp_path, monkeypatch, rows, *options, during=lambda one: None, **frame):
+    """Run the table, measuring nothing, beside kept rows: rows or the error afterwards, and what began."""
+    path, began = comparisons.result_path(tmp_path, "comparisons"), []
+
+    def measured(one, arguments):
+        during(one)
+        began.append(one.name)
+        return [{"function": one.name, "date": "2026-11-30"}]
+
+    rows = [{"kind": "peer", "date": "2020-01-01", **row} for row in rows]
+    kept = {**imported("measuring").begin("?"), "repeats": 1, "small": True, "rows": rows, **frame}
+    path.write_text(json.dumps(kept))
+    monkeypatch.setattr(comparisons, "measured", measured)
+    monkeypatch.setattr(comparisons, "shown", lambda report: [])
+    command = ["comparisons.py", "--small", "--repeats", "1", "--out", str(tmp_path), *options]
+    monkeypatch.setattr(sys, "argv", command)
+    try:
         comparisons.main()
-        found[repeats] = json.loads(path.read_text())
-    assert {row["function"] for row in found["1"]["rows"]} == {"f", "kappa of all pairs"}
-    assert [row["date"] for row in found["1"]["rows"]].count("2020-01-01") == 1
-    assert found["1"]["date"] == "2020-01-01"
-    assert {row["function"] for row in found["2"]["rows"]} == {"kappa of all pairs"}
-    assert found["2"]["date"] > "2020-01-01"
+    except SystemExit as ended:
+        assert json.loads(path.read_text()) == kept
+        return str(ended.code), began
+    return json.loads(path.read_text())["rows"], began
+
+
+def test_a_part_that_would_lose_kept_rows_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    rows = [
+        {"function": name, "implementation": "i"} for name in ("kappa of all pairs", "counts of all pairs")
+    ]
+    part, other = ("--only", "kappa"), {"versions": {"pyarrow": "0"}}
+    told, began = kept_rows(tmp_path, monkeypatch, rows, *part, **other)
+    assert "pyarrow 0, now" in told
+    assert "(counts of all pairs) cannot stand beside" in told
+    assert told.endswith("or write to another folder (--out)")
+    assert began == []
+    assert "repeats 7, now 1" in kept_rows(tmp_path, monkeypatch, rows, *part, repeats=7)[0]
+    found, began = kept_rows(tmp_path, monkeypatch, rows[:1], *part, **other)  # nothing else to lose
+    assert [row["function"] for row in found] == began == ["kappa of all pairs"]
+
+
+def test_a_part_without_the_peers_of_the_kept_rows_is_refused(tmp_path, monkeypatch):
+    one = TABLE["kappa of all pairs"]
+    peer = {"a peer": contests.Way(lambda x: x, needs="no_such_package")}
+    monkeypatch.setitem(TABLE, one.name, replace(one, ways={**one.ways, **peer}))
+    rows = [{"function": one.name, "implementation": "a peer"}]
+    told, began = kept_rows(tmp_path, monkeypatch, rows, "--only", "kappa")
+    assert "has a peer, which would be lost: not installed here" in told
+    assert began == []
+
+
+def test_a_whole_run_that_fails_leaves_what_it_would_replace(tmp_path, monkeypatch):
+    rows, done = [{"function": "counts of all pairs", "implementation": "i"}], []
+
+    def fails_later(one):
+        done.append(one.name)
+        if len(done) > 1:
+            raise SystemExit("differs")
+
+    old = {"versions": {"pyarrow": "0"}}
+    assert kept_rows(tmp_path, monkeypatch, rows, during=fails_later, **old)[0] == "differs"
+    assert len(done) == 2
 
 
 def test_the_table_is_rendered_worst_first(tmp_path, monkeypatch):
@@ -183,11 +254,60 @@ def test_all_plans_keeps_what_is_there_and_goes_on(tmp_path, monkeypatch, capsys
     old = {**frame, "date": "2020-01-01"}
     all_of.result_path(tmp_path, "pair-counts").write_text(json.dumps(old))
     monkeypatch.setattr(all_of, "done", lambda step, arguments: False)
-    with pytest.raises(SystemExit, match="failed: pair-counts"):
+    with pytest.raises(SystemExit, match="not done: pair-counts"):
+        all_of.main()
+    monkeypatch.setattr(sys, "argv", ["all.py", "--plan", "--dir", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="none is no folder: make it, or name another"):
         all_of.main()
     monkeypatch.setattr(sys, "argv", ["all.py", "--only", "nothing"])
     with pytest.raises(SystemExit, match="no benchmark is called nothing"):
         all_of.main()
+
+
+def test_a_step_for_which_the_disk_has_no_room_does_not_run(tmp_path, monkeypatch, capsys):
+    """But a sweep does, which leaves its largest sizes out."""
+    all_of = imported("all")
+    began = []
+    monkeypatch.setattr(all_of, "free_gb", lambda step, arguments: 10.2)
+    monkeypatch.setattr(all_of, "done", lambda step, arguments: began.append(step.name) or True)
+    command = ["all.py", "--out", str(tmp_path), "--only", "study", "explain", "sweep"]
+    monkeypatch.setattr(sys, "argv", [*command, "--plan"])
+    all_of.main()
+    told = capsys.readouterr().out
+    assert "study does not run: 10.7 GB needed, 10.2 GB free" in told
+    assert "sweep leaves its largest sizes out: 52 GB needed" in told
+    assert "explain does not run" not in told
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match="not done: study;"):
+        all_of.main()
+    assert began == ["explain", "sweep"]
+
+
+def test_the_one_command_repeats_a_step_in_which_something_was_compiled(tmp_path, monkeypatch):
+    all_of = imported("all")
+    asked, codes = [], [75, 0, 1]
+    monkeypatch.setattr(
+        all_of.subprocess,
+        "run",
+        lambda command, **_: asked.append(command) or types.SimpleNamespace(returncode=codes.pop(0)),
+    )
+    arguments = types.SimpleNamespace(out=tmp_path, dir=tmp_path / "d")
+    (sweep,) = [step for step in all_of.STEPS if step.name == "sweep"]
+    assert all_of.done(sweep, arguments)
+    assert asked[0] == asked[1]
+    assert asked[0][-2:] == ["--folder", str(tmp_path / "d" / "large-sweep")]
+    assert not all_of.done(sweep, arguments)
+    assert codes == []
+
+
+def test_every_block_and_picture_about_speed_is_made_by_a_step_of_the_one_command():
+    steps = {step.name for step in imported("all").STEPS}
+    blocks = {name.removesuffix("-told") for name in imported("readme").BLOCKS}
+    assert blocks - steps == {"demo", "aims", "pictures", "storage", "faults"}
+    assert {aim.result for aim in imported("aims").AIMS} <= steps
+    drawn = set(re.findall(r'newest_or_none\("([\w-]+)"\)', (BENCHMARKS / "pictures.py").read_text()))
+    assert drawn == {"scaling", "pair-workers", "sweep", "predictions"}
+    assert drawn <= steps
 
 
 def test_every_benchmark_of_the_readme_is_in_the_one_command():

@@ -75,7 +75,11 @@ def _picture(job: str, rows: Sequence[Row], varied: Sequence[str]) -> Any:
     grown = {what: exponents(rows, what) for what in WHAT}
     panels = [[_panel(rows, what, size, grown[what].get(size)) for size in varied] for what in WHAT]
     about = f": {JOBS[job].summary}" if job in JOBS else ""
-    sample = f"{len(rows)} measurements on {rows[0]['machine']}, {str(rows[0]['measured_at'])[:10]}"
+    count, against = len(rows), " and ".join(varied)
+    sample = (
+        f"Time and memory against {against}: {count} measurement{'s' if count > 1 else ''} on "
+        f"{rows[0]['machine']}, {str(rows[0]['measured_at'])[:10]}"
+    )
     return scaling(f"{job}{about}", sample, NOTE, panels)
 
 
