@@ -88,6 +88,18 @@ def test_a_link_that_a_killed_sweep_left_is_taken_away(tmp_path, zoo, monkeypatc
     assert len(list((zoo / "models").iterdir())) == 6 + 1  # and zarr.json
 
 
+def test_a_synthetic_zoo_is_set_beside_a_real_one(zoo, monkeypatch, capsys):
+    one = importlib.import_module("synthetic")
+    monkeypatch.setattr(sys, "argv", ["synthetic.py", str(zoo)])
+    one.main()
+    rows = [line.rsplit(maxsplit=2) for line in capsys.readouterr().out.splitlines()[1:]]
+    both = {name: (float(real), float(made)) for name, real, made in rows}
+    real, made = both["accuracy, mean"]
+    assert real == made  # it is the same zoo
+    assert all(real == pytest.approx(made, abs=2e-3) for real, made in both.values())
+    assert both["NLL, its 99th percentile"][0] > both["NLL, median of models"][0] > 0
+
+
 def test_a_report_of_kept_measurements_bears_the_day_of_the_oldest():
     days = ("2026-11-30T01:00:00Z", "2026-10-02T23:00:00Z")
     assert importlib.import_module("measuring").first_day(days) == "2026-10-02"
