@@ -19,7 +19,7 @@ import dissensus as ds
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.jobs import empty_store, fill
 
-MODELS = 30
+MODELS = 100  # at most
 ROWS = 5000  # of which confidence and tails are taken
 
 

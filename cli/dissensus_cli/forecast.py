@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 CAPTION = (
-    "Expected on this machine, compiled and with files in memory, from measurements at small sizes. The last\n"
-    "column says how many times more logits this size has than the largest of them: up to 1 lies within, far\n"
-    "above it is a guess.\n"
+    "Expected on this machine, compiled and with files in memory, from measurements at small sizes. The\n"
+    "last column says how many times more logits this size has than the largest of them: up to 1 lies\n"
+    "within, far above it is a guess.\n"
     "The time goes into: "
 )
 LEAST_SHARE = 0.01  # kinds of work that take less are not named
