@@ -41,9 +41,11 @@ class Aim:
     result: str = ""
 
     def share(self, result: Result) -> float:
-        """How far the aim is met: 1 just so, 0.5 half of it."""
+        """How far the aim is met: 1 just so, 0.5 half of it; infinite where nothing, or less, was found."""
         found = self.found(result)
-        return self.aim / found if self.at_most else found / self.aim
+        if not self.at_most:
+            return found / self.aim
+        return self.aim / found if found > 0 else float("inf")  # what costs less than nothing is noise
 
     def row(self, result: Result) -> str:
         limit = "at most" if self.at_most else "at least"

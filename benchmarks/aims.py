@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from aim import ONE, Aim, Result, at_least, at_most, memory_of_more_examples, of, target, times
+from aim import COMMANDS, ONE, Aim, Result, at_least, at_most, memory_of_more_examples, of, target, times
 
 ALL_PAIRS = "counts of all pairs, {models} x {examples:,}"
 PARTNERS = "20 best partners of {models:,} models x {examples:,}"
@@ -234,8 +234,10 @@ AIMS = (
 
 
 def table(newest: Callable[[str], Result]) -> str:
-    """The aims as a table, the farthest from being met first; what no result holds is left out."""
-    known = [(aim, result) for aim in AIMS if (result := _holding(aim, newest)) is not None]
+    """The aims as a table, the farthest from being met first; what no result holds is named below it."""
+    found = [(aim, _holding(aim, newest)) for aim in AIMS]
+    known = [(aim, result) for aim, result in found if result is not None]
+    lacking = dict.fromkeys(COMMANDS[aim.result] for aim, result in found if result is None)
     known.sort(key=lambda both: both[0].share(both[1]))
     missed = sum(aim.share(result) < 1 for aim, result in known)
     lines = [
@@ -244,7 +246,14 @@ def table(newest: Callable[[str], Result]) -> str:
         "| what | found | aim | when | by |",
         "|---|---|---|---|---|",
     ]
-    return "\n".join(lines + [aim.row(result) for aim, result in known])
+    lines += [aim.row(result) for aim, result in known]
+    if lacking:
+        lines += ["", f"{len(AIMS) - len(known)} more were not measured: {_commands(lacking)}."]
+    return "\n".join(lines)
+
+
+def _commands(scripts: Iterable[str]) -> str:
+    return ", ".join(f"`python benchmarks/{script}`" for script in scripts)
 
 
 def machines(known: list[tuple[Aim, Result]]) -> str:

@@ -11,12 +11,13 @@ HEAD = 4  # lines of the table of aims before its rows
 def aims(table: str, worst: int = 5, best: int = 3) -> str:
     """Both ends of the table of aims: what is farthest from being met, and what is met most clearly."""
     lines = table.splitlines()
-    head, rows = lines[:HEAD], lines[HEAD:]
+    end = lines.index("", HEAD) if "" in lines[HEAD:] else len(lines)
+    head, rows, below = lines[:HEAD], lines[HEAD:end], lines[end:]
     left = len(rows) - worst - best
     if left <= 0:
         return table
     between = f"| … {left} more in [benchmarks/README.md](benchmarks/README.md#what-was-aimed-at) | | | | |"
-    return "\n".join([*head, *rows[:worst], between, *rows[-best:]])
+    return "\n".join([*head, *rows[:worst], between, *rows[-best:], *below])
 
 
 def faults(result: Result) -> str:

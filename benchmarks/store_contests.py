@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def written(way: Written) -> Callable[[Place], Callable[[], Any]]:
     def prepare(place: Place) -> Callable[[], Any]:
         for old in place.root.iterdir():
             shutil.rmtree(old)
+        os.sync()  # what others left to be written would be waited for by those that sync
         folder = Path(tempfile.mkdtemp(dir=place.root))
         opened = way.prepare(place.data, folder)
 

@@ -3,7 +3,8 @@
     python benchmarks/synthetic.py demo-fashion-mnist/fashion-mnist.zoo
 
 Prints statistics of a real store and of a synthetic zoo of its size, side by side: accuracies, kappa of pairs
-within and between categories, confidence, best temperature, and probability beyond the first eight classes.
+within and between categories, examples that all or no models get right, confidence, best temperature, and the
+tails: NLL, its 99th percentile, and probability beyond the first eight classes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import dissensus as ds
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.jobs import empty_store, fill
 
-MODELS = 30
+MODELS = 100  # at most
+ROWS = 5000  # of which confidence and tails are taken
 
 
 def main() -> None:
@@ -44,24 +46,32 @@ def statistics(store: ds.Store) -> dict[str, float]:
     same = category[:, None] == category
     accuracy = np.array([row["accuracy"] for row in models])
     temperatures = ds.greedy(store, size=1).temperatures
-    confidence, tail = zip(*(_tops(store, row["model"]) for row in models), strict=True)
+    confidence, tail, nll, hard = zip(*(_tops(store, row["model"]) for row in models), strict=True)
+    correct = store.correct()
     return {
         "accuracy, mean": accuracy.mean(),
         "accuracy, standard deviation": accuracy.std(),
         "kappa within categories": np.nanmean(kappa[upper & same]),
         "kappa between categories": np.nanmean(kappa[upper & ~same]),
+        "all models right": correct.all(axis=0).mean(),
+        "no model right": 1 - correct.any(axis=0).mean(),
         "confidence, mean": np.mean(confidence),
         "best temperature, median": np.median(list(temperatures.values())),
+        "NLL, median of models": np.median(nll),
+        "NLL, its 99th percentile": np.median(hard),
         "probability beyond the first 8": np.mean(tail),
     }
 
 
-def _tops(store: ds.Store, model_id: str) -> tuple[float, float]:
-    """Mean confidence, and mean probability beyond the first eight classes."""
-    logits = store.logits(model_id)[0 : min(store.n_examples, 5000)].astype(np.float64)
+def _tops(store: ds.Store, model_id: str) -> tuple[float, float, float, float]:
+    """Mean confidence, mean probability beyond the first eight classes, mean NLL and its 99th percentile."""
+    logits = store.logits(model_id)[0 : min(store.n_examples, ROWS)].astype(np.float64)
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p = np.sort(p / p.sum(axis=1, keepdims=True), axis=1)[:, ::-1]
-    return float(p[:, 0].mean()), float(p[:, 8:].sum(axis=1).mean())
+    p /= p.sum(axis=1, keepdims=True)
+    nll = -np.log(np.maximum(p[np.arange(len(p)), store.truth.first[: len(p)]], np.finfo(np.float64).tiny))
+    p = np.sort(p, axis=1)[:, ::-1]
+    beyond = p[:, 8:].sum(axis=1).mean()
+    return float(p[:, 0].mean()), float(beyond), float(nll.mean()), float(np.quantile(nll, 0.99))
 
 
 if __name__ == "__main__":

@@ -287,9 +287,14 @@ def test_bad_input(tmp_path):
         sweep(tmp_path, models=[2], examples=[9], classes=[2], jobs=["pair"])
     with pytest.raises(ArgumentError, match="models must be"):
         sweep(tmp_path, models=[1], examples=[9], classes=[2])
-    run = CliRunner().invoke(cli, ["bench", "sweep", "--models", "two"])
-    assert run.exit_code == 2
-    assert "not a list of whole numbers" in run.output
+    for option, value, told in (
+        ("--models", "two", "not a list of whole numbers"),
+        ("--models", str(10**20), "is more than 1,000,000,000"),
+        ("--seed", "-1", "-1 is not in the range"),
+    ):
+        run = CliRunner().invoke(cli, ["bench", "sweep", option, value])
+        assert run.exit_code == 2
+        assert told in run.output
     (tmp_path / "sweep.parquet").write_bytes(b"no")
     with pytest.raises(ArgumentError, match="move it away"):
         sweep(tmp_path, models=[2], examples=[9], classes=[2]).run()
@@ -345,6 +350,30 @@ def test_plan_measures_once_and_foretells(tmp_path, monkeypatch):
     run = CliRunner().invoke(cli, ["plan", "500,50000", "pairs"])
     assert run.exit_code == 2
     assert "give models, examples and classes" in run.output
+
+
+@pytest.mark.parametrize("size", ["\u00b2,5,5", "3,5,-1", "1,5,5", f"{10**10},5,5"])
+def test_sizes_that_cannot_be_planned(size, monkeypatch):
+    monkeypatch.setattr("dissensus.bench.planner.calibrate", lambda *_, **__: pytest.fail("measured"))
+    run = CliRunner().invoke(cli, ["plan", size, "pairs"])
+    assert run.exit_code == (1 if "\u00b2" in size else 2)  # it may be the name of a store
+    assert isinstance(run.exception, SystemExit | ds.DissensusError)
+
+
+def test_a_store_without_models_is_not_planned(tmp_path):
+    path = tmp_path / "z"
+    empty_store(SyntheticZoo(2, 64, 2), path)
+    run = CliRunner().invoke(cli, ["plan", str(path), "pairs"])
+    assert "has no models yet" in str(run.exception)
+
+
+def test_a_plan_says_what_the_memory_here_cannot_hold(tmp_path, monkeypatch):
+    rows = [a_row("pairs", (m, 64, 2), 1e-9 * m**2) for m in (2, 4, 8)]
+    monkeypatch.setattr("dissensus.bench.planner.calibrate", lambda *_, **__: rows)
+    monkeypatch.setattr("dissensus.run.memory.available_bytes", lambda: 10**8)
+    run = CliRunner().invoke(cli, ["plan", "2,64,2", "pairs", "--format", "csv"])
+    assert run.exit_code == 0, run.output
+    assert "of memory are more than the 100.0 MB that are free here" in run.stderr
 
 
 def a_row(job, size, seconds, **other):

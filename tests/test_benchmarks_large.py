@@ -81,13 +81,13 @@ def test_a_large_sweep_reads_the_store_that_is_there(tmp_path, zoo, monkeypatch)
 def test_sizes_that_a_large_sweep_had_no_room_for_are_named_with_the_reason(tmp_path, zoo, monkeypatch):
     """Below its table; jobs of a size that lack the same stand together."""
     free = types.SimpleNamespace(free=JOBS_BYTES)
-    monkeypatch.setattr(sys.modules["dissensus.bench.sweep"].shutil, "disk_usage", lambda path: free)
+    monkeypatch.setattr(sys.modules["dissensus.bench.room"].shutil, "disk_usage", lambda path: free)
     sizes = ("--models", "3,900", "--examples", 300, "--classes", 10, "--jobs", "pairs,greedy")
     swept(tmp_path, monkeypatch, *sizes, "--folder", tmp_path / "f", "--out", tmp_path / "out")
     report = json.loads(next((tmp_path / "out").glob("*-sweep.json")).read_text())
     assert [row["models"] for row in report["rows"]] == [3, 3]
     (left,) = report["left_out"]
-    assert left.startswith("900 x 300 x 10 (pairs, greedy): needs 0.02 GiB of disk, 0.00 GiB are allowed")
+    assert left.startswith("900 x 300 x 10 (pairs, greedy): needs 18.8 MB of disk, 1.1 MB are allowed")
     block = importlib.import_module("readme_large").sweep(report)
     assert block.splitlines()[-1] == f"Left out: {left}."
 
@@ -98,6 +98,18 @@ def test_a_large_sweep_refuses_another_store(tmp_path, zoo, monkeypatch):
         with pytest.raises(ArgumentError, match="is no zoo of this sweep"):
             swept(tmp_path, monkeypatch, *options, "--store", zoo, "--out", tmp_path)
     assert not (tmp_path / "f").exists()
+
+
+def test_a_synthetic_zoo_is_set_beside_a_real_one(zoo, monkeypatch, capsys):
+    one = importlib.import_module("synthetic")
+    monkeypatch.setattr(sys, "argv", ["synthetic.py", str(zoo)])
+    one.main()
+    rows = [line.rsplit(maxsplit=2) for line in capsys.readouterr().out.splitlines()[1:]]
+    both = {name: (float(real), float(made)) for name, real, made in rows}
+    real, made = both["accuracy, mean"]
+    assert real == made  # it is the same zoo
+    assert all(real == pytest.approx(made, abs=2e-3) for real, made in both.values())
+    assert both["NLL, its 99th percentile"][0] > both["NLL, median of models"][0] > 0
 
 
 def test_a_report_of_kept_measurements_bears_the_day_of_the_oldest():

@@ -343,7 +343,16 @@ def test_sizes_of_an_aim_are_those_of_the_result():
     assert one.row(result) == row
     table = imported("aims").table
     missing = dict.fromkeys(("date", "machine"), 1.0)
-    assert table(lambda name: missing).startswith("Of 0 figures")
+    told = table(lambda name: missing)
+    assert told.startswith("Of 0 figures")
+    assert "more were not measured: `python benchmarks/pair_counts.py`, `" in told
+
+
+def test_what_costs_nothing_or_less_than_it_does_meets_its_limit():
+    aim = imported("aim")
+    (one,) = aim.of("study", aim.at_most("w", lambda result: result["x"], 0.03, "%"))
+    assert [one.share({"x": x}) >= 1 for x in (-0.01, 0.0, 0.03, 0.031)] == [True, True, True, False]
+    assert "**missed**" not in one.row({"x": -0.01, "date": "d"})
 
 
 def test_every_step_of_the_one_command_has_its_small_run():

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+MOST = 10**9  # models, examples or classes: more are a slip
+
+
 class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
     """Whole numbers with commas between."""
 
@@ -26,9 +29,12 @@ class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gener
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in str(value).split(","))
+            found = tuple(int(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a list of whole numbers such as 100,200,400", param, ctx)
+        if max(found) > MOST:
+            self.fail(f"{max(found):,} is more than {MOST:,}", param, ctx)
+        return found
 
 
 @click.group()
@@ -60,7 +66,9 @@ def bench() -> None:
     help="Keeps sweep.parquet, and stores while they are needed.",
 )
 @click.option("--budget", default="", help="Time and disk it may take: 30min, 20GiB, or 30min,20GiB.")
-@click.option("--seed", default=0, show_default=True, help="Of the synthetic zoos.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the synthetic zoos."
+)
 @click.option("--plan", is_flag=True, help="Tell what would be measured and what it takes, and do nothing.")
 @output_options
 def sweep(
@@ -115,7 +123,7 @@ def sweep(
         if row["reason"]:
             sizes = " x ".join(f"{row[name]:,}" for name in ("models", "examples", "classes"))
             click.echo(f"{row['status']}: {row['job']} at {sizes}: {row['reason']}", err=True)
-    growth = "Exponents of growth: twice the size takes 2 to this power as much"
+    growth = "Exponents of growth, over these sizes: twice the size takes 2 to this power as much"
     parts = ((_results(table), f"Results, also in {one.results}"), (_growth(one.growth()), growth))
     sink.send("\n".join(render(part, name, to_file=out is not None) for part, name in parts))
     sys.exit(1 if failed else 0)

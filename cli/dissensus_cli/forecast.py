@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 CAPTION = (
-    "Expected on this machine, from measurements at small sizes. The last column says how many times more\n"
-    "work this size has than the largest of them, of the kind that grew most: far above 1 it is a guess.\n"
+    "Expected on this machine, compiled and with files in memory, from measurements at small sizes. The\n"
+    "last column says how many times more work this size has than the largest of them, of the kind that\n"
+    "grew most: far above 1 it is a guess.\n"
     "The time goes into: "
 )
 GUESS = 1000  # times the work that was measured
 LEAST_SHARE = 0.01  # kinds of work that take less are not named
+MOST = 10**9  # models, examples or classes: more are a slip
 
 
 @click.command()
@@ -59,10 +61,23 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
             "measure a larger size with dissensus bench sweep",
             err=True,
         )
+    _warn(found)
     if sink.fmt == "table":
         sink.table(pa.Table.from_pylist([_readable(found)]), CAPTION + _shares(found))
     else:
         sink.table(pa.Table.from_pylist([vars(found)]), record=vars(found))
+
+
+def _warn(found: Prediction) -> None:
+    """Say on stderr where the memory that is free here does not suffice."""
+    from dissensus.run.memory import available_bytes, told
+
+    free = available_bytes()
+    if found.memory_bytes > free:
+        click.echo(
+            f"Note: {told(found.memory_bytes)} of memory are more than the {told(free)} that are free here",
+            err=True,
+        )
 
 
 def _readable(found: Prediction) -> dict[str, Any]:
@@ -100,14 +115,18 @@ def _shares(found: Prediction) -> str:
 def _size(text: str) -> tuple[int, int, int]:
     """Models, examples and classes: three numbers, or those of a store."""
     import dissensus as ds
+    from dissensus.errors import ArgumentError
 
     parts = text.split(",")
-    if len(parts) == 3 and all(part.strip().isdigit() for part in parts):
+    if len(parts) == 3 and all(re.fullmatch(r"\s*[0-9]+\s*", part) for part in parts):
         m, n, c = map(int, parts)
-        if min(m, n, c) < 2:
-            raise click.UsageError(f"{text}: models, examples and classes must be at least 2")
+        if min(m, n, c) < 2 or max(m, n, c) > MOST:
+            raise click.UsageError(f"{text}: models, examples and classes must be 2 to {MOST:,} each")
         return m, n, c
-    if re.fullmatch(r"[\d\s,.]+", text) and not Path(text).exists():
+    if re.fullmatch(r"[\d\s,.-]+", text) and not Path(text).exists():
         raise click.UsageError(f"{text}: give models, examples and classes, as 500,50000,1000; or a store")
     store = ds.open(text)
-    return len(store.model_ids), store.n_examples, store.n_classes
+    models = len(store.model_ids)
+    if not models:
+        raise ArgumentError(f"{text} has no models yet: give models, examples and classes instead")
+    return models, store.n_examples, store.n_classes

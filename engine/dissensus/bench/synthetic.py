@@ -40,7 +40,9 @@ class Statistics:
     Notes
     -----
     The defaults were set on the demo's 53 models of Fashion-MNIST: `python benchmarks/synthetic.py` prints
-    both side by side.
+    both side by side. Accuracy, kappa, confidence and the share of examples that all or no models get right
+    are near; mistakes are surer than real ones (NLL 0.47, there 0.32), as what is hard lowers the right class
+    alone.
     """
 
     accuracy: float = 0.87
