@@ -155,7 +155,26 @@ def _mib(n_bytes: float) -> str:
     return f"{n_bytes / 2**20:,.0f} MiB"
 
 
+def synthetic(result: Result) -> str:
+    """Statistics of a real zoo and of a synthetic one of its size."""
+    rows = [
+        f"| {name} | {both['real']:.3f} | {both['synthetic']:.3f} |"
+        for name, both in result["statistics"].items()
+    ]
+    return "\n".join(
+        [
+            f"A real zoo, {result['store']} of {_size(result)}, and a synthetic one of its size "
+            f"({result['date']}, `python benchmarks/synthetic.py {result['store']}`):",
+            "",
+            "| | real | synthetic |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )
+
+
 BLOCKS = {
+    "synthetic": synthetic,
     "imports": imports,
     "full-store": full_store,
     "study": study,

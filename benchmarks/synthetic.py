@@ -4,7 +4,8 @@
 
 Prints statistics of a real store and of a synthetic zoo of its size, side by side: accuracies, kappa of pairs
 within and between categories, examples that all or no models get right, confidence, best temperature, and the
-tails: NLL, its 99th percentile, and probability beyond the first eight classes.
+tails: NLL, its 99th percentile, and probability beyond the first eight classes. The result goes to
+results/<machine>-synthetic.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 import dissensus as ds
 from dissensus.bench import SyntheticZoo
 from dissensus.bench.jobs import empty_store, fill
+from machine import write_result
+from measuring import RESULTS, begin
 
 MODELS = 100  # at most
 ROWS = 5000  # of which confidence and tails are taken
@@ -26,7 +29,9 @@ ROWS = 5000  # of which confidence and tails are taken
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("store", type=Path)
-    real = ds.open(parser.parse_args().store)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
+    arguments, frame = parser.parse_args(), begin(__doc__)
+    real = ds.open(arguments.store)
     zoo = SyntheticZoo(min(MODELS, len(real.model_ids)), real.n_examples, real.n_classes)
     with tempfile.TemporaryDirectory() as folder:
         made = empty_store(zoo, Path(folder) / "made.zoo")
@@ -35,6 +40,12 @@ def main() -> None:
     print(f"{'':<34}{'real':>10}{'synthetic':>12}")
     for name in columns[0]:
         print(f"{name:<34}{columns[0][name]:>10.3f}{columns[1][name]:>12.3f}")
+    sizes = {"models": zoo.n_models, "examples": zoo.n_examples, "classes": zoo.n_classes}
+    both = {
+        name: {"real": float(columns[0][name]), "synthetic": float(columns[1][name])} for name in columns[0]
+    }
+    report = {**frame, **sizes, "store": arguments.store.name, "statistics": both}
+    print(f"written to {write_result(arguments.out, 'synthetic', report)}")
 
 
 def statistics(store: ds.Store) -> dict[str, float]:

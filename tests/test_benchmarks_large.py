@@ -100,15 +100,17 @@ def test_a_large_sweep_refuses_another_store(tmp_path, zoo, monkeypatch):
     assert not (tmp_path / "f").exists()
 
 
-def test_a_synthetic_zoo_is_set_beside_a_real_one(zoo, monkeypatch, capsys):
+def test_a_synthetic_zoo_is_set_beside_a_real_one(tmp_path, zoo, monkeypatch, capsys):
     one = importlib.import_module("synthetic")
-    monkeypatch.setattr(sys, "argv", ["synthetic.py", str(zoo)])
+    monkeypatch.setattr(sys, "argv", ["synthetic.py", str(zoo), "--out", str(tmp_path)])
     one.main()
-    rows = [line.rsplit(maxsplit=2) for line in capsys.readouterr().out.splitlines()[1:]]
+    rows = [line.rsplit(maxsplit=2) for line in capsys.readouterr().out.splitlines()[1:-1]]
     both = {name: (float(real), float(made)) for name, real, made in rows}
     real, made = both["accuracy, mean"]
     assert real == made  # it is the same zoo
     assert all(real == pytest.approx(made, abs=2e-3) for real, made in both.values())
+    report = json.loads(next(tmp_path.glob("*-synthetic.json")).read_text())
+    assert "| all models right | " in importlib.import_module("readme_large").synthetic(report)
     assert both["NLL, its 99th percentile"][0] > both["NLL, median of models"][0] > 0
 
 

@@ -303,7 +303,7 @@ def test_the_one_command_repeats_a_step_in_which_something_was_compiled(tmp_path
 def test_every_block_and_picture_about_speed_is_made_by_a_step_of_the_one_command():
     steps = {step.name for step in imported("all").STEPS}
     blocks = {name.removesuffix("-told") for name in imported("readme").BLOCKS}
-    assert blocks - steps == {"demo", "aims", "pictures", "storage", "faults"}
+    assert blocks - steps == {"demo", "aims", "pictures", "storage", "synthetic", "faults"}
     assert {aim.result for aim in imported("aims").AIMS} <= steps
     drawn = set(re.findall(r'newest_or_none\("([\w-]+)"\)', (BENCHMARKS / "pictures.py").read_text()))
     assert drawn == {"scaling", "pair-workers", "sweep", "predictions"}
@@ -316,7 +316,7 @@ def test_every_benchmark_of_the_readme_is_in_the_one_command():
     text = (BENCHMARKS.parent / "README.md").read_text() + (BENCHMARKS / "README.md").read_text()
     rendered = re.findall(r"<!-- [\w-]+: rendered.*?<!-- end -->", text, re.S)
     named = {name for block in rendered for name in re.findall(r"`python benchmarks/(\w+\.py)", block)}
-    assert named - steps <= {"storage.py"}
+    assert named - steps <= {"storage.py", "synthetic.py"}
 
 
 def test_every_benchmark_has_its_question_in_the_table():

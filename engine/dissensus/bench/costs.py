@@ -60,6 +60,9 @@ ROWS = Term(
     lambda m, n, c: m * min(n, ROWS_OF_VIEWS, max(CELLS // c, 1)) * min(c, VIEWED),
 )
 IN_BLOCK = Term("models x examples of a block", lambda m, n, c: m * min(n, max(CELLS // c, 1)))
+RIGHT = Term(  # as they are read (uint16), kept beside the store, and compared with labels
+    "bytes of predicted classes and right answers", lambda m, n, c: 4 * m * n
+)
 HALVES = Term(  # where every second row is asked for: what is read ahead is copied, whatever buffers hold
     "rows read ahead", lambda m, n, c: m * _halves(n, c)
 )
@@ -89,6 +92,8 @@ class CostModel:
         Largest amount of each that was measured.
     base : float
         What is there before any work.
+    held : Term, optional
+        What is known to be held, in the unit of the whole: it is not fitted.
     """
 
     terms: tuple[Term, ...]
@@ -97,10 +102,16 @@ class CostModel:
     spread: float
     reached: NDArray[np.float64]
     base: float = 0.0
+    held: Term | None = None
 
     @classmethod
     def fit(
-        cls, rows: Sequence[Mapping[str, Any]], what: str, terms: Sequence[Term], base: str | None = None
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        what: str,
+        terms: Sequence[Term],
+        base: str | None = None,
+        held: Term | None = None,
     ) -> CostModel | None:
         """Fit rates to measurements by least squares of relative errors, over all subsets of the terms.
 
@@ -114,6 +125,8 @@ class CostModel:
             Kinds of work that may matter.
         base : str, optional
             Column of what was there before: its median is not fitted but known.
+        held : Term, optional
+            What is known beside it, such as arrays that any size holds.
 
         Returns
         -------
@@ -126,7 +139,8 @@ class CostModel:
             return None
         sizes = [(row["models"], row["examples"], row["classes"]) for row in rows]
         there = float(np.median([row[base] for row in rows])) if base else 0.0
-        shares = np.array([there / row[what] for row in rows])
+        known = [there + (held.work(*size) if held else 0.0) for size in sizes]
+        shares = np.array([one / row[what] for one, row in zip(known, rows, strict=True)])
         found = []
         for count in range(0 if base else 1, min(len(terms), len(rows)) + 1):  # 0: nothing grows
             for some in combinations(terms, count):
@@ -142,7 +156,7 @@ class CostModel:
                     found.append((error, -grown, some, rates, worst, spread, work.max(axis=0)))
         if not found:
             return None
-        return cls(*min(found, key=lambda one: one[:2])[2:], there)
+        return cls(*min(found, key=lambda one: one[:2])[2:], there, held)
 
     def at(self, models: int, examples: int, classes: int) -> float:
         """What a size takes."""
@@ -162,7 +176,8 @@ class CostModel:
         return float(times.max(initial=0.0))
 
     def _grown(self, models: int, examples: int, classes: int) -> float:
-        return float(self.rates @ [term.work(models, examples, classes) for term in self.terms])
+        held = self.held.work(models, examples, classes) if self.held else 0.0
+        return held + float(self.rates @ [term.work(models, examples, classes) for term in self.terms])
 
     def at_most(self, models: int, examples: int, classes: int) -> float:
         """More than it takes: as far above the fit as measurements were, growth with caution."""

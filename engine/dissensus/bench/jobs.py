@@ -32,6 +32,7 @@ from .costs import (
     RANKED,
     RANKED_ROWS,
     READ,
+    RIGHT,
     ROUNDS,
     ROWS,
     TOTALS,
@@ -68,6 +69,8 @@ class Job:
         Whether it makes a store of its own at that path, which is taken away afterwards.
     seconds, memory : tuple of Term
         Kinds of work that its time and its memory may grow with.
+    held : Term, optional
+        Bytes of memory that follow from the size, where calibrations are too small to show them.
     calibration : tuple of (int, int, int)
         Sizes whose measurement tells these apart in about half a minute: each kind of work has one of which
         it is a large part.
@@ -79,6 +82,7 @@ class Job:
     makes_store: bool = False
     seconds: tuple[Term, ...] = (ONCE, MODELS, ANSWERS, LOGITS, RANKED_ROWS, RANKED)
     memory: tuple[Term, ...] = (ONCE, MODELS, EXAMPLES, BLOCK)
+    held: Term | None = None
     calibration: tuple[tuple[int, int, int], ...] = SMALL
 
 
@@ -217,6 +221,7 @@ JOBS = {
             _pair_ensembles,
             seconds=(ONCE, MODELS, VIEWS, LOGITS, COLUMNS, COUNTS, PAIRS),
             memory=(ONCE, ROWS, IN_BLOCK, BLOCK, READ, PAIRS),
+            held=RIGHT,
             calibration=(
                 (600, 200, 4),
                 (8, 1000, 10),

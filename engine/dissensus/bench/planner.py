@@ -109,7 +109,7 @@ def predict(job: str, models: int, examples: int, classes: int, rows: list[Row])
     known: Job = job_of(job)
     like = [row for row in rows if row["job"] == job]
     time = CostModel.fit(like, "seconds", known.seconds)
-    memory = CostModel.fit(like, "peak_memory_bytes", known.memory, "base_memory_bytes")
+    memory = CostModel.fit(like, "peak_memory_bytes", known.memory, "base_memory_bytes", known.held)
     if time is None or memory is None:
         raise MeasuringFailed(f"no measurement of {job!r} succeeded: try dissensus bench sweep --jobs {job}")
     size = (models, examples, classes)
