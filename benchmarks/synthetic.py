@@ -36,14 +36,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = empty_store(zoo, Path(folder) / "made.zoo")
         fill(made, zoo, range(zoo.n_models))
-        columns = statistics(real), statistics(made)
+        found, ours = statistics(real), statistics(made)
     print(f"{'':<34}{'real':>10}{'synthetic':>12}")
-    for name in columns[0]:
-        print(f"{name:<34}{columns[0][name]:>10.3f}{columns[1][name]:>12.3f}")
+    for name in found:
+        print(f"{name:<34}{found[name]:>10.3f}{ours[name]:>12.3f}")
     sizes = {"models": zoo.n_models, "examples": zoo.n_examples, "classes": zoo.n_classes}
-    both = {
-        name: {"real": float(columns[0][name]), "synthetic": float(columns[1][name])} for name in columns[0]
-    }
+    both = {name: {"real": float(found[name]), "synthetic": float(ours[name])} for name in found}
     report = {**frame, **sizes, "store": arguments.store.name, "statistics": both}
     print(f"written to {write_result(arguments.out, 'synthetic', report)}")
 

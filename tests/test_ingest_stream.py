@@ -600,7 +600,7 @@ def test_two_processes_do_not_write_one_model(store, rows):
         ({"models": ["resnet50"]}, r"models must be model sources \(TimmModel, .*got str"),
         (
             {"models": [Model().source(), Model().source()]},
-            "distinct ids, 'm' comes more than once; pass",
+            "distinct ids, 'm' comes more than once; rename its file or pass",
         ),
         ({"batch_size": 0}, "batch_size must be a whole number of 1 or more, got 0"),
         ({"batch_size": 2.5}, "batch_size must be a whole number of 1 or more, got 2.5"),

@@ -123,8 +123,11 @@ def sweep(
         if row["reason"]:
             sizes = " x ".join(f"{row[name]:,}" for name in ("models", "examples", "classes"))
             click.echo(f"{row['status']}: {row['job']} at {sizes}: {row['reason']}", err=True)
-    growth = "Exponents of growth, over these sizes: twice the size takes 2 to this power as much"
-    parts = ((_results(table), f"Results, also in {one.results}"), (_growth(one.growth()), growth))
+    title = "Exponents of growth, over these sizes: twice the size takes 2 to this power as much"
+    parts = [(_results(table), f"Results, also in {one.results}")]
+    growth = _growth(one.growth())
+    if growth.num_rows:
+        parts.append((growth, title))
     sink.send("\n".join(render(part, name, to_file=out is not None) for part, name in parts))
     sys.exit(1 if failed else 0)
 
@@ -172,7 +175,8 @@ def _results(table: pa.Table) -> pa.Table:
 
 
 def _growth(table: pa.Table) -> pa.Table:
-    """Exponents, of what people call it."""
+    """Exponents of what was measured, called as people call it."""
+    table = table.filter([n > 0 for n in table["measurements"].to_pylist()])
     names = {"seconds": "time", "grown_memory_bytes": "memory that the job adds"}
     column = [names[of] for of in table["of"].to_pylist()]
     return table.set_column(table.schema.get_field_index("of"), "of", [column])
@@ -185,6 +189,8 @@ def _total(planned: pa.Table) -> str:
     if not planned.num_rows:
         return "Nothing is left to measure; without --plan the results are shown"
     rows = [row for row in planned.to_pylist() if row["fits"]]
+    if not rows:
+        return "Nothing is within the budget"
     known = [row[name] for row in rows for name in ("filling_seconds", "seconds") if row[name] is not None]
     jobs = dict.fromkeys(row["job"] for row in rows if row["seconds"] is None)
     filled = any(row["filling_seconds"] is None for row in rows)

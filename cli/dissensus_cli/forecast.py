@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 CAPTION = (
     "Expected on this machine, compiled and with files in memory, from measurements at small sizes. The\n"
-    "last column says how many times more work this size has than the largest of them, of the kind that\n"
-    "grew most: far above 1 it is a guess.\n"
-    "The time goes into: "
+    "last line says how many times more work this size has than the largest of them, of the kind that\n"
+    "grew most: far above 1 it is a guess."
 )
 GUESS = 1000  # times the work that was measured
 LEAST_SHARE = 0.01  # kinds of work that take less are not named
@@ -33,8 +32,8 @@ MOST = 10**9  # models, examples or classes: more are a slip
 def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None, force: bool) -> None:
     """Time, memory and disk that a job will take here: store, ingest, pairs, greedy or pair-ensembles.
 
-    The first time a job is asked for, it is measured on this machine at a few small sizes, in a minute at
-    most; the measurements are kept in the user's cache folder. Predicted is the time of a warm process
+    The first time a job is asked for, it is measured on this machine at a few small sizes, in about a
+    minute; the measurements are kept in the user's cache folder. Predicted is the time of a warm process
     whose files are in memory, on a machine that does nothing else; "between" are the times of which the
     forecast is within 30 %, or farther where it was so of the measurements. Memory is the most private
     memory of the process, rather too much than too little. Ingest is the loop around the models, without
@@ -50,10 +49,14 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
     import pyarrow as pa
 
     from dissensus.bench.planner import calibrate as measured
-    from dissensus.bench.planner import predict
+    from dissensus.bench.planner import left_to_calibrate, predict
 
     sink = Sink(fmt, out, force)
     m, n, c = _size(size)
+    if calibrate or left_to_calibrate(job):
+        click.echo(
+            f"Measuring {job} at a few small sizes: about a minute, best while nothing else runs", err=True
+        )
     found = predict(job, m, n, c, measured(job, again=calibrate, progress=True))
     if found.beyond > GUESS:
         click.echo(
@@ -63,7 +66,8 @@ def plan(size: str, job: str, calibrate: bool, fmt: str | None, out: Path | None
         )
     _warn(found)
     if sink.fmt == "table":
-        sink.table(pa.Table.from_pylist([_readable(found)]), CAPTION + _shares(found))
+        told = _readable(found)
+        sink.table(pa.table({"property": list(told), "value": list(told.values())}), CAPTION)
     else:
         sink.table(pa.Table.from_pylist([vars(found)]), record=vars(found))
 
@@ -80,20 +84,19 @@ def _warn(found: Prediction) -> None:
         )
 
 
-def _readable(found: Prediction) -> dict[str, Any]:
+def _readable(found: Prediction) -> dict[str, str]:
     """The forecast in units for people."""
     from dissensus.ingest.streaming.plan_text import told
 
     return {
         "job": found.job,
-        "models": found.models,
-        "examples": found.examples,
-        "classes": found.classes,
+        "models x examples x classes": f"{found.models:,} x {found.examples:,} x {found.classes:,}",
         "time": _time(found.seconds),
+        **_shares(found),
         "between": f"{_time(found.seconds_low)} and {_time(found.seconds_high)}",
         "memory": told(found.memory_bytes),
-        "store_on_disk": told(found.store_bytes),
-        "times_largest_measured": f"{found.beyond:.2f}" if found.beyond < 10 else f"{found.beyond:,.0f}",
+        "store on disk": told(found.store_bytes),
+        "times largest measured": f"{found.beyond:.2f}" if found.beyond < 10 else f"{found.beyond:,.0f}",
     }
 
 
@@ -105,11 +108,10 @@ def _time(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
 
 
-def _shares(found: Prediction) -> str:
-    """What the time is made of, in percent."""
+def _shares(found: Prediction) -> dict[str, str]:
+    """What the time is made of, in percent, a line each."""
     shares = {name: seconds / found.seconds for name, seconds in found.parts.items()}
-    told = (f"{name} {share:.0%}" for name, share in shares.items() if share >= LEAST_SHARE)
-    return "; ".join(told)
+    return {f"  of it {name}": f"{share:.0%}" for name, share in shares.items() if share >= LEAST_SHARE}
 
 
 def _size(text: str) -> tuple[int, int, int]:
@@ -123,7 +125,7 @@ def _size(text: str) -> tuple[int, int, int]:
         if min(m, n, c) < 2 or max(m, n, c) > MOST:
             raise click.UsageError(f"{text}: models, examples and classes must be 2 to {MOST:,} each")
         return m, n, c
-    if re.fullmatch(r"[\d\s,.-]+", text) and not Path(text).exists():
+    if (text.count(",") == 2 or re.fullmatch(r"[\d\s,.-]+", text)) and not Path(text).exists():
         raise click.UsageError(f"{text}: give models, examples and classes, as 500,50000,1000; or a store")
     store = ds.open(text)
     models = len(store.model_ids)

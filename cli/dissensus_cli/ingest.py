@@ -242,9 +242,9 @@ def ingest(
         )
     rows = [{k: v for k, v in row.items() if v is not None} for row in report.to_arrow().to_pylist()]
     done, stored, failed = len(report.done), len(report.stored), len(report.failed)
-    sink.table(
-        report.to_arrow(), f"{store}: {done} models ingested, {stored} there before, {failed} failed", rows
-    )
+    many = "" if done == 1 else "s"
+    title = f"{store}: {done:,} model{many} ingested, {stored:,} there before, {failed:,} failed"
+    sink.table(report.to_arrow(), title, rows)
     sys.exit(1 if report.failed else 0)
 
 

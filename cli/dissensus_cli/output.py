@@ -198,7 +198,8 @@ def _is_name(name: str) -> bool:
 def _widths(name: str, texts: Sequence[str], is_number: bool) -> tuple[int, int]:
     """What a column wants, and what it cannot go below: names and numbers whole, a header's longest word."""
     header, longest = name.split("_"), max(map(len, texts), default=0)
-    whole = is_number or name in ("category", "property", "problem", "error", "sample") or _is_name(name)
+    kept = name in ("by", "category", "error", "problem", "property", "sample", "value")
+    whole = is_number or kept or _is_name(name)
     least = max(*map(len, header), longest if whole else min(longest, 8))
     return max(len(name), longest), least
 

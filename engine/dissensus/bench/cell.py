@@ -137,7 +137,7 @@ def _asked(asked: str, limit_s: float) -> dict[str, Any]:
             command, input=asked, capture_output=True, text=True, check=False, timeout=timeout
         )
     except subprocess.TimeoutExpired:
-        raise TimeoutError(f"killed after {limit_s:,.0f} s, all that were left") from None
+        raise TimeoutError(f"killed after {limit_s:,.0f} s, all that was left") from None
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"]
         raise RuntimeError(said[-1])

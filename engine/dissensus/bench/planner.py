@@ -64,6 +64,11 @@ def calibration_cells(job: str) -> tuple[Cell, ...]:
     return tuple(Cell(job, *size) for size in job_of(job).calibration)
 
 
+def left_to_calibrate(job: str) -> int:
+    """How many sizes of a job were not measured on this machine."""
+    return len(Sweep(calibration_cells(job), calibration_folder(job)).left())
+
+
 def calibrate(job: str, *, again: bool = False, progress: bool = False) -> list[Row]:
     """Measure a job at a few small sizes, once a machine; kept in the user's cache folder.
 

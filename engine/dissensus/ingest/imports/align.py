@@ -132,8 +132,8 @@ def order_without_ids(n_rows: int, ids: Sequence[str], row_ids: Sequence[str] | 
             return order
     if n_rows != len(ids):
         raise ExamplesMismatch(
-            f"{what} has {n_rows} rows, the store {len(ids)} examples, and no ids say which are which; give "
-            "one row an example, or a column of ids"
+            f"{what} has {n_rows:,} rows, the store {len(ids):,} examples, and no ids say which are which; "
+            "give one row an example, or a column of ids"
         )
     return None
 

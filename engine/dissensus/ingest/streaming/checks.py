@@ -48,7 +48,9 @@ def check_models(models: ModelSource | Iterable[ModelSource]) -> list[ModelSourc
             )
     name, count = Counter(source.model_id for source in sources).most_common(1)[0]
     if count > 1:
-        raise ArgumentError(f"models must have distinct ids, {name!r} comes more than once; pass model_id=")
+        raise ArgumentError(
+            f"models must have distinct ids, {name!r} comes more than once; rename its file or pass model_id="
+        )
     return sources
 
 
