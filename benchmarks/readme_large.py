@@ -65,10 +65,23 @@ def sweep(result: Result) -> str:
             "| job | models x examples x classes | time | foretold, of it | peak memory | foretold, of it |",
             "|---|---|---|---|---|---|",
             *rows,
+            *_of_one_store(result),
             *(["", f"Growth: {'; '.join(grown)}."] if grown else []),
             *_left_out(result),
         ]
     )
+
+
+def _of_one_store(result: Result) -> list[str]:
+    """What to know of sizes that are parts of a larger store."""
+    if not result.get("store_models"):
+        return []
+    return [
+        "",
+        f"All sizes are models of one store of {result['store_models']:,}. Of a part of them, pairs read the "
+        "predicted classes model by model; of all of them, from the copy that the store keeps: forecasts "
+        "are of stores of that size.",
+    ]
 
 
 def _foretold(row: Result, what: str) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from dissensus.bench import Budget, sweep
 from dissensus.bench.planner import calibrate
 from dissensus.bench.results import DONE
+from dissensus.store.catalog import Store
 from machine import write_result
 from measuring import begin, first_day, numbers, sweep_options
 from predictions import beside
@@ -48,7 +49,15 @@ def main() -> None:
     if not rows:
         raise SystemExit("nothing was measured: " + "; ".join(left))
     frame["date"] = first_day(row["measured_at"] for row in rows)
-    report = {**frame, **sizes, "rows": rows, "growth": one.growth().to_pylist(), "left_out": left}
+    there = len(Store(arguments.store).model_ids) if arguments.store else None
+    report = {
+        **frame,
+        **sizes,
+        "store_models": there,
+        "rows": rows,
+        "growth": one.growth().to_pylist(),
+        "left_out": left,
+    }
     print("\n".join([*(shown(row) for row in rows), *left]))
     print(f"written to {write_result(arguments.out, 'sweep', report)}")
 
