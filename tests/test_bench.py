@@ -197,7 +197,7 @@ def test_the_room_of_a_store_is_what_is_free_and_what_it_has(tmp_path):
 
 
 def test_a_measurement_ends_with_who_asked_for_it(tmp_path):
-    asked = {**vars(Cell("store", 4000, 64, 4)), "path": "z", "own": str(tmp_path), "asker": 1}
+    asked = {**vars(Cell("store", 4000, 64, 4)), "path": "z", "own": str(tmp_path), "asker": -1}
     command = [sys.executable, "-m", "dissensus.bench.cell"]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
