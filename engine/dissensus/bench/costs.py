@@ -170,10 +170,9 @@ class CostModel:
 
     def beyond(self, models: int, examples: int, classes: int) -> float:
         """How many times more of a kind of work than was measured, of kinds that matter at this size."""
-        least = LEAST_PART * self.at(models, examples, classes)
         amounts = np.array([term.work(models, examples, classes) for term in self.terms])
-        times = amounts[self.rates * amounts > least] / self.reached[self.rates * amounts > least]
-        return float(times.max(initial=0.0))
+        matter = self.rates * amounts > LEAST_PART * self.at(models, examples, classes)
+        return float((amounts[matter] / self.reached[matter]).max(initial=0.0))
 
     def _grown(self, models: int, examples: int, classes: int) -> float:
         held = self.held.work(models, examples, classes) if self.held else 0.0

@@ -195,7 +195,9 @@ class Sweep:
         return 0.0 if self._only_reads(cell) else _disk(cell)
 
     def _room(self, cell: Cell) -> float:
-        """Bytes that the store of a cell may grow to."""
+        """Bytes that the store of a cell may grow to; one that is only read is not looked through for it."""
+        if self._only_reads(cell):
+            return float("inf")
         stores = self.folder / STORES
         path = stores / "own" if job_of(cell.job).makes_store else self.store_of(cell)
         return room(self.folder, stores, path, self.budget.disk_bytes)
